@@ -1,0 +1,105 @@
+import torch
+from torch.utils.data import DataLoader, Sampler
+from torch.utils.data.dataloader import default_collate
+
+from utils.errors import UserError
+from utils.seed import derive_seed
+
+
+class BaseDataLoader(DataLoader):
+    """Base of all data loaders: a `DataLoader` that splits off a validation set.
+
+    `validation_split` is a fraction of the samples (0.1) or their number (500); the split is the
+    same in every run with the same `split_seed`. `valid_dataset` holds the same samples for
+    validation, without the training transforms. Further options go to `DataLoader` as they are.
+    The loader draws from generators of its own and leaves the global random state alone.
+    """
+
+    def __init__(
+        self,
+        dataset,
+        batch_size,
+        shuffle,
+        validation_split,
+        num_workers,
+        collate_fn=default_collate,
+        *,
+        valid_dataset=None,
+        split_seed=0,
+        **options,
+    ):
+        self.shuffle = shuffle
+        self.validation_split = validation_split
+        self.split_seed = split_seed
+        self.n_samples = len(dataset)
+        self.sampler, self.valid_sampler = self._split_sampler(validation_split)
+        self.init_kwargs = {
+            "dataset": dataset if valid_dataset is None else valid_dataset,
+            "batch_size": batch_size,
+            "collate_fn": collate_fn,
+            "num_workers": num_workers,
+        }
+        super().__init__(
+            dataset,
+            batch_size,
+            sampler=self.sampler,
+            collate_fn=collate_fn,
+            num_workers=num_workers,
+            generator=torch.Generator(),
+            **options,
+        )
+
+    def _split_sampler(self, split):
+        """The samplers of the training part and, unless `split` is 0, of the validation part."""
+        count = split if type(split) is int else int(self.n_samples * split)
+        if split < 0 or count >= self.n_samples or (isinstance(split, float) and split >= 1):
+            raise UserError(
+                f"validation_split = {split}: must be a fraction below 1 or a number of samples "
+                f"below {self.n_samples}, the size of the data set"
+            )
+        if split == 0:
+            return EpochSampler(range(self.n_samples), self.shuffle), None
+        generator = torch.Generator().manual_seed(self.split_seed)
+        order = torch.randperm(self.n_samples, generator=generator)
+        valid, train = order[:count].sort().values, order[count:].sort().values
+        self.n_samples = len(train)
+        return EpochSampler(train, self.shuffle), EpochSampler(valid, shuffle=False)
+
+    def split_validation(self):
+        """A loader of the validation part, in a fixed order; None if there is none."""
+        if self.valid_sampler is None:
+            return None
+        generator = torch.Generator()
+        return DataLoader(sampler=self.valid_sampler, generator=generator, **self.init_kwargs)
+
+    def set_epoch(self, seed, epoch, start_batch=0):
+        """Make the next pass the one that belongs to (seed, epoch), from its batch `start_batch`.
+
+        Without a call, each pass is that of the next epoch, with seed 0.
+        """
+        self.sampler.set_epoch(seed, epoch, start_batch * self.batch_size)
+        self.generator.manual_seed(derive_seed(seed, epoch))
+
+
+class EpochSampler(Sampler):
+    """The given indices, in order or shuffled: the order is a function of (seed, epoch) alone."""
+
+    def __init__(self, indices, shuffle):
+        self.indices = torch.as_tensor(indices)
+        self.shuffle = shuffle
+        self.set_epoch(seed=0, epoch=0)
+
+    def set_epoch(self, seed, epoch, start=0):
+        self.seed, self.epoch, self.start = seed, epoch, start
+
+    def __iter__(self):
+        order = self.indices
+        if self.shuffle:
+            generator = torch.Generator().manual_seed(derive_seed(self.seed, self.epoch))
+            order = order[torch.randperm(len(order), generator=generator)]
+        remaining = order[self.start :].tolist()
+        self.set_epoch(self.seed, self.epoch + 1)
+        return iter(remaining)
+
+    def __len__(self):
+        return len(self.indices)

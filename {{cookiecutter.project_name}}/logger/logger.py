@@ -1,0 +1,28 @@
+import logging
+from pathlib import Path
+
+
+class ConsoleHandler(logging.Handler):
+    """Prints messages to what standard output is at that moment."""
+
+    def emit(self, record):
+        print(self.format(record), flush=True)
+
+
+def setup_logging(save_dir=None):
+    """Show log messages on the console and, given a run directory, append them to its train.log."""
+    root = logging.getLogger()
+    if not any(isinstance(handler, ConsoleHandler) for handler in root.handlers):
+        root.addHandler(ConsoleHandler())
+    if save_dir is None:
+        return
+    for handler in [one for one in root.handlers if isinstance(one, RunFileHandler)]:
+        root.removeHandler(handler)  # that of an earlier run in this process
+        handler.close()
+    root.addHandler(RunFileHandler(save_dir))
+
+
+class RunFileHandler(logging.FileHandler):
+    def __init__(self, save_dir):
+        super().__init__(Path(save_dir) / "train.log", encoding="utf-8")
+        self.setFormatter(logging.Formatter("%(asctime)s - %(name)s - %(levelname)s - %(message)s"))

@@ -1,0 +1,14 @@
+"""Metrics: functions of (output, target) that give the mean over the batch, best as a tensor.
+
+A metric that is no mean of batches is a class with `update(output, target)`, `compute()` and
+`reset()`, as in torchmetrics.
+"""
+
+
+def accuracy(output, target):
+    return (output.argmax(dim=1) == target).float().mean()
+
+
+def top_k_acc(output, target, k=3):
+    """How often the target is among the k classes with the highest scores."""
+    return (output.topk(k, dim=1).indices == target[:, None]).any(dim=1).float().mean()

@@ -1,0 +1,23 @@
+import torch.nn.functional as F
+from torch import nn
+
+from base import BaseModel
+
+
+class MnistModel(BaseModel):
+    """LeNet-like: (B, 1, 28, 28) images -> (B, num_classes) logits."""
+
+    def __init__(self, num_classes=10, dropout=0.25):
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 16, kernel_size=5)
+        self.conv2 = nn.Conv2d(16, 32, kernel_size=5)
+        self.dropout = nn.Dropout(dropout)
+        self.fc1 = nn.Linear(32 * 4 * 4, 64)
+        self.fc2 = nn.Linear(64, num_classes)
+
+    def forward(self, x):
+        x = F.relu(F.max_pool2d(self.conv1(x), 2))
+        x = F.relu(F.max_pool2d(self.conv2(x), 2))
+        x = self.dropout(x.flatten(1))
+        x = F.relu(self.fc1(x))
+        return self.fc2(x)

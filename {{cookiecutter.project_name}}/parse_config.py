@@ -1,0 +1,294 @@
+"""Config file + command line -> checked, typed settings, and objects built by name."""
+
+import argparse
+import copy
+import json
+import logging
+from dataclasses import asdict
+from datetime import datetime
+from functools import cached_property, partial
+from inspect import isclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from logger import setup_logging
+from settings import Metric, Part, Settings
+from utils.check import Mistake, check_arguments, read_value
+from utils.errors import UserError
+from utils.files import PROJECT_DIR, project_path, read_config, write_json
+from utils.lookup import look_up
+
+
+class Option(NamedTuple):
+    """A command line option that sets one value of the config."""
+
+    flags: list[str]
+    type: Any
+    target: str | tuple  # "optimizer.args.lr", "optimizer;args;lr" or ("optimizer", "args", "lr")
+    help: str | None = None
+
+
+class ConfigParser:
+    """The config of a run, checked: UserError has a line for each mistake in it.
+
+    `config` is a dict as in config.json; `modification` maps keys such as "optimizer.args.lr" to
+    values that win over it. `self[...]` is the dict with all defaults, `settings` the same, typed.
+    `run_id` names the run directory in place of the time; `resume` is a checkpoint to go on from.
+    """
+
+    def __init__(self, config, resume=None, modification=None, run_id=None, source="config"):
+        self.resume = None if resume is None else Path(resume)
+        self.run_id = run_id
+        self.source = source
+        self.modification = {_keys(name): value for name, value in (modification or {}).items()}
+        config = copy.deepcopy(config)
+        config.pop("$schema", None)  # it is there for editors
+        for path, value in self.modification.items():
+            _set_by_path(config, path, value)
+        mistakes = []
+        self.settings = read_value(Settings, config, (), mistakes)
+        self._raise(mistakes)
+        self.config = asdict(self.settings) | config
+        self.config["trainer"] = asdict(self.settings.trainer)
+
+    @classmethod
+    def from_file(cls, path, modification=None, **kwargs):
+        return cls(read_config(path), modification=modification, source=path, **kwargs)
+
+    @classmethod
+    def from_args(cls, parser, options=(), argv=None):
+        """Read the command line: -c, -r, -d, the given options, and any number of KEY=VALUE."""
+        for flags, kwargs in STANDARD_ARGUMENTS.items():
+            try:
+                parser.add_argument(*flags, **kwargs)
+            except argparse.ArgumentError:
+                pass  # the script has added it by itself
+        added = [
+            parser.add_argument(*option.flags, type=option.type, help=_help(option))
+            for option in options
+        ]
+        args = parser.parse_args(argv)
+        modification = dict(_parse_override(text) for text in args.overrides)
+        if args.device is not None:
+            modification["device"] = args.device
+        for action, option in zip(added, options, strict=True):
+            if getattr(args, action.dest) is not None:
+                modification[option.target] = getattr(args, action.dest)
+        resume = _find_file(args.resume)
+        config, source = _read_source(_find_file(args.config), resume)
+        config_parser = cls(config, resume, modification, source=source)
+        config_parser.args = args
+        return config_parser
+
+    def __getitem__(self, name):
+        return self.config[name]
+
+    def check_parts(self, modules, keywords=None):
+        """Compare each part with the code that it names, and raise all mistakes at once.
+
+        `modules` maps keys of the config to the modules where their types are looked up, in order;
+        `keywords` maps keys to the names of arguments that the code gives besides the config's.
+        """
+        mistakes = []
+        for key, places in modules.items():
+            positional = 1 if key in ("optimizer", "lr_scheduler") else 0
+            for path, part in _parts((key,), getattr(self.settings, key)):
+                _find(path, part, places, mistakes, positional, (keywords or {}).get(key, ()))
+        self._raise(mistakes)
+
+    def init_obj(self, name, module, *args, **kwargs):
+        """Build what the config has under `name`, a key or a tuple of keys; None where it has null.
+
+        The type is looked up in `module`, one or a list, and called with `args`, the args of the
+        config and `kwargs`, which win over the config.
+        """
+        ready = self.init_ftn(name, module, *args, **kwargs)
+        return ready and ready()
+
+    initialize = init_obj
+
+    def init_ftn(self, name, module, *args, **kwargs):
+        """As init_obj, but not called yet: a function that takes the remaining arguments."""
+        part = self._part(name)
+        if part is None:
+            return None
+        found = self._found(name, part, module, len(args), kwargs)
+        return partial(found, *args, **{**part.args, **kwargs})
+
+    def init_callable(self, name, module):
+        """A loss or metric: a function of (output, target) with its args set, or an object."""
+        part = self._part(name)
+        found = self._found(name, part, module)
+        ready = found(**part.args) if isclass(found) else partial(found, **part.args)
+        ready.__name__ = part.name or found.__name__
+        return ready
+
+    def init_each(self, key, build):
+        """`build(path, name)` of the part under `key`, its name ""; a dict where it has several."""
+        value = getattr(self.settings, key)
+        if isinstance(value, dict):
+            return {name: build((key, name), name) for name in value}
+        return build((key,), "")
+
+    def _part(self, name):
+        value = self.config
+        for key in _keys(name):
+            value = value[key]
+        return None if value is None else read_value(Metric, value, _keys(name), [])
+
+    def _found(self, name, part, module, positional=0, keywords=()):
+        mistakes = []
+        modules = module if isinstance(module, list) else [module]
+        found = _find(_keys(name), part, modules, mistakes, positional, keywords)
+        self._raise(mistakes)
+        return found
+
+    def _raise(self, mistakes):
+        if mistakes:
+            raise UserError("\n".join(map(self._describe, mistakes)))
+
+    def _describe(self, mistake):
+        changed = any(mistake.path[: len(path)] == path for path in self.modification)
+        source = "command line" if changed else self.source
+        return f"{source}: {'.'.join(map(str, mistake.path))}{mistake.text}"
+
+    @cached_property
+    def save_dir(self):
+        """The run directory, that of `resume` where it is given; made when first asked for."""
+        if self.resume is not None:
+            return self.resume.parent
+        parent = project_path(self.settings.trainer.save_dir) / self.settings.name
+        try:
+            return _make_run_dir(parent, self.run_id)
+        except OSError as error:
+            reason = f"cannot make a run in {parent}: {error.strerror}"
+            raise UserError(f"{self.source}: trainer.save_dir: {reason}") from None
+
+    @property
+    def log_dir(self):
+        return self.save_dir
+
+    def start_run(self):
+        """Record the resolved config in the run directory and start its log file."""
+        write_json(self.config, self.save_dir / "config.json")
+        setup_logging(self.save_dir)
+
+    def get_logger(self, name, verbosity=2):
+        setup_logging()
+        logger = logging.getLogger(name)
+        logger.setLevel({0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}[verbosity])
+        return logger
+
+
+STANDARD_ARGUMENTS = {
+    ("-c", "--config"): {"metavar": "FILE", "help": "config, JSON or YAML (the project's own)"},
+    ("-r", "--resume"): {"metavar": "CHECKPOINT", "help": "checkpoint to go on from, or to test"},
+    ("-d", "--device"): {"metavar": "DEVICE", "help": "auto, cpu, cuda, cuda:1 or mps"},
+    ("overrides",): {
+        "nargs": "*",
+        "metavar": "KEY=VALUE",
+        "help": "any key of the config: optimizer.args.lr=0.01 trainer.epochs=5",
+    },
+}
+
+
+def _help(option):
+    target = ".".join(_keys(option.target))
+    return f"{getattr(option, 'help', None) or ''} sets {target}".strip()
+
+
+def _keys(name):
+    """The keys in "optimizer.args.lr" or "optimizer;args;lr"; a tuple or list of keys as it is."""
+    return tuple(name.replace(";", ".").split(".")) if isinstance(name, str) else tuple(name)
+
+
+def _set_by_path(tree, path, value):
+    for depth, key in enumerate(path[:-1], start=1):
+        tree = tree.setdefault(key, {})
+        if not isinstance(tree, dict):
+            inside = ".".join(path[:depth])
+            raise UserError(f"command line: {'.'.join(path)}: {inside} is not a block")
+    tree[path[-1]] = value
+
+
+def _parse_override(text):
+    name, equals, value = text.partition("=")
+    if not equals or not all(_keys(name)):
+        raise UserError(f"command line: {text!r} is not KEY=VALUE, as in optimizer.args.lr=0.01")
+    try:
+        return _keys(name), json.loads(value)
+    except json.JSONDecodeError:
+        return _keys(name), value  # a plain word needs no quotes
+
+
+def _find_file(typed):
+    """A file named on the command line: seen from the current directory, else from the project."""
+    if typed is None or Path(typed).exists():
+        return typed and Path(typed)
+    inside = project_path(typed)
+    return inside if inside.exists() else Path(typed)
+
+
+def _read_source(config_path, resume):
+    """The config to use and the file to name in errors; a resumed run brings its own."""
+    if resume is None:
+        own = [PROJECT_DIR / name for name in ("config.json", "config.yaml", "config.json")]
+        path = config_path or next((one for one in own if one.exists()), own[-1])
+        return read_config(path), config_path or path.name
+    recorded = resume.parent / "config.json"
+    if recorded.exists():
+        config = read_config(recorded)
+    else:
+        from utils.checkpoint import load_checkpoint  # takes torch
+
+        config = load_checkpoint(resume)["config"]
+    if config_path is not None:
+        _merge(config, read_config(config_path))
+    return config, config_path or recorded
+
+
+def _merge(config, changes):
+    for key, value in changes.items():
+        if isinstance(value, dict) and isinstance(config.get(key), dict):
+            _merge(config[key], value)
+        else:
+            config[key] = value
+
+
+def _parts(path, value):
+    """Every part in a setting that is one, a list of them, or several by name."""
+    if isinstance(value, Part):
+        yield path, value
+    elif isinstance(value, (list, dict)):
+        for key, one in enumerate(value) if isinstance(value, list) else value.items():
+            yield from _parts((*path, key), one)
+
+
+def _find(path, part, modules, mistakes, positional=0, keywords=()):
+    """The class or function that a part names; appends what does not fit to `mistakes`."""
+    try:
+        found = look_up(part.type, modules)
+    except LookupError as error:
+        mistakes.append(Mistake((*path, "type"), f": {error.args[0]}"))
+        return None
+    if path[0] in ("loss", "metrics") and not isclass(found):
+        positional = 2  # output and target
+    mistakes += check_arguments(found, part.args, (*path, "args"), positional, keywords)
+    return found
+
+
+def _make_run_dir(parent, run_id):
+    if run_id is not None:
+        run_dir = parent / run_id
+        run_dir.mkdir(parents=True, exist_ok=run_id == "")
+        return run_dir
+    now = datetime.now().strftime("%Y%m%d_%H%M%S")
+    for number in range(1000):  # making it is the test: two runs started at once get two
+        run_dir = parent / (now if number == 0 else f"{now}_{number}")
+        try:
+            run_dir.mkdir(parents=True)
+            return run_dir
+        except FileExistsError:
+            if not run_dir.is_dir():
+                raise
+    raise UserError(f"{parent}: a thousand runs started within this second")

@@ -1,0 +1,85 @@
+"""Every key that the config may have: its type, its default and what it means.
+
+A key without a default is required. A block of your own is a field more in `Settings`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from utils.check import Pattern, Range
+
+
+@dataclass
+class Part:
+    """A class or function and its arguments; a name alone stands for one without arguments."""
+
+    type: str
+    """Its name in the module that the key belongs to, or a dotted path like torch.optim.AdamW."""
+    args: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments."""
+
+
+@dataclass
+class Metric(Part):
+    name: str | None = None
+    """The name in logs, where it is not that of the function or class."""
+
+
+@dataclass
+class Scheduler(Part):
+    interval: Literal["epoch", "step"] = "epoch"
+    """When it moves on; ReduceLROnPlateau follows `trainer.monitor` after each epoch."""
+
+
+@dataclass
+class TrainerSettings:
+    epochs: Annotated[int, Range(1)] = 10
+    """How many epochs to train in all; a resumed run counts those that it has behind it."""
+    len_epoch: Annotated[int, Range(1)] | None = None
+    """Batches in an epoch; null means one pass over the training data."""
+    save_dir: str = "saved"
+    """Where runs are kept: each in <save_dir>/<name>/<run_id>/."""
+    save_period: Annotated[int, Range(1)] = 1
+    """A checkpoint every so many epochs, and after the last."""
+    keep_last: Annotated[int, Range(1)] | None = None
+    """How many of these checkpoints to keep; null keeps all. model_best.pth is always kept."""
+    monitor: Annotated[str, Pattern(r"off|(min|max) \S+", '"min NAME", "max NAME" or "off"')] = (
+        "min val_loss"
+    )
+    """The value that model_best.pth and early_stop go by, and whether less or more is better."""
+    early_stop: Annotated[int, Range(1)] | None = None
+    """Stop after so many epochs in a row without improvement; null never does."""
+    log_step: Annotated[int, Range(1)] = 20
+    """Batches between two lines of progress, on the console and in TensorBoard."""
+    verbosity: Literal[0, 1, 2] = 2
+    """0 shows warnings, 1 also a line for each epoch, 2 also progress within epochs."""
+    tensorboard: bool = True
+    """Write TensorBoard event files into the run directory."""
+
+
+@dataclass
+class Settings:
+    arch: Part
+    """The model: a class in model/model.py."""
+    data_loader: Part
+    """The data: a class in data_loader/data_loaders.py."""
+    optimizer: Part | dict[str, Part]
+    """A class in torch.optim, or several by the name of the part of the model that each trains."""
+    loss: Part | dict[str, Part]
+    """In model/loss.py, torch.nn or torch.nn.functional; or several by name."""
+    metrics: list[Metric] = field(default_factory=list)
+    """In model/metric.py: functions of (output, target), or classes with update, compute, reset."""
+    lr_scheduler: Scheduler | dict[str, Scheduler] | None = None
+    """A class in torch.optim.lr_scheduler; several by name, as the optimizers."""
+    name: Annotated[str, Pattern(r"[^/\\]*[^/\\.][^/\\]*", "a name for a folder")] = "experiment"
+    """The name of the experiment: its runs are kept in a folder of this name."""
+    seed: Annotated[int, Range(0)] = 0
+    """Decides initial weights, dropout and the order of the data."""
+    deterministic: bool = False
+    """Use deterministic algorithms only, which can be slower; where there is none, stop."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1 or mps; auto takes the first GPU there is."""
+    n_gpu: Annotated[int, Range(0, 1)] | None = None
+    """For configs of older projects: 0 means cpu. For several GPUs start train.py with torchrun."""
+    trainer: TrainerSettings = field(default_factory=TrainerSettings)
+    """How long to train, what to keep, when to stop."""

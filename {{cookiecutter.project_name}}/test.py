@@ -1,0 +1,47 @@
+"""Evaluate a checkpoint on the held-out test data. Prints a table and writes nothing.
+
+python test.py -r saved/<name>/<run_id>/model_best.pth
+"""
+
+import argparse
+
+from parse_config import ConfigParser
+from utils.errors import UserError, exit_on_user_error
+
+
+def evaluate(config):
+    """The loss and metrics of the checkpoint `config.resume` on the test data, and its epoch."""
+    from train import build_model, part_modules
+    from trainer import Trainer
+    from utils.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(config.resume)
+    device, model, criterion, metrics = build_model(config)
+    model.load_state_dict(checkpoint["state_dict"])
+    data_loader = config.init_obj(
+        "data_loader",
+        part_modules()["data_loader"],
+        shuffle=False,
+        validation_split=0,
+        training=False,
+    )
+    trainer = Trainer(model, criterion, metrics, None, config, device, data_loader)
+    return trainer.evaluate(data_loader), checkpoint["epoch"], data_loader.n_samples
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    with exit_on_user_error():
+        config = ConfigParser.from_args(parser, argv=argv)
+        if config.resume is None:
+            raise UserError("command line: -r CHECKPOINT is missing: which model to test")
+        log, epoch, n_samples = evaluate(config)
+    print(f"{config.resume}: epoch {epoch}, {n_samples:,} test samples")
+    for name, value in log.items():
+        print(f"{name:<20}{value:.4f}")
+
+
+if __name__ == "__main__":
+    main()

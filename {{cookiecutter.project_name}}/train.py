@@ -1,0 +1,109 @@
+"""Train a model.
+
+python train.py -c config.json                             a new run in saved/<name>/<run_id>/
+python train.py -c config.json optimizer.args.lr=0.01      the same, with a key changed
+python train.py -r saved/<name>/<run_id>/checkpoint-epoch5.pth            go on with a run
+"""
+
+import argparse
+
+from parse_config import ConfigParser, Option
+from utils.errors import UserError, exit_on_user_error
+
+# Importing torch takes a second. It is imported inside the functions that need it, so that --help
+# and mistakes in the config file do not wait for it.
+
+OPTIONS = [
+    Option(["--lr", "--learning-rate"], float, "optimizer.args.lr"),
+    Option(["--bs", "--batch-size"], int, "data_loader.args.batch_size"),
+]
+
+
+def part_modules():
+    """Where the names in each part of the config are looked up, first place first."""
+    import torch
+
+    from data_loader import data_loaders
+    from model import loss, metric, model
+
+    return {
+        "arch": [model],
+        "data_loader": [data_loaders],
+        "loss": [loss, torch.nn, torch.nn.functional],
+        "metrics": [metric],
+        "optimizer": [torch.optim],
+        "lr_scheduler": [torch.optim.lr_scheduler],
+    }
+
+
+def build_model(config):
+    """What training and testing share: the device, the model on it, the loss and the metrics."""
+    from utils.device import get_device, to_device
+    from utils.seed import seed_everything
+
+    modules = part_modules()
+    config.check_parts(modules)
+    device = get_device(config["device"])
+    seed_everything(config["seed"], config["deterministic"])
+    model = config.init_obj("arch", modules["arch"]).to(device)
+    criterion = config.init_each(
+        "loss", lambda key, _: to_device(config.init_callable(key, modules["loss"]), device)
+    )
+    metrics = [
+        to_device(config.init_callable(("metrics", index), modules["metrics"]), device)
+        for index in range(len(config["metrics"]))
+    ]
+    return device, model, criterion, metrics
+
+
+def build_trainer(config):
+    """All that the config describes, put together: `.train()` on the result trains."""
+    from trainer import Trainer
+
+    modules = part_modules()
+    device, model, criterion, metrics = build_model(config)
+    data_loader = config.init_obj("data_loader", modules["data_loader"])
+    optimizer = config.init_each(
+        "optimizer",
+        lambda key, name: config.init_obj(key, modules["optimizer"], trainable(model, name)),
+    )
+    lr_scheduler = config.init_each(
+        "lr_scheduler",
+        lambda key, name: config.init_obj(
+            key, modules["lr_scheduler"], optimizer[name] if name else optimizer
+        ),
+    )
+    return Trainer(
+        model,
+        criterion,
+        metrics,
+        optimizer,
+        config=config,
+        device=device,
+        data_loader=data_loader,
+        valid_data_loader=data_loader.split_validation(),
+        lr_scheduler=lr_scheduler,
+    )
+
+
+def trainable(model, name=""):
+    """The parameters of the model, or of its part `name`, that are not frozen."""
+    try:
+        part = model.get_submodule(name)
+    except AttributeError:
+        parts = ", ".join(child for child, _ in model.named_children())
+        raise UserError(f"optimizer.{name}: the model has no such part, but {parts}") from None
+    return [parameter for parameter in part.parameters() if parameter.requires_grad]
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    with exit_on_user_error():
+        config = ConfigParser.from_args(parser, OPTIONS, argv)
+        build_trainer(config).train()
+
+
+if __name__ == "__main__":
+    main()

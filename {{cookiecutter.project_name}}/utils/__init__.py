@@ -1,0 +1,15 @@
+from utils.device import prepare_device
+from utils.errors import UserError
+from utils.files import ensure_dir, read_json, write_json
+from utils.loop import inf_loop
+from utils.meter import MetricTracker
+
+__all__ = [
+    "MetricTracker",
+    "UserError",
+    "ensure_dir",
+    "inf_loop",
+    "prepare_device",
+    "read_json",
+    "write_json",
+]

@@ -1,0 +1,209 @@
+"""Compare what a config says with type hints and signatures; say in words what would be valid."""
+
+import inspect
+import json
+import re
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from difflib import get_close_matches
+from types import NoneType, UnionType
+from typing import Annotated, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+PLAIN = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a string",
+    list: "a list",
+    tuple: "a list",
+    dict: "a block",
+    NoneType: "null",
+}
+SYNONYMS = [
+    {"lr", "learning_rate"},
+    {"batch_size", "bs"},
+    {"epochs", "max_epochs", "num_epochs"},
+    {"num_workers", "workers"},
+    {"weight_decay", "wd", "l2"},
+    {"arch", "model"},
+    {"loss", "criterion"},
+    {"early_stop", "patience"},
+]
+
+
+@dataclass(frozen=True)
+class Range:
+    """For `Annotated`: a number from `low` to `high`, both allowed."""
+
+    low: float
+    high: float = float("inf")
+
+    def allows(self, value):
+        return self.low <= value <= self.high
+
+    def __str__(self):
+        return f"{self.low} or more" if self.high == float("inf") else f"{self.low} to {self.high}"
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """For `Annotated`: a string that matches `regex`; `words` says so to people."""
+
+    regex: str
+    words: str
+
+    def allows(self, value):
+        return re.fullmatch(self.regex, value) is not None
+
+    def __str__(self):
+        return self.words
+
+
+class Mistake(NamedTuple):
+    path: tuple  # of keys and list positions, from the top of the config
+    text: str
+
+
+def read_value(hint, value, path, mistakes):
+    """`value` with blocks as the dataclasses of `hint`; appends what is wrong to `mistakes`."""
+    if get_origin(hint) in (Union, UnionType) and isinstance(value, (dict, str)):
+        hint = _member(hint, value)
+    if is_dataclass(hint):
+        return _read_block(hint, value, path, mistakes)
+    inner = get_args(hint)
+    if get_origin(hint) is list and isinstance(value, list):
+        return [read_value(inner[0], one, (*path, i), mistakes) for i, one in enumerate(value)]
+    if get_origin(hint) is dict and isinstance(value, dict):
+        return {k: read_value(inner[1], one, (*path, k), mistakes) for k, one in value.items()}
+    if not _fits(hint, value):
+        mistakes.append(wrong_value(path, value, _words(hint)))
+    return value
+
+
+def _member(hint, value):
+    """The member of a union that a value has the form of: a block, blocks by name, or neither."""
+    block = next((one for one in get_args(hint) if is_dataclass(one)), None)
+    named = next((one for one in get_args(hint) if get_origin(one) is dict), None)
+    if block is None or isinstance(value, str):
+        return block or hint
+    keys = {field.name for field in fields(block)}
+    several = value and not keys & set(value) and all(isinstance(v, dict) for v in value.values())
+    return named if named and several else block
+
+
+def _read_block(cls, value, path, mistakes):
+    hints = get_type_hints(cls, include_extras=True)
+    if isinstance(value, str) and "type" in hints:
+        value = {"type": value}  # a name alone stands for a part without arguments
+    if not isinstance(value, dict):
+        mistakes.append(wrong_value(path, value, "a block" + " or a name" * ("type" in hints)))
+        return None
+    mistakes += [unknown_key((*path, key), hints) for key in value if key not in hints]
+    required = [f.name for f in fields(cls) if f.default is f.default_factory is MISSING]
+    missing = [key for key in required if key not in value]
+    mistakes += [Mistake((*path, key), ": is missing") for key in missing]
+    values = {
+        key: read_value(hints[key], one, (*path, key), mistakes)
+        for key, one in value.items()
+        if key in hints
+    }
+    return None if missing else cls(**values)
+
+
+def check_arguments(function, args, path, positional=0, keywords=()):
+    """What is wrong with `args` as keyword arguments of a class or function.
+
+    The code itself gives the first `positional` arguments and those named in `keywords`. Types are
+    judged by the hints, those of base classes too, else by the default; what cannot be, passes.
+    """
+    try:
+        parameters = list(inspect.signature(function).parameters.values())[positional:]
+    except ValueError:  # written in C, without a signature
+        return []
+    known = {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    mistakes = [
+        Mistake((*path, name), f": is missing, {function.__name__} needs it")
+        for name, parameter in known.items()
+        if parameter.default is parameter.empty and name not in args and name not in keywords
+    ]
+    hints = _hints(function)
+    for name, value in args.items():
+        if name not in known and not takes_any:
+            mistakes.append(unknown_key((*path, name), known))
+        elif name in hints:
+            read_value(hints[name], value, (*path, name), mistakes)
+        elif name in known and not _like_default(known[name].default, value):
+            valid = _words(bool if known[name].default in (True, False) else float)
+            mistakes.append(wrong_value((*path, name), value, valid))
+    return mistakes
+
+
+def _hints(function):
+    hints = {}
+    is_class = inspect.isclass(function)
+    for one in [cls.__init__ for cls in reversed(function.__mro__)] if is_class else [function]:
+        try:
+            hints |= get_type_hints(one, include_extras=True)
+        except (NameError, TypeError, AttributeError):
+            pass  # hints that cannot be evaluated here tell nothing
+    return hints
+
+
+def _like_default(default, value):
+    if isinstance(default, bool):
+        return isinstance(value, bool)
+    return not isinstance(default, (int, float)) or not isinstance(value, (str, bool))
+
+
+def _fits(hint, value):
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        limits = [limit for limit in inner[1:] if isinstance(limit, (Range, Pattern))]
+        return _fits(inner[0], value) and all(limit.allows(value) for limit in limits)
+    if origin in (Union, UnionType):
+        judged = [one for one in inner if _can_judge(one)]
+        return not judged or any(_fits(one, value) for one in judged)
+    if origin is Literal:
+        return any(value == one and type(value) is type(one) for one in inner)
+    kind = origin or hint
+    if isinstance(value, bool):
+        return kind is bool or kind not in PLAIN
+    accepted = {float: (int, float), tuple: (list, tuple)}.get(kind, kind)
+    return kind not in PLAIN or isinstance(value, accepted)
+
+
+def _can_judge(hint):
+    return get_origin(hint) in (Annotated, Literal) or (get_origin(hint) or hint) in PLAIN
+
+
+def _words(hint):
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        limits = [str(limit) for limit in inner[1:]]
+        return limits[0] if inner[0] is str else ", ".join([_words(inner[0]), *limits])
+    if origin in (Union, UnionType):
+        return " or ".join(_words(one) for one in inner if _can_judge(one))
+    if origin is Literal:
+        return " or ".join(json.dumps(one) for one in inner)
+    return PLAIN[origin or hint]
+
+
+def wrong_value(path, value, valid):
+    shown = json.dumps(value, ensure_ascii=False, default=repr)
+    return Mistake(path, f" = {shown}: must be {valid}")
+
+
+def unknown_key(path, names):
+    return Mistake(path, f": unknown key; {nearest(path[-1], names)}")
+
+
+def nearest(name, names):
+    """`did you mean …?` by case, synonym and spelling, or all names where none is near."""
+    by_letters = {re.sub(r"[\W_]", "", one).lower(): one for one in names}
+    letters = re.sub(r"[\W_]", "", str(name)).lower()
+    synonyms = [one for group in SYNONYMS if name in group for one in names if one in group]
+    close = [by_letters[one] for one in get_close_matches(letters, by_letters, n=1)]
+    found = [by_letters[letters]] if letters in by_letters else synonyms + close
+    if found:
+        return f"did you mean {found[0]!r}?"
+    return f"valid: {', '.join(names)}" if names else "none is valid here"

@@ -1,0 +1,46 @@
+from utils.errors import UserError
+
+
+def get_device(name="auto"):
+    """The device for `auto`, `cpu`, `cuda`, `cuda:1` or `mps`; UserError where it is not there."""
+    import torch
+
+    available = ["cpu"]
+    if torch.backends.mps.is_available():
+        available.insert(0, "mps")
+    if torch.cuda.is_available():
+        cards = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+        available = ["cuda", *cards, *available]
+    if name == "auto":
+        name = available[0]
+    if name not in available:
+        raise UserError(f"device {name!r} is not there; this machine has: {', '.join(available)}")
+    return torch.device(name)
+
+
+def to_device(batch, device):
+    """The same batch with every tensor in its tuples, lists and dicts on `device`."""
+    if hasattr(batch, "to"):
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, dict):
+        return {key: to_device(value, device) for key, value in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(to_device(value, device) for value in batch))
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device) for value in batch)
+    return batch
+
+
+def batch_size(batch):
+    """The number of samples in a batch: the length of the first tensor in it."""
+    while not hasattr(batch, "shape"):
+        batch = next(iter(batch.values() if isinstance(batch, dict) else batch))
+    return len(batch)
+
+
+def prepare_device(n_gpu_use):
+    """The device for `n_gpu_use` GPUs and the list of their numbers, for scripts that ask so."""
+    import torch
+
+    device_ids = list(range(min(n_gpu_use, torch.cuda.device_count())))
+    return torch.device("cuda:0" if device_ids else "cpu"), device_ids
