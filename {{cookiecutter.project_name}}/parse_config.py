@@ -53,6 +53,7 @@ class ConfigParser:
 
     @classmethod
     def from_file(cls, path, modification=None, **kwargs):
+        path = find_file(path)
         return cls(read_config(path), modification=modification, source=path, **kwargs)
 
     @classmethod
@@ -74,8 +75,8 @@ class ConfigParser:
         for action, option in zip(added, options, strict=True):
             if getattr(args, action.dest) is not None:
                 modification[option.target] = getattr(args, action.dest)
-        resume = _find_file(args.resume)
-        config, source = _read_source(_find_file(args.config), resume)
+        resume = find_file(args.resume)
+        config, source = _read_source(find_file(args.config), resume)
         config_parser = cls(config, resume, modification, source=source)
         config_parser.args = args
         return config_parser
@@ -221,20 +222,25 @@ def _parse_override(text):
         return _keys(name), value  # a plain word needs no quotes
 
 
-def _find_file(typed):
-    """A file named on the command line: seen from the current directory, else from the project."""
-    if typed is None or Path(typed).exists():
-        return typed and Path(typed)
+def find_file(typed):
+    """A file as a user names it: seen from the current directory, else from the project's."""
+    if typed is None:
+        return None
     inside = project_path(typed)
-    return inside if inside.exists() else Path(typed)
+    return inside if inside.exists() and not Path(typed).exists() else Path(typed)
+
+
+def default_config():
+    """The project's own config file."""
+    candidates = [PROJECT_DIR / "config.json", PROJECT_DIR / "config.yaml"]
+    return next((path for path in candidates if path.exists()), candidates[0])
 
 
 def _read_source(config_path, resume):
     """The config to use and the file to name in errors; a resumed run brings its own."""
     if resume is None:
-        own = [PROJECT_DIR / name for name in ("config.json", "config.yaml", "config.json")]
-        path = config_path or next((one for one in own if one.exists()), own[-1])
-        return read_config(path), config_path or path.name
+        path = config_path or default_config()
+        return read_config(path), path
     recorded = resume.parent / "config.json"
     if recorded.exists():
         config = read_config(recorded)

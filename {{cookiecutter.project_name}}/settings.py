@@ -79,7 +79,7 @@ class Settings:
     """Use deterministic algorithms only, which can be slower; where there is none, stop."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps; auto takes the first GPU there is."""
-    n_gpu: Annotated[int, Range(0, 1)] | None = None
+    n_gpu: Annotated[int, Range(0, below=2)] | None = None
     """For configs of older projects: 0 means cpu. For several GPUs start train.py with torchrun."""
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
     """How long to train, what to keep, when to stop."""

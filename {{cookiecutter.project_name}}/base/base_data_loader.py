@@ -1,7 +1,10 @@
+from typing import Annotated
+
 import torch
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data.dataloader import default_collate
 
+from utils.check import Range
 from utils.errors import UserError
 from utils.seed import derive_seed
 
@@ -13,15 +16,17 @@ class BaseDataLoader(DataLoader):
     same in every run with the same `split_seed`. `valid_dataset` holds the same samples for
     validation, without the training transforms. Further options go to `DataLoader` as they are.
     The loader draws from generators of its own and leaves the global random state alone.
+
+    A config is checked against these hints also where a subclass has arguments of the same names.
     """
 
     def __init__(
         self,
         dataset,
-        batch_size,
-        shuffle,
-        validation_split,
-        num_workers,
+        batch_size: Annotated[int, Range(1)],
+        shuffle: bool,
+        validation_split: Annotated[int, Range(0)] | Annotated[float, Range(0, below=1)],
+        num_workers: Annotated[int, Range(0)],
         collate_fn=default_collate,
         *,
         valid_dataset=None,
@@ -52,7 +57,7 @@ class BaseDataLoader(DataLoader):
     def _split_sampler(self, split):
         """The samplers of the training part and, unless `split` is 0, of the validation part."""
         count = split if type(split) is int else int(self.n_samples * split)
-        if split < 0 or count >= self.n_samples or (isinstance(split, float) and split >= 1):
+        if not 0 <= count < self.n_samples:
             raise UserError(
                 f"validation_split = {split}: must be a fraction below 1 or a number of samples "
                 f"below {self.n_samples}, the size of the data set"

@@ -91,8 +91,8 @@ class Trainer(BaseTrainer):
             log |= {f"val_{key}": value for key, value in self._valid_epoch(epoch).items()}
         log |= self._learning_rates()
         for scheduler in self._schedulers("epoch"):
-            plateau = isinstance(scheduler, ReduceLROnPlateau)
-            scheduler.step(*[self._monitored(log)] * plateau)
+            on_plateau = isinstance(scheduler, ReduceLROnPlateau)
+            scheduler.step(self._monitored(log)) if on_plateau else scheduler.step()
         return log
 
     def _valid_epoch(self, epoch):

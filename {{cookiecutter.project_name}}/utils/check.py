@@ -32,16 +32,16 @@ SYNONYMS = [
 
 @dataclass(frozen=True)
 class Range:
-    """For `Annotated`: a number from `low` to `high`, both allowed."""
+    """For `Annotated`: a number of at least `low` and, where that is given, less than `below`."""
 
     low: float
-    high: float = float("inf")
+    below: float = float("inf")
 
     def allows(self, value):
-        return self.low <= value <= self.high
+        return self.low <= value < self.below
 
     def __str__(self):
-        return f"{self.low} or more" if self.high == float("inf") else f"{self.low} to {self.high}"
+        return f"{self.low} or more" + f" and below {self.below}" * (self.below != float("inf"))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,44 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from helpers import ROOT, python
+
+LEFTOVERS = (".git", ".venv", "build", "saved", "__pycache__", ".*_cache")
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory):
+    """The template as a clean clone has it, without what runs leave in a working copy."""
+    copy = tmp_path_factory.mktemp("clone") / "template"
+    return shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*LEFTOVERS))
+
+
+@pytest.fixture(scope="session")
+def cookiecutter(template, tmp_path_factory):
+    """Run the command `cookiecutter` in a folder, away from the user's own settings."""
+    home = tmp_path_factory.mktemp("home")
+    settings = {"cookiecutters_dir": str(home / "cache"), "replay_dir": str(home / "replay")}
+    (home / "config.yaml").write_text(json.dumps(settings), encoding="utf-8")
+
+    def run(*arguments, cwd, **options):
+        command = ("-m", "cookiecutter", "--config-file", home / "config.yaml", template)
+        return python(*command, *arguments, cwd=cwd, **options)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def bake(cookiecutter, tmp_path_factory):
+    """Bake with some answers, the defaults for the others; the folder of the new project."""
+
+    def bake(**answers):
+        folder = tmp_path_factory.mktemp("baked")
+        done = cookiecutter("--no-input", *(f"{k}={v}" for k, v in answers.items()), cwd=folder)
+        assert done.returncode == 0, done.stdout + done.stderr
+        [project] = Path(folder).iterdir()
+        return project
+
+    return bake

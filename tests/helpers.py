@@ -1,0 +1,39 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+if sys.version_info >= (3, 11):
+    import tomllib  # noqa: F401
+else:
+    import tomli as tomllib  # noqa: F401 (pytest brings it)
+
+ROOT = Path(__file__).parent.parent
+PROJECT = ROOT / "{{cookiecutter.project_name}}"
+
+# No bytecode, so that the files of a project are those that it wrote on purpose
+ENVIRONMENT = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def python(*arguments, cwd, **options):
+    """Run Python as a user would; the finished process, with output and errors as text."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env=ENVIRONMENT,
+        capture_output=True,
+        encoding="utf-8",
+        **options,
+    )
+
+
+def succeed(*arguments, cwd):
+    """The output of a run of Python that has to succeed."""
+    done = python(*arguments, cwd=cwd)
+    assert done.returncode == 0, f"{arguments}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def files(folder):
+    """The paths of all files under a folder, relative to it."""
+    return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()}

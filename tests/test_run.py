@@ -1,0 +1,74 @@
+"""What is baked works: its tests pass, it trains, resumes and evaluates."""
+
+import re
+
+import pytest
+
+from helpers import files, succeed
+from test_bake import PROMPTS, ROWS
+
+pytestmark = pytest.mark.slow
+
+
+def the_run(project):
+    """The folder of the only run so far."""
+    [run] = (project / "saved" / "Mnist_LeNet").iterdir()
+    return run
+
+
+@pytest.mark.parametrize("answers", ROWS, ids="-".join)
+def test_road_from_bake_to_evaluation(answers, bake):
+    row = dict(zip(PROMPTS, answers, strict=True))
+    project = bake(**row)
+    config = f"config.{row['config_format']}"
+
+    succeed("-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=project)
+
+    succeed("train.py", "-c", config, "trainer.epochs=2", cwd=project)
+    run = the_run(project)
+    written = {"checkpoint-epoch1.pth", "checkpoint-epoch2.pth", "model_best.pth"}
+    written |= {"config.json", "metrics.csv", "train.log"}
+    assert written <= files(run)
+    assert any("events" in name for name in files(run)) == (row["tensorboard"] == "yes")
+
+    succeed("train.py", "-r", run / "checkpoint-epoch2.pth", "trainer.epochs=3", cwd=project)
+    assert the_run(project) == run
+    assert "checkpoint-epoch3.pth" in files(run)
+    rows = (run / "metrics.csv").read_text(encoding="utf-8").splitlines()
+    assert [line.split(",")[0] for line in rows] == ["epoch", "1", "2", "3"]
+
+    assert "accuracy" in succeed("test.py", "-r", run / "model_best.pth", cwd=project)
+
+
+@pytest.fixture(scope="module")
+def trained(bake):
+    """A project with the defaults after one run with the defaults."""
+    project = bake()
+    succeed("train.py", "-c", "config.json", cwd=project)
+    return project
+
+
+def test_defaults_reach_96_percent_on_held_out_digits(trained):
+    output = succeed("test.py", "-r", the_run(trained) / "model_best.pth", cwd=trained)
+    [accuracy] = re.findall(r"\baccuracy\W+(\d\.\d+)", output)
+    assert float(accuracy) >= 0.96
+
+
+def test_evaluation_writes_nothing(trained):
+    before = {name: (trained / name).stat().st_mtime_ns for name in files(trained)}
+    succeed("test.py", "-r", the_run(trained) / "model_best.pth", cwd=trained)
+    assert {name: (trained / name).stat().st_mtime_ns for name in files(trained)} == before
+
+
+def test_the_working_directory_makes_no_difference(bake, tmp_path):
+    tables = []
+    for inside in (True, False):
+        project = bake()
+        cwd, here = (project, "") if inside else (tmp_path, f"{project}/")
+        succeed(f"{here}train.py", "-c", f"{here}config.json", "trainer.epochs=1", cwd=cwd)
+        best = the_run(project) / "model_best.pth"
+        output = succeed(f"{here}test.py", "-r", best, cwd=cwd)
+        tables.append(re.findall(r"\b(loss|accuracy|top_k_acc)\W+(\d+\.\d+)", output))
+    assert tables[0] == tables[1]
+    assert len(tables[0]) == 3
+    assert not any(tmp_path.iterdir())

@@ -1,0 +1,100 @@
+"""The shape of the project's Python, read from its source before baking."""
+
+import ast
+import re
+import sys
+
+import pytest
+
+from helpers import PROJECT
+
+# A part imports from itself and from lower layers only; those of one layer never import each other
+LAYERS = [
+    {"utils"},
+    {"logger", "settings"},
+    {"parse_config"},
+    {"base"},
+    {"data_loader", "model", "trainer"},
+    {"train"},
+    {"test"},
+]
+LAYER = {part: number for number, parts in enumerate(LAYERS) for part in parts}
+SOURCES = [path for path in PROJECT.rglob("*.py") if "tests" not in path.relative_to(PROJECT).parts]
+
+MAX_LINES = 1100  # in all, not counting empty ones: to be read in one sitting
+MAX_FUNCTION = 60
+
+
+@pytest.fixture(params=SOURCES, ids=lambda path: path.relative_to(PROJECT).as_posix())
+def source(request):
+    return request.param
+
+
+def part_of(path):
+    """The folder or file at the top of the project that a source belongs to."""
+    return path.relative_to(PROJECT).parts[0].removesuffix(".py")
+
+
+def nodes(path):
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+def imports(path):
+    """The top-level names of all imports, late ones too."""
+    for node in nodes(path):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute, as the scripts need them"
+            yield node.module.split(".")[0]
+        elif isinstance(node, ast.Import):
+            yield from (name.name.split(".")[0] for name in node.names)
+
+
+def test_imports_run_one_way(source):
+    part = part_of(source)
+    for name in imports(source):
+        if name in LAYER and name != part:
+            assert LAYER[name] < LAYER[part], f"{source} imports {name}"
+
+
+def test_all_parts_have_a_layer():
+    assert {part_of(path) for path in SOURCES} == set(LAYER)
+
+
+def test_no_star_imports(source):
+    names = [
+        n.name for node in nodes(source) if isinstance(node, ast.ImportFrom) for n in node.names
+    ]
+    assert "*" not in names
+
+
+def test_no_jinja(source):
+    assert not re.search(r"\{\{|\{%|\{#|cookiecutter", source.read_text(encoding="utf-8"))
+
+
+def test_functions_are_short(source):
+    for node in nodes(source):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+            assert node.end_lineno - first < MAX_FUNCTION, f"{source}: {node.name}"
+
+
+def test_nothing_happens_on_import(source):
+    """At the top stand definitions only, and no call for its effect."""
+    for node in ast.parse(source.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Expr):
+            assert isinstance(node.value, ast.Constant), f"{source}:{node.lineno}"
+        assert not isinstance(node, ast.For | ast.While | ast.With), f"{source}:{node.lineno}"
+
+
+def test_project_is_readable_in_one_sitting():
+    texts = [path.read_text(encoding="utf-8") for path in SOURCES]
+    assert sum(bool(line.strip()) for text in texts for line in text.splitlines()) <= MAX_LINES
+
+
+def test_requirements_are_what_is_imported():
+    packages = {"yaml": "pyyaml"}
+    own = {*LAYER, *sys.stdlib_module_names}
+    imported = {packages.get(x, x) for path in SOURCES for x in imports(path) if x not in own}
+    lines = (PROJECT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    # torch imports tensorboard for us
+    assert imported | {"tensorboard"} == {re.split(r"\W", line)[0] for line in lines}

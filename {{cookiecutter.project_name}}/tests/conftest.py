@@ -1,0 +1,29 @@
+import pytest
+import torch
+
+from parse_config import ConfigParser, default_config
+from train import build_trainer
+
+torch.set_num_threads(1)  # small steps are slower, and not repeatable, with more
+
+
+@pytest.fixture
+def make_config(tmp_path):
+    """The project's own config, with changes, for short runs below tmp_path."""
+
+    def make(changes=None, **kwargs):
+        short = {
+            "trainer.save_dir": str(tmp_path / "saved"),
+            "trainer.epochs": 2,
+            "trainer.len_epoch": 4,
+            "trainer.tensorboard": False,
+            "device": "cpu",
+        }
+        return ConfigParser.from_file(default_config(), short | (changes or {}), **kwargs)
+
+    return make
+
+
+@pytest.fixture
+def make_trainer(make_config):
+    return lambda changes=None, **kwargs: build_trainer(make_config(changes, **kwargs))

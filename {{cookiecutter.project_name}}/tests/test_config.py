@@ -1,0 +1,214 @@
+import argparse
+import copy
+import json
+from collections import namedtuple
+
+import pytest
+import torch
+
+from model import loss, metric, model
+from parse_config import ConfigParser, Option, default_config
+from train import part_modules
+from utils import UserError
+from utils.files import read_config
+
+
+@pytest.fixture
+def config_file(tmp_path):
+    """Write a config, the project's own with some changes, and return its path."""
+
+    def write(changes=None, text=None, name="config.json"):
+        config = copy.deepcopy(read_config(default_config()))
+        config["trainer"]["save_dir"] = str(tmp_path / "saved")
+        for path, value in (changes or {}).items():
+            *blocks, last = path.split(".")
+            block = config
+            for key in blocks:
+                block = block[key]
+            if value is DELETE:
+                del block[last]
+            else:
+                block[last] = value
+        path = tmp_path / name
+        path.write_text(json.dumps(config) if text is None else text)
+        return path
+
+    return write
+
+
+DELETE = object()
+
+
+def parse(*argv, options=()):
+    config = ConfigParser.from_args(argparse.ArgumentParser(), options, [str(a) for a in argv])
+    config.check_parts(part_modules())
+    return config
+
+
+BAD_VALUES = [
+    ({"epochz": 5}, "epochz: unknown key; valid: "),
+    ({"trainer.epochz": 5}, "trainer.epochz: unknown key; did you mean 'epochs'?"),
+    ({"arch.arg": {}}, "arch.arg: unknown key; did you mean 'args'?"),
+    ({"Seed": 5}, "Seed: unknown key; did you mean 'seed'?"),
+    ({"model": {}}, "model: unknown key; did you mean 'arch'?"),
+    ({"arch": DELETE}, "arch: is missing"),
+    ({"arch.type": DELETE}, "arch.type: is missing"),
+    ({"arch": 5}, "arch = 5: must be a block or a name"),
+    ({"trainer": []}, "trainer = []: must be a block"),
+    ({"trainer.epochs": "5"}, 'trainer.epochs = "5": must be a whole number, 1 or more'),
+    ({"trainer.epochs": -1}, "trainer.epochs = -1: must be a whole number, 1 or more"),
+    ({"trainer.epochs": 1.5}, "trainer.epochs = 1.5: must be a whole number, 1 or more"),
+    ({"trainer.epochs": True}, "trainer.epochs = true: must be a whole number, 1 or more"),
+    ({"trainer.early_stop": 0}, "early_stop = 0: must be a whole number, 1 or more or null"),
+    ({"trainer.tensorboard": "yes"}, 'trainer.tensorboard = "yes": must be true or false'),
+    ({"trainer.verbosity": 3}, "trainer.verbosity = 3: must be 0 or 1 or 2"),
+    ({"trainer.monitor": "val_loss"}, 'must be "min NAME", "max NAME" or "off"'),
+    ({"trainer.save_dir": None}, "trainer.save_dir = null: must be a string"),
+    ({"name": "a/b"}, 'name = "a/b": must be a name for a folder'),
+    ({"name": ".."}, 'name = "..": must be a name for a folder'),
+    ({"seed": -1}, "seed = -1: must be a whole number, 0 or more"),
+    ({"metrics": "accuracy"}, 'metrics = "accuracy": must be a list'),
+    ({"metrics": [3]}, "metrics.0 = 3: must be a block or a name"),
+    ({"metrics": ["acuracy"]}, "metrics.0.type: there is no 'acuracy' in model.metric; did you"),
+    ({"arch.type": "MNISTModel"}, "arch.type: there is no 'MNISTModel' in model.model; did you"),
+    ({"arch.type": "BaseModel"}, "arch.type: there is no 'BaseModel' in model.model"),
+    ({"arch.type": "no_such.Net"}, "arch.type: cannot import 'no_such'"),
+    ({"arch.type": "torch.nn.Liner"}, "no 'Liner' in torch.nn; did you mean 'Linear'?"),
+    ({"loss": "cross_entrpy"}, "did you mean 'cross_entropy'?"),
+    (
+        {"loss": {"type": "NLLLoss", "args": {"wait": 1}}},
+        "loss.args.wait: unknown key; did you mean",
+    ),
+    ({"optimizer.type": "adam"}, "optimizer.type: there is no 'adam' in torch.optim; did you mean"),
+    ({"optimizer.args.learning_rate": 1}, "learning_rate: unknown key; did you mean 'lr'?"),
+    ({"optimizer.args.lr": "0.1"}, 'optimizer.args.lr = "0.1": must be a number'),
+    ({"optimizer.args.betas": 0.9}, "optimizer.args.betas = 0.9: must be a list"),
+    ({"lr_scheduler": "StepLR"}, "lr_scheduler.args.step_size: is missing, StepLR needs it"),
+    ({"lr_scheduler.interval": "batch"}, 'interval = "batch": must be "epoch" or "step"'),
+    ({"data_loader.args.batch_size": 0}, "batch_size = 0: must be a whole number, 1 or more"),
+    ({"data_loader.args.shuffle": "no"}, 'shuffle = "no": must be true or false'),
+    ({"data_loader.args.num_workers": -1}, "num_workers = -1: must be a whole number, 0 or more"),
+    ({"data_loader.args.validation_split": 1.5}, "validation_split = 1.5: must be "),
+    ({"data_loader.args.source": "ful"}, 'source = "ful": must be "embedded" or "full"'),
+    ({"data_loader.args.bs": 3}, "data_loader.args.bs: unknown key; did you mean 'batch_size'?"),
+    ({"arch.args.dropout": "0.5"}, 'arch.args.dropout = "0.5": must be a number'),
+]
+
+
+@pytest.mark.parametrize(("changes", "expected"), BAD_VALUES, ids=lambda v: str(v)[:40])
+def test_a_bad_value_is_one_line_with_file_key_and_what_is_valid(config_file, changes, expected):
+    path = config_file(changes)
+    with pytest.raises(UserError) as caught:
+        parse("-c", path)
+    line = str(caught.value)
+    assert line.startswith(f"{path}: ") and expected in line and "\n" not in line
+    assert [one.name for one in path.parent.iterdir()] == ["config.json"]
+
+
+BAD_FILES = [
+    ("a.json", "", "not valid JSON at line 1 column 1"),
+    ("a.json", '{"name": "a",', "not valid JSON at line 1 column 14"),
+    ("a.json", "[1]", "must hold a mapping of keys to values, not a list"),
+    ("a.json", '{"seed": 1, "seed": 2}', "key 'seed' is given twice"),
+    ("a.yaml", "name: [", "not valid YAML at line 1"),
+    ("a.yaml", "", "must hold a mapping of keys to values, not nothing"),
+    ("a.yaml", "seed: 1\nseed: 2", "key 'seed' is given twice"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "expected"), BAD_FILES)
+def test_a_bad_file_is_one_line(config_file, name, text, expected):
+    path = config_file(text=text, name=name)
+    with pytest.raises(UserError, match=expected) as caught:
+        parse("-c", path)
+    assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+
+
+def test_all_mistakes_are_listed_at_once(config_file):
+    changes = {"epochz": 1, "trainer.epochs": 0, "optimizer": {"args": {}}}
+    with pytest.raises(UserError) as caught:
+        parse("-c", config_file(changes))
+    assert len(str(caught.value).splitlines()) == 3
+
+
+def test_a_file_wins_over_defaults_and_the_command_line_over_both(config_file):
+    lr = Option(["--lr", "--learning-rate"], float, ("optimizer", "args", "lr"))
+    path = config_file({"seed": 3, "trainer.early_stop": DELETE, "optimizer.args.lr": 0.5})
+    config = parse("-c", path, "--lr", "1e-3", "trainer.epochs=7", "trainer.keep_last=null",
+                   'metrics=["accuracy"]', "loss=nll_loss", options=[lr])  # fmt: skip
+    assert config["seed"] == 3 and config["trainer"]["early_stop"] is None
+    assert config["optimizer"]["args"]["lr"] == 0.001 == config.settings.optimizer.args["lr"]
+    assert config.settings.trainer.epochs == 7 and config["trainer"]["keep_last"] is None
+    assert config["metrics"] == ["accuracy"] and config["loss"] == "nll_loss"
+
+
+def test_options_of_older_scripts_are_understood(config_file):
+    CustomArgs = namedtuple("CustomArgs", "flags type target")
+    parser = argparse.ArgumentParser()
+    parser.add_argument("-c", "--config", default=None, type=str)
+    options = [CustomArgs(["--bs", "--batch_size"], int, "data_loader;args;batch_size")]
+    argv = ["-c", str(config_file()), "--batch_size", "7"]
+    config = ConfigParser.from_args(parser, options, argv)
+    assert config["data_loader"]["args"]["batch_size"] == 7
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("trainer.epochs", "'trainer.epochs' is not KEY=VALUE"),
+        ("=3", "'=3' is not KEY=VALUE"),
+        ("trainer..epochs=3", "is not KEY=VALUE"),
+        ("trainer.epochz=3", "trainer.epochz: unknown key; did you mean 'epochs'?"),
+        ("seed.x=3", "seed.x: seed is not a block"),
+        ("seed=x", 'seed = "x": must be a whole number'),
+    ],
+)
+def test_a_bad_override_names_the_command_line(config_file, override, expected):
+    with pytest.raises(UserError) as caught:
+        parse("-c", config_file(), override)
+    assert str(caught.value).startswith("command line: ") and expected in str(caught.value)
+
+
+def test_yaml_and_json_say_the_same(config_file):
+    text = """
+        arch: MnistModel
+        data_loader: {type: MnistDataLoader}
+        optimizer: {type: SGD, args: {lr: 1e-4, momentum: .9, nesterov: true}}
+        loss: nll_loss
+        name: no
+        trainer: {monitor: off, early_stop: null, epochs: 12}
+    """
+    config = parse("-c", config_file(text=text, name="config.yaml"))
+    assert config["optimizer"]["args"] == {"lr": 0.0001, "momentum": 0.9, "nesterov": True}
+    assert config["name"] == "no" and config["trainer"]["monitor"] == "off"
+    same = parse("-c", config_file(text=json.dumps(config.config)))
+    assert same.config == config.config and same.settings == config.settings
+
+
+def test_parts_are_built_by_name_with_arguments(make_config):
+    config = make_config({
+        "loss": {"type": "CrossEntropyLoss", "args": {"label_smoothing": 0.1}},
+        "metrics": [{"type": "top_k_acc", "args": {"k": 2}, "name": "top2"}, "accuracy"],
+        "arch": {"type": "torch.nn.Linear", "args": {"in_features": 3}},
+    })  # fmt: skip
+    assert config.init_callable("loss", [loss, torch.nn]).label_smoothing == 0.1
+    top2 = config.init_callable(("metrics", 0), metric)
+    assert top2.__name__ == "top2"
+    assert top2(torch.tensor([[3.0, 2, 1]]), torch.tensor([1])) == 1
+    assert config.init_callable(("metrics", 1), metric).__name__ == "accuracy"
+    assert config.init_obj("arch", model, out_features=5).out_features == 5
+    assert config.initialize("arch", model, out_features=5, in_features=4).in_features == 4
+    with pytest.raises(UserError, match="arch.args.out_features: is missing, Linear needs it"):
+        config.init_obj("arch", model)
+
+
+def test_two_runs_of_the_same_second_get_two_directories(make_config):
+    assert make_config().save_dir != make_config().save_dir
+    assert make_config(run_id="mine").save_dir.name == "mine"
+    with pytest.raises(UserError, match="trainer.save_dir"):
+        make_config(run_id="mine").save_dir  # noqa: B018
+
+
+def test_a_device_that_is_not_there_is_named(make_trainer):
+    with pytest.raises(UserError, match="device 'cuda:99' is not there; this machine has: .*cpu"):
+        make_trainer({"device": "cuda:99"})

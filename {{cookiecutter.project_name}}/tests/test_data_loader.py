@@ -1,0 +1,150 @@
+import gzip
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from base import BaseDataLoader
+from data_loader.data_loaders import MnistDataLoader
+from data_loader.mnist import random_shift
+from utils import UserError
+
+
+class Numbers(torch.utils.data.Dataset):
+    """Sample i is i, and must be asked for with a plain int."""
+
+    def __init__(self, n=20):
+        self.n = n
+
+    def __len__(self):
+        return self.n
+
+    def __getitem__(self, index):
+        assert type(index) is int
+        return torch.tensor(index)
+
+
+def seen(loader):
+    return [index for batch in loader for index in batch.tolist()]
+
+
+@pytest.mark.parametrize(("split", "n_valid"), [(0, 0), (0.0, 0), (0.25, 5), (7, 7)])
+def test_split_by_fraction_or_count(split, n_valid):
+    loader = BaseDataLoader(Numbers(), 4, True, split, 0)
+    valid = loader.split_validation()
+    valid = [] if valid is None else seen(valid)
+    assert len(valid) == n_valid and loader.n_samples == 20 - n_valid
+    assert sorted(seen(loader) + valid) == list(range(20))
+
+
+@pytest.mark.parametrize("split", [1.5, 1.0, -0.1, 20, -1])
+def test_an_impossible_split_is_refused(split):
+    with pytest.raises(UserError, match=f"validation_split = {split}"):
+        BaseDataLoader(Numbers(), 4, True, split, 0)
+
+
+def test_the_split_is_the_same_every_time_and_follows_its_own_seed():
+    valid = seen(BaseDataLoader(Numbers(), 4, True, 5, 0).split_validation())
+    assert valid == seen(BaseDataLoader(Numbers(), 4, False, 5, 0).split_validation())
+    other = BaseDataLoader(Numbers(), 4, True, 5, 0, split_seed=1)
+    assert valid != seen(other.split_validation())
+
+
+def test_no_shuffle_means_in_order():
+    loader = BaseDataLoader(Numbers(), 4, False, 5, 0)
+    assert seen(loader) == sorted(seen(loader))
+
+
+def test_the_order_is_a_function_of_seed_and_epoch():
+    loader = BaseDataLoader(Numbers(), 4, True, 0, 0)
+    loader.set_epoch(seed=1, epoch=3)
+    third, fourth = seen(loader), seen(loader)
+    assert third != fourth
+    again = BaseDataLoader(Numbers(), 4, True, 0, 2)
+    again.set_epoch(seed=1, epoch=4)
+    assert seen(again) == fourth
+    again.set_epoch(seed=2, epoch=3)
+    assert seen(again) != third
+
+
+def test_skipping_into_an_epoch_loads_nothing_that_is_skipped():
+    loader = BaseDataLoader(Numbers(), 4, True, 0, 0)
+    loader.set_epoch(seed=1, epoch=3)
+    whole = seen(loader)
+    loader.set_epoch(seed=1, epoch=3, start_batch=2)
+    assert seen(loader) == whole[8:]
+
+
+def test_global_random_states_are_left_alone():
+    torch.manual_seed(5), np.random.seed(5), random.seed(5)
+    expected = torch.rand(1), np.random.rand(), random.random()
+    torch.manual_seed(5), np.random.seed(5), random.seed(5)
+    loader = BaseDataLoader(Numbers(), 4, True, 5, 0)
+    seen(loader), seen(loader.split_validation())
+    assert (torch.rand(1), np.random.rand(), random.random()) == expected
+
+
+def test_variable_length_sequences_with_a_collate_function():
+    sequences = [torch.ones(n) for n in (3, 1, 2, 5)]
+    loader = BaseDataLoader(
+        sequences, 2, False, 0, 0, lambda batch: (pad_sequence(batch, True), list(map(len, batch)))
+    )
+    (first, lengths), (second, _) = loader
+    assert first.shape == (2, 3) and second.shape == (2, 5) and lengths == [3, 1]
+
+
+def test_train_validation_and_test_digits_never_overlap():
+    loader = MnistDataLoader(validation_split=400, augment=False)
+    test = MnistDataLoader(training=False, validation_split=0)
+    parts = [loader, loader.split_validation(), test]
+    images = [{bytes(image.numpy()) for x, _ in part for image in x} for part in parts]
+    assert [len(part) for part in images] == [3600, 400, 1000]
+    assert not (images[0] & images[1] | images[0] & images[2] | images[1] & images[2])
+
+
+def test_only_training_images_are_augmented():
+    plain = MnistDataLoader(shuffle=False, augment=False)
+    loader = MnistDataLoader(shuffle=False)
+    valid, test = loader.split_validation(), MnistDataLoader(shuffle=False, training=False)
+    assert not torch.equal(next(iter(loader))[0], next(iter(plain))[0])
+    assert torch.equal(next(iter(valid))[0], next(iter(plain.split_validation()))[0])
+    test_again = MnistDataLoader(shuffle=False, training=False, augment=False)
+    assert torch.equal(next(iter(test))[0], next(iter(test_again))[0])
+
+
+def test_random_shift_moves_each_image_as_a_whole():
+    images = torch.zeros(64, 1, 9, 9)
+    images[:, 0, 4, 4] = 1
+    places = random_shift(images, pixels=2).flatten(1)
+    assert (places.sum(dim=1) == 1).all()
+    rows, columns = places.argmax(dim=1) // 9, places.argmax(dim=1) % 9
+    assert {*rows.tolist()} == {*columns.tolist()} == {2, 3, 4, 5, 6}
+
+
+def write_idx(folder, name, array, packed=False):
+    header = bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
+    content = header + array.tobytes()
+    path = folder / (f"{name}.gz" if packed else name)
+    path.write_bytes(gzip.compress(content) if packed else content)
+
+
+def test_the_full_data_set_is_read_from_its_four_files(tmp_path):
+    images = np.zeros((10_000, 28, 28), np.uint8)
+    images[7] = 255
+    labels = np.arange(10_000, dtype=np.uint8) % 10
+    write_idx(tmp_path, "t10k-images-idx3-ubyte", images, packed=True)
+    write_idx(tmp_path, "t10k-labels-idx1-ubyte", labels)
+    loader = MnistDataLoader(str(tmp_path), shuffle=False, training=False, source="full")
+    image, label = loader.dataset[7]
+    assert image.shape == (1, 28, 28) and label == 7
+    assert torch.allclose(image, torch.tensor((1 - 0.1307) / 0.3081))
+
+
+def test_missing_and_damaged_files_are_named(tmp_path):
+    with pytest.raises(UserError, match="train-images-idx3-ubyte is missing"):
+        MnistDataLoader(str(tmp_path), source="full")
+    write_idx(tmp_path, "train-images-idx3-ubyte", np.zeros((59_999, 28, 28), np.uint8))
+    with pytest.raises(UserError, match="train-images-idx3-ubyte: is not an IDX file"):
+        MnistDataLoader(str(tmp_path), source="full")

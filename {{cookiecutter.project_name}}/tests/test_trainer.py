@@ -1,0 +1,275 @@
+import csv
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+
+from base import BaseTrainer
+from train import build_trainer
+from trainer import Trainer
+from utils import UserError
+
+
+class Scripted(BaseTrainer):
+    """Gives the values it is told to, one for each epoch."""
+
+    def __init__(self, values, config):
+        model = nn.Linear(1, 1)
+        super().__init__(model, None, [], torch.optim.SGD(model.parameters(), 0.1), config)
+        self.values = values
+
+    def _train_epoch(self, epoch):
+        return {"loss": 0.0, "val_loss": self.values[epoch - 1]}
+
+
+def saved_files(trainer):
+    return {path.name for path in trainer.checkpoint_dir.glob("*.pth")}
+
+
+def rows_of(trainer):
+    with open(trainer.checkpoint_dir / "metrics.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_loss_falls(make_trainer):
+    trainer = make_trainer({"trainer.epochs": 3, "trainer.len_epoch": 20})
+    trainer.train()
+    losses = [float(row["loss"]) for row in rows_of(trainer)]
+    assert losses[2] < losses[1] < losses[0] and losses[2] < losses[0] / 2
+
+
+def test_a_trainer_must_say_what_an_epoch_is(make_config):
+    with pytest.raises(TypeError, match="_train_epoch"):
+        BaseTrainer(nn.Linear(1, 1), None, [], None, make_config())
+
+
+@pytest.mark.parametrize(
+    ("mode", "values", "last_epoch", "best"),
+    [
+        ("min", [3, 2, 2, 2.5, 2, 1, 0], 5, 2),  # an equal value is no improvement
+        ("min", [3, 4, 4, 2.9, 4, 4, 3, 0], 7, 2.9),  # an improvement starts the count again
+        ("max", [1, 2, 3, 3, 2, float("nan"), 9], 6, 3),  # not-a-number is never the best
+    ],
+)
+def test_early_stop_after_exactly_so_many_epochs(make_config, mode, values, last_epoch, best):
+    changes = {"trainer.monitor": f"{mode} val_loss", "trainer.early_stop": 3}
+    trainer = Scripted(values, make_config(changes | {"trainer.epochs": len(values)}))
+    assert trainer.train()["epoch"] == last_epoch == len(rows_of(trainer))
+    assert trainer.mnt_best == best
+
+
+def test_the_best_is_saved_off_the_period_and_the_last_epoch_too(make_config):
+    changes = {"trainer.epochs": 5, "trainer.save_period": 3, "trainer.keep_last": None}
+    trainer = Scripted([5, 1, 2, 3, 4], make_config(changes))
+    trainer.train()
+    expected = {"checkpoint-epoch3.pth", "checkpoint-epoch5.pth", "model_best.pth"}
+    assert saved_files(trainer) == expected
+    best = torch.load(trainer.checkpoint_dir / "model_best.pth", weights_only=True)
+    assert best["epoch"] == 2 and best["monitor_best"] == 1
+
+
+def test_only_the_newest_checkpoints_are_kept(make_config):
+    trainer = Scripted([1] * 11, make_config({"trainer.epochs": 11, "trainer.keep_last": 2}))
+    trainer.train()
+    expected = {"checkpoint-epoch10.pth", "checkpoint-epoch11.pth", "model_best.pth"}
+    assert saved_files(trainer) == expected
+
+
+def test_a_monitor_that_no_epoch_gives_is_named(make_config):
+    trainer = Scripted([1], make_config({"trainer.monitor": "max val_acc"}))
+    with pytest.raises(UserError, match="'max val_acc'.* but loss, val_loss"):
+        trainer.train()
+
+
+def test_validation_agrees_with_means_by_hand_over_uneven_batches(make_config):
+    config = make_config({"data_loader.args.batch_size": 129})  # 400 = 3 * 129 + 13
+    trainer = build_trainer(config)
+    log = trainer.evaluate(trainer.valid_data_loader)
+    images, labels = trainer.valid_data_loader.dataset.__getitems__(
+        trainer.data_loader.valid_sampler.indices
+    )
+    with torch.no_grad():
+        output = trainer.model.eval()(images)
+    assert log["loss"] == pytest.approx(nn.functional.cross_entropy(output, labels).item())
+    assert log["accuracy"] == pytest.approx((output.argmax(1) == labels).float().mean().item())
+
+
+class Identity(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.seen = []
+
+    def forward(self, x):
+        self.seen += x.flatten().tolist()
+        return x * self.weight
+
+
+def data(n, **kwargs):
+    x = torch.arange(float(n))[:, None]
+    return DataLoader(TensorDataset(x, x), batch_size=2, **kwargs)
+
+
+def simple_trainer(config, model, loader, optimizer=None, **kwargs):
+    optimizer = optimizer or torch.optim.SGD(model.parameters(), 1e-3)
+    loss = nn.functional.mse_loss
+    return Trainer(model, loss, [], optimizer, config, "cpu", loader, **kwargs)
+
+
+def test_len_epoch_is_exact_and_goes_on_where_it_was(make_config):
+    model = Identity()
+    config = make_config({"trainer.monitor": "off", "trainer.len_epoch": 2})
+    simple_trainer(config, model, data(6)).train()
+    assert model.seen == [0, 1, 2, 3, 4, 5, 0, 1]
+
+
+def test_a_stream_without_length_can_be_trained_on(make_config):
+    class Stream(IterableDataset):
+        def __iter__(self):
+            return ((torch.tensor([float(i)]), torch.ones(1)) for i in range(10**9))
+
+    model = Identity()
+    config = make_config({"trainer.monitor": "off", "trainer.len_epoch": 2})
+    simple_trainer(config, model, DataLoader(Stream(), batch_size=2)).train()
+    assert model.seen == [0, 1, 2, 3, 4, 5, 6, 7]
+
+
+def test_schedulers_per_epoch_per_step_and_on_plateau(make_config):
+    def lr_after(scheduler, **changes):
+        config = make_config(
+            {"trainer.monitor": "min loss", "trainer.len_epoch": 3, "lr_scheduler": scheduler}
+            | changes
+        )
+        model = Identity()
+        optimizer = torch.optim.SGD(model.parameters(), 1.0)
+        scheduler = config.init_obj("lr_scheduler", torch.optim.lr_scheduler, optimizer)
+        zero = [(torch.zeros(2, 1), torch.zeros(2, 1))] * 3  # the loss is always the same
+        trainer = simple_trainer(config, model, zero, optimizer, lr_scheduler=scheduler)
+        trainer.train()
+        return optimizer.param_groups[0]["lr"], [float(row["lr"]) for row in rows_of(trainer)]
+
+    step = {"type": "StepLR", "args": {"step_size": 1, "gamma": 0.5}}
+    assert lr_after(step) == (0.25, [1.0, 0.5])
+    assert lr_after(step | {"interval": "step"}) == (0.5**6, [0.5**3, 0.5**6])
+    plateau = {"type": "ReduceLROnPlateau", "args": {"patience": 0, "factor": 0.1}}
+    assert lr_after(plateau, **{"trainer.epochs": 3}) == (pytest.approx(0.01), [1.0, 1.0, 0.1])
+
+
+def test_metrics_that_collect_over_the_epoch(make_trainer):
+    class Count:
+        def reset(self):
+            self.n = 0
+
+        def update(self, output, target):
+            self.n += len(target)
+
+        def compute(self):
+            return torch.tensor(self.n)
+
+    trainer = make_trainer({"trainer.epochs": 1})
+    trainer.metric_ftns.append(Count())
+    log = trainer.train()
+    assert (log["Count"], log["val_Count"]) == (4 * trainer.data_loader.batch_size, 400)
+
+
+class Gan(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.generator, self.discriminator = nn.Linear(2, 784), nn.Linear(784, 1)
+
+    def forward(self, x):
+        return self.generator(x)
+
+
+class GanTrainer(Trainer):
+    """Two losses, two optimizers: a step that a user writes."""
+
+    def train_step(self, batch):
+        images, ones = batch[0].flatten(1), torch.ones(len(batch[0]), 1)
+        fake = self.model(torch.randn(len(images), 2))
+        judge, loss = self.model.discriminator, self.criterion["adversarial"]
+        loss_d = loss(judge(images), ones) + loss(judge(fake.detach()), 1 - ones)
+        self.optimize(loss_d, self.optimizer["discriminator"])
+        loss_g = loss(judge(fake), ones)
+        self.optimize(loss_g, self.optimizer["generator"])
+        return {"loss": loss_g + loss_d, "loss_d": loss_d, "loss_g": (loss_g, 1)}
+
+
+def test_several_optimizers_losses_and_schedulers(make_config, tmp_path):
+    adam = {"type": "Adam", "args": {"lr": 0.001}}
+    changes = {
+        "optimizer": {"generator": adam, "discriminator": adam},
+        "lr_scheduler": {"generator": {"type": "ExponentialLR", "args": {"gamma": 0.5}}},
+        "loss": {"adversarial": {"type": "BCEWithLogitsLoss"}},
+        "trainer.monitor": "off",
+    }
+
+    def gan(**kwargs):
+        config = make_config(changes, **kwargs)
+        modules = [torch.optim], [torch.optim.lr_scheduler], [nn]
+        model = Gan()
+        optimizer = config.init_each(
+            "optimizer",
+            lambda key, name: config.init_obj(
+                key, modules[0], model.get_submodule(name).parameters()
+            ),
+        )
+        scheduler = config.init_each(
+            "lr_scheduler", lambda key, name: config.init_obj(key, modules[1], optimizer[name])
+        )
+        criterion = config.init_each("loss", lambda key, _: config.init_callable(key, modules[2]))
+        loader = build_trainer(make_config()).data_loader
+        return GanTrainer(
+            model, criterion, [], optimizer, config, "cpu", loader, lr_scheduler=scheduler
+        )
+
+    trainer = gan()
+    log = trainer.train()
+    assert {"loss", "loss_d", "loss_g", "lr_generator", "lr_discriminator"} < set(log)
+    assert trainer.optimizer["generator"].param_groups[0]["lr"] == pytest.approx(0.00025)
+    assert trainer.optimizer["discriminator"].param_groups[0]["lr"] == 0.001
+
+    resumed = gan(resume=trainer.checkpoint_dir / "checkpoint-epoch1.pth")
+    resumed.train()
+    for key, value in trainer.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[key])
+
+
+def test_an_epoch_written_by_the_user_in_the_old_way(make_config):
+    class Old(Trainer):
+        def _train_epoch(self, epoch):
+            self.model.train()
+            self.train_metrics.reset()
+            for batch_idx, (x, target) in enumerate(self.data_loader):
+                self.optimizer.zero_grad()
+                loss = self.criterion(self.model(x.to(self.device)), target)
+                loss.backward()
+                self.optimizer.step()
+                self.writer.set_step((epoch - 1) * self.len_epoch + batch_idx)
+                self.train_metrics.update("loss", loss.item())
+            log = self.train_metrics.result()
+            if self.do_validation:
+                log.update(**{"val_" + k: v for k, v in self._valid_epoch(epoch).items()})
+            return log
+
+    model = Identity()
+    optimizer = torch.optim.SGD(model.parameters(), 1e-3)
+    loss = nn.functional.mse_loss
+    trainer = Old(model, loss, [], optimizer, make_config(), "cpu", data(8), data(4))
+    log = trainer.train()
+    assert log["epoch"] == 2 and set(log) == {"epoch", "loss", "val_loss"}
+
+
+def test_event_files_hold_what_metrics_csv_says(make_trainer):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    trainer = make_trainer({"trainer.tensorboard": True, "trainer.log_step": 2})
+    trainer.train()
+    events = accumulator.EventAccumulator(str(trainer.checkpoint_dir))
+    events.Reload()
+    columns = {"loss/train_epoch": "loss", "loss/valid": "val_loss", "lr/train_epoch": "lr"}
+    for tag, column in columns.items():
+        written = [(event.step, event.value) for event in events.Scalars(tag)]
+        expected = [float(row[column]) for row in rows_of(trainer)]
+        assert written == [(4, pytest.approx(expected[0])), (8, pytest.approx(expected[1]))]
+    assert [event.step for event in events.Scalars("accuracy/train")] == [2, 4, 6, 8]
