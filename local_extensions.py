@@ -11,7 +11,7 @@ WINDOWS = {"aux", "con", "nul", "prn"}
 WINDOWS |= {f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)}
 PACKAGES = {"numpy", "pydantic", "pytest", "pyyaml", "ruff", "tensorboard", "torch", "tqdm", "yaml"}
 OWN = {"base", "data", "data_loader", "docs", "logger", "model", "parse_config", "settings"}
-OWN |= {"test", "tests", "train", "trainer", "utils"}
+OWN |= {"test", "tests", "tools", "train", "trainer", "utils"}
 
 
 @simple_filter

@@ -17,6 +17,7 @@ FILES = """
     README.md pyproject.toml requirements.txt
     parse_config.py settings.py test.py train.py
     base/__init__.py base/base_data_loader.py base/base_model.py base/base_trainer.py
+    base/sampler.py
     data/README.md data/mnist_5k.npz
     data_loader/__init__.py data_loader/data_loaders.py data_loader/mnist.py
     logger/__init__.py logger/logger.py logger/metrics_csv.py logger/visualization.py
@@ -24,9 +25,12 @@ FILES = """
     docs/checkpoints.md docs/notebook.md
     tests/conftest.py tests/test_checkpoint.py tests/test_commands.py tests/test_config.py
     tests/test_data_loader.py tests/test_meter.py tests/test_model.py tests/test_trainer.py
+    tests/test_tools.py
+    tools/check.py tools/fast_dev_run.py tools/overfit_batches.py
     trainer/__init__.py trainer/trainer.py
     utils/__init__.py utils/check.py utils/checkpoint.py utils/device.py utils/errors.py
-    utils/files.py utils/lookup.py utils/loop.py utils/meter.py utils/seed.py
+    utils/files.py utils/lookup.py utils/loop.py utils/meter.py utils/record.py
+    utils/resume.py utils/seed.py
 """.split()
 
 # Every pair of choices of two prompts stands in some row

@@ -4,6 +4,7 @@ import argparse
 import copy
 import json
 import logging
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from functools import cached_property, partial
@@ -17,6 +18,7 @@ from utils.check import Mistake, check_arguments, read_value
 from utils.errors import UserError
 from utils.files import PROJECT_DIR, project_path, read_config, write_json
 from utils.lookup import look_up
+from utils.record import record_start
 
 
 class Option(NamedTuple):
@@ -68,7 +70,7 @@ class ConfigParser:
             parser.add_argument(*option.flags, type=option.type, help=_help(option))
             for option in options
         ]
-        args = parser.parse_args(argv)
+        args = parser.parse_intermixed_args(argv)  # KEY=VALUE may stand anywhere
         modification = dict(_parse_override(text) for text in args.overrides)
         if args.device is not None:
             modification["device"] = args.device
@@ -169,10 +171,17 @@ class ConfigParser:
     def log_dir(self):
         return self.save_dir
 
-    def start_run(self):
-        """Record the resolved config in the run directory and start its log file."""
+    def start_run(self, device):
+        """Record what this run is made with in its directory and start its log file."""
         write_json(self.config, self.save_dir / "config.json")
+        record_start(self.save_dir, device)
         setup_logging(self.save_dir)
+
+    def discard_run(self):
+        """Remove the run directory again where nothing has been written to it."""
+        with suppress(OSError):
+            for folder in (self.save_dir, *self.save_dir.parents[:2]):
+                folder.rmdir()  # only ever an empty one
 
     def get_logger(self, name, verbosity=2):
         setup_logging()
@@ -245,9 +254,9 @@ def _read_source(config_path, resume):
     if recorded.exists():
         config = read_config(recorded)
     else:
-        from utils.checkpoint import load_checkpoint  # takes torch
+        from utils import checkpoint  # takes torch
 
-        config = load_checkpoint(resume)["config"]
+        config = checkpoint.load(resume)["config"]
     if config_path is not None:
         _merge(config, read_config(config_path))
     return config, config_path or recorded

@@ -13,11 +13,11 @@ def evaluate(config):
     """The loss and metrics of the checkpoint `config.resume` on the test data, and its epoch."""
     from train import build_model, part_modules
     from trainer import Trainer
-    from utils.checkpoint import load_checkpoint
+    from utils import checkpoint
 
-    checkpoint = load_checkpoint(config.resume)
+    state = checkpoint.load(config.resume)
     device, model, criterion, metrics = build_model(config)
-    model.load_state_dict(checkpoint["state_dict"])
+    checkpoint.set_weights(model, state["state_dict"], config.resume)
     data_loader = config.init_obj(
         "data_loader",
         part_modules()["data_loader"],
@@ -26,7 +26,7 @@ def evaluate(config):
         training=False,
     )
     trainer = Trainer(model, criterion, metrics, None, config, device, data_loader)
-    return trainer.evaluate(data_loader), checkpoint["epoch"], data_loader.n_samples
+    return trainer.evaluate(data_loader), state["epoch"], data_loader.n_samples
 
 
 def main(argv=None):

@@ -6,6 +6,7 @@ python train.py -r saved/<name>/<run_id>/checkpoint-epoch5.pth            go on 
 """
 
 import argparse
+from importlib import import_module
 
 from parse_config import ConfigParser, Option
 from utils.errors import UserError, exit_on_user_error
@@ -17,6 +18,32 @@ OPTIONS = [
     Option(["--lr", "--learning-rate"], float, "optimizer.args.lr"),
     Option(["--bs", "--batch-size"], int, "data_loader.args.batch_size"),
 ]
+
+
+def positive(text):
+    if not text.isdecimal() or text == "0":
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of batches, 1 or more")
+    return int(text)
+
+
+# Each is a file in tools/ loaded when asked for; to remove one, delete the file and its line.
+TOOLS = {
+    "check": {
+        "action": "store_true",
+        "help": "try everything on one batch and leave nothing behind",
+    },
+    "fast_dev_run": {
+        "type": positive,
+        "metavar": "N",
+        "help": "a whole run on N batches of each phase",
+    },
+    "overfit_batches": {
+        "type": positive,
+        "metavar": "N",
+        "help": "train and validate on the same N batches",
+    },
+    "schema": {"action": "store_true", "help": "print a JSON Schema of the config, for editors"},
+}
 
 
 def part_modules():
@@ -100,8 +127,13 @@ def main(argv=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    for name, kwargs in TOOLS.items():
+        parser.add_argument("--" + name.replace("_", "-"), **kwargs)
     with exit_on_user_error():
         config = ConfigParser.from_args(parser, OPTIONS, argv)
+        for name in TOOLS:
+            if value := getattr(config.args, name):
+                return import_module(f"tools.{name}").run(config, value)
         build_trainer(config).train()
 
 

@@ -1,12 +1,12 @@
 from typing import Annotated
 
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import default_collate
 
+from base.sampler import EpochBatchSampler, EpochSampler
 from utils.check import Range
 from utils.errors import UserError
-from utils.seed import derive_seed
 
 
 class BaseDataLoader(DataLoader):
@@ -53,6 +53,7 @@ class BaseDataLoader(DataLoader):
             generator=torch.Generator(),
             **options,
         )
+        _seed_batches(self)
 
     def _split_sampler(self, split):
         """The samplers of the training part and, unless `split` is 0, of the validation part."""
@@ -74,37 +75,22 @@ class BaseDataLoader(DataLoader):
         """A loader of the validation part, in a fixed order; None if there is none."""
         if self.valid_sampler is None:
             return None
-        generator = torch.Generator()
-        return DataLoader(sampler=self.valid_sampler, generator=generator, **self.init_kwargs)
+        loader = DataLoader(
+            sampler=self.valid_sampler, generator=torch.Generator(), **self.init_kwargs
+        )
+        return _seed_batches(loader, is_fixed=True)
 
     def set_epoch(self, seed, epoch, start_batch=0):
         """Make the next pass the one that belongs to (seed, epoch), from its batch `start_batch`.
 
         Without a call, each pass is that of the next epoch, with seed 0.
         """
-        self.sampler.set_epoch(seed, epoch, start_batch * self.batch_size)
-        self.generator.manual_seed(derive_seed(seed, epoch))
+        self.batch_sampler.set_epoch(seed, epoch, start_batch)
 
 
-class EpochSampler(Sampler):
-    """The given indices, in order or shuffled: the order is a function of (seed, epoch) alone."""
-
-    def __init__(self, indices, shuffle):
-        self.indices = torch.as_tensor(indices)
-        self.shuffle = shuffle
-        self.set_epoch(seed=0, epoch=0)
-
-    def set_epoch(self, seed, epoch, start=0):
-        self.seed, self.epoch, self.start = seed, epoch, start
-
-    def __iter__(self):
-        order = self.indices
-        if self.shuffle:
-            generator = torch.Generator().manual_seed(derive_seed(self.seed, self.epoch))
-            order = order[torch.randperm(len(order), generator=generator)]
-        remaining = order[self.start :].tolist()
-        self.set_epoch(self.seed, self.epoch + 1)
-        return iter(remaining)
-
-    def __len__(self):
-        return len(self.indices)
+def _seed_batches(loader, is_fixed=False):
+    sampler = EpochBatchSampler(loader.sampler, loader.batch_size, loader.drop_last, is_fixed)
+    # Given to DataLoader as an argument, it would take the place of batch_size, sampler and
+    # drop_last, which trainers read; set as an attribute, DataLoader would refuse it.
+    loader.__dict__["batch_sampler"] = sampler
+    return loader

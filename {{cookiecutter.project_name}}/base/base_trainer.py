@@ -2,17 +2,10 @@ from abc import ABC, abstractmethod
 from math import inf
 
 from logger import MetricsCsv, TensorboardWriter
-from utils.checkpoint import (
-    BEST_NAME,
-    CHECKPOINT_NAME,
-    get_state,
-    load_checkpoint,
-    remove_old_checkpoints,
-    save_checkpoint,
-    set_state,
-)
+from utils import checkpoint
 from utils.device import get_device
 from utils.errors import UserError
+from utils.resume import apply_changes, config_changes, describe_changes
 from utils.seed import get_random_state, set_random_state
 
 
@@ -54,13 +47,21 @@ class BaseTrainer(ABC):
 
     def train(self):
         """Train to the last epoch or until early stopping; return the log of the last epoch."""
-        if self.config.resume is not None:
-            self._resume_checkpoint(self.config.resume)
-        self.config.start_run()
+        try:
+            if fault := self._fault_of_monitor():
+                raise UserError(f"trainer.monitor = {self.monitor!r}: {fault}")
+            if self.config.resume is not None:
+                self._resume_checkpoint(self.config.resume)
+        except UserError:
+            self.config.discard_run()
+            raise
+        self.config.start_run(self.device)
         self.metrics_csv.keep_until(self.start_epoch)
         self.logger.info("%s\nRun directory: %s", self.model, self.checkpoint_dir)
         self.logger.info("Values in epoch lines: training / validation")
         log = {}
+        if self.start_epoch > self.epochs:
+            self.logger.info("All %d epochs are done; set trainer.epochs for more.", self.epochs)
         for epoch in range(self.start_epoch, self.epochs + 1):
             if self.not_improved_count >= self.early_stop:
                 self.logger.info("No better %s for %d epochs", self.mnt_metric, self.early_stop)
@@ -71,6 +72,10 @@ class BaseTrainer(ABC):
             self._save_checkpoint(epoch, save_best=is_best)
         self.writer.close()
         return log
+
+    def _fault_of_monitor(self):
+        """Why no epoch will give the monitored value; None where it may."""
+        return None
 
     def _monitored(self, log):
         """The monitored value in the log of an epoch."""
@@ -108,11 +113,11 @@ class BaseTrainer(ABC):
         """Write the periodic checkpoint if one is due, and model_best.pth if this is the best."""
         last = epoch == self.epochs or self.not_improved_count >= self.early_stop
         due = last or epoch % self.save_period == 0
-        names = [CHECKPOINT_NAME.format(epoch)] * due + [BEST_NAME] * save_best
+        names = [checkpoint.EPOCH_NAME.format(epoch)] * due + [checkpoint.BEST_NAME] * save_best
         state = self._state(epoch) if names else None
         for name in names:
-            save_checkpoint(state, self.checkpoint_dir / name)
-        remove_old_checkpoints(self.checkpoint_dir, self.config.settings.trainer.keep_last)
+            checkpoint.save(state, self.checkpoint_dir / name)
+        checkpoint.remove_old(self.checkpoint_dir, self.config.settings.trainer.keep_last)
 
     def _state(self, epoch):
         """All that a resumed run needs, as tensors and plain types."""
@@ -121,8 +126,8 @@ class BaseTrainer(ABC):
             "epoch": epoch,
             "step": self.step,
             "state_dict": self.model.state_dict(),
-            "optimizer": get_state(self.optimizer),
-            "lr_scheduler": get_state(self.lr_scheduler),
+            "optimizer": checkpoint.get_state(self.optimizer),
+            "lr_scheduler": checkpoint.get_state(self.lr_scheduler),
             "monitor_best": self.mnt_best,
             "not_improved_count": self.not_improved_count,
             "random": get_random_state(),
@@ -130,13 +135,20 @@ class BaseTrainer(ABC):
         }
 
     def _resume_checkpoint(self, path):
-        state = load_checkpoint(path)
-        self.model.load_state_dict(state["state_dict"])
-        set_state(self.optimizer, state["optimizer"])
-        set_state(self.lr_scheduler, state["lr_scheduler"])
+        """Put everything back to where it was when the checkpoint was written."""
+        state = checkpoint.load(path)
+        changes = config_changes(state["config"], self.config.config)
+        for line in describe_changes(changes):
+            self.logger.warning("resume: %s", line)
+        checkpoint.set_weights(self.model, state["state_dict"], path)
+        checkpoint.set_state(self.optimizer, state["optimizer"])
+        if not any(key[0] == "lr_scheduler" and key[-1] != "args" for key in changes):
+            checkpoint.set_state(self.lr_scheduler, state["lr_scheduler"])
+        apply_changes(changes, self.optimizer, self.lr_scheduler)
         self.start_epoch = state["epoch"] + 1
         self.step = state["step"]
-        self.mnt_best = state["monitor_best"]
-        self.not_improved_count = state["not_improved_count"]
+        if ("trainer", "monitor") not in changes:
+            self.mnt_best = state["monitor_best"]
+            self.not_improved_count = state["not_improved_count"]
         set_random_state(state["random"])
         self.logger.info("Resuming after epoch %d of %s", state["epoch"], path)

@@ -35,17 +35,20 @@ class MnistDataset(Dataset):
 
     def __getitems__(self, indices):
         """The finished batch: (B, 1, 28, 28) images and (B,) labels."""
+        seed = getattr(indices, "seed", 0)  # of the batch, where a loader asks for one
         indices = torch.as_tensor(indices)
         images = self.images[indices].unsqueeze(1).float().div_(255)
         images = images.sub_(0.1307).div_(0.3081)  # mean and deviation of the training images
-        return random_shift(images) if self.augment else images, self.labels[indices]
+        if self.augment:
+            images = random_shift(images, torch.Generator().manual_seed(seed))
+        return images, self.labels[indices]
 
 
-def random_shift(images, pixels=2):
+def random_shift(images, generator, pixels=2):
     """Move each of (B, C, H, W) images by up to `pixels` to either side and up or down."""
     batch, _, height, width = images.shape
     padded = F.pad(images, [pixels] * 4, value=images.min())
-    corner = torch.randint(0, 2 * pixels + 1, (batch, 2, 1))
+    corner = torch.randint(0, 2 * pixels + 1, (batch, 2, 1), generator=generator)
     rows = corner[:, 0] + torch.arange(height)
     columns = corner[:, 1] + torch.arange(width)
     each = torch.arange(batch)[:, None, None]

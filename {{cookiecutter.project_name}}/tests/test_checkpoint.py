@@ -3,8 +3,7 @@ import pytest
 import torch
 
 from train import build_trainer
-from utils import UserError
-from utils.checkpoint import load_checkpoint, save_checkpoint
+from utils import UserError, checkpoint
 
 
 def same(a, b):
@@ -26,13 +25,13 @@ def test_a_resumed_run_ends_bit_for_bit_as_one_that_was_not_touched(make_config)
     stopped = build_trainer(make_config({"trainer.epochs": 2}))
     stopped.train()
     torch.rand(7), np.random.rand(7)  # a new process has other random states
-    checkpoint = stopped.checkpoint_dir / "checkpoint-epoch2.pth"
-    resumed = build_trainer(make_config({"trainer.epochs": 4}, resume=checkpoint))
+    last = stopped.checkpoint_dir / "checkpoint-epoch2.pth"
+    resumed = build_trainer(make_config({"trainer.epochs": 4}, resume=last))
     resumed.train()
 
     assert resumed.checkpoint_dir == stopped.checkpoint_dir != straight.checkpoint_dir
     ends = [
-        load_checkpoint(t.checkpoint_dir / "checkpoint-epoch4.pth") for t in (straight, resumed)
+        checkpoint.load(t.checkpoint_dir / "checkpoint-epoch4.pth") for t in (straight, resumed)
     ]
     for part in [*PARTS, "not_improved_count"]:
         assert same(ends[0][part], ends[1][part]), part
@@ -40,12 +39,58 @@ def test_a_resumed_run_ends_bit_for_bit_as_one_that_was_not_touched(make_config)
     assert tables[0] == tables[1]
 
 
+def resumed(make_config, first, changes, epoch=2):
+    last = first.checkpoint_dir / f"checkpoint-epoch{epoch}.pth"
+    return build_trainer(make_config({"trainer.epochs": 3} | changes, resume=last))
+
+
+def test_a_changed_learning_rate_or_schedule_is_honoured_on_resume(make_config, capsys):
+    changes = {"optimizer": {"type": "SGD", "args": {"lr": 0.1, "momentum": 0.5}}}
+    changes |= {"lr_scheduler": {"type": "StepLR", "args": {"step_size": 1, "gamma": 0.5}}}
+    first = build_trainer(make_config(changes))
+    first.train()
+    changes |= {"optimizer.args.lr": 1.0, "optimizer.args.momentum": 0.9}
+    again = resumed(make_config, first, changes | {"lr_scheduler.args.gamma": 0.1})
+    log = again.train()
+    assert log["lr"] == pytest.approx(1.0 * 0.5**2)  # two epochs of the old schedule
+    group = again.optimizer.param_groups[0]
+    assert group["momentum"] == 0.9 and group["lr"] == pytest.approx(0.25 * 0.1)
+    assert "resume: optimizer.args.lr: 0.1 in the checkpoint, 1.0 now" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"arch.args.num_classes": 11}, {"optimizer": {"type": "SGD", "args": {"lr": 0.1}}}],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused(make_config, changes):
+    first = build_trainer(make_config())
+    first.train()
+    before = {path.name for path in first.checkpoint_dir.iterdir()}
+    with pytest.raises(UserError, match="in the checkpoint, .* now: the weights do not fit"):
+        resumed(make_config, first, changes).train()
+    assert {path.name for path in first.checkpoint_dir.iterdir()} == before
+
+
+def test_another_monitor_begins_its_own_search(make_config):
+    first = build_trainer(make_config())
+    first.train()
+    again = resumed(make_config, first, {"trainer.monitor": "max val_accuracy"})
+    assert 0 < again.train()["val_accuracy"] == again.mnt_best
+
+
+def test_a_finished_run_says_so(make_config, capsys):
+    first = build_trainer(make_config())
+    first.train()
+    assert resumed(make_config, first, {"trainer.epochs": 2}).train() == {}
+    assert "All 2 epochs are done; set trainer.epochs for more." in capsys.readouterr().out
+
+
 def test_resuming_from_an_earlier_epoch_drops_the_rows_after_it(make_config):
     first = build_trainer(make_config({"trainer.epochs": 3}))
     first.train()
     table = (first.checkpoint_dir / "metrics.csv").read_text()
-    checkpoint = first.checkpoint_dir / "checkpoint-epoch1.pth"
-    build_trainer(make_config({"trainer.epochs": 3}, resume=checkpoint)).train()
+    last = first.checkpoint_dir / "checkpoint-epoch1.pth"
+    build_trainer(make_config({"trainer.epochs": 3}, resume=last)).train()
     assert (first.checkpoint_dir / "metrics.csv").read_text() == table
 
 
@@ -53,8 +98,8 @@ def test_early_stopping_goes_on_counting_after_a_resume(make_config):
     changes = {"trainer.monitor": "max loss", "trainer.early_stop": 3, "trainer.epochs": 2}
     first = build_trainer(make_config(changes))
     first.train()  # the loss falls: epoch 1 stays the best
-    checkpoint = first.checkpoint_dir / "checkpoint-epoch2.pth"
-    again = build_trainer(make_config(changes | {"trainer.epochs": 9}, resume=checkpoint))
+    last = first.checkpoint_dir / "checkpoint-epoch2.pth"
+    again = build_trainer(make_config(changes | {"trainer.epochs": 9}, resume=last))
     assert again.train()["epoch"] == 4
     over = again.checkpoint_dir / "checkpoint-epoch4.pth"
     assert build_trainer(make_config(changes | {"trainer.epochs": 9}, resume=over)).train() == {}
@@ -71,11 +116,11 @@ def test_a_checkpoint_is_read_with_weights_only_and_names_its_model(make_trainer
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "checkpoint.pth"
-    save_checkpoint({"state_dict": {"weight": torch.ones(2)}, "best": np.float64(0.5)}, path)
+    checkpoint.save({"state_dict": {"weight": torch.ones(2)}, "best": np.float64(0.5)}, path)
     with pytest.raises(TypeError, match=r"checkpoint.optimizer\[0\].hook is a function"):
-        save_checkpoint({"state_dict": {}, "optimizer": [{"hook": lambda: 0}]}, path)
+        checkpoint.save({"state_dict": {}, "optimizer": [{"hook": lambda: 0}]}, path)
     assert [one.name for one in tmp_path.iterdir()] == ["checkpoint.pth"]
-    assert load_checkpoint(path)["best"] == 0.5
+    assert checkpoint.load(path)["best"] == 0.5
 
 
 class Evil:
@@ -87,12 +132,12 @@ def test_bad_files_are_one_clear_line_and_run_no_code(tmp_path):
     path = tmp_path / "bad.pth"
     torch.save({"state_dict": Evil()}, path)
     with pytest.raises(UserError, match="refused, holds more than tensors"):
-        load_checkpoint(path)
+        checkpoint.load(path)
     torch.save({"state_dict": {"w": torch.ones(1000)}}, path)
     path.write_bytes(path.read_bytes()[:-500])
     for content in (path.read_bytes(), b"", b"text"):
         path.write_bytes(content)
         with pytest.raises(UserError, match="bad.pth: "):
-            load_checkpoint(path)
+            checkpoint.load(path)
     with pytest.raises(UserError, match="No such file"):
-        load_checkpoint(tmp_path / "none.pth")
+        checkpoint.load(tmp_path / "none.pth")

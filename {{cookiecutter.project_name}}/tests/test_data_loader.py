@@ -77,6 +77,43 @@ def test_skipping_into_an_epoch_loads_nothing_that_is_skipped():
     assert seen(loader) == whole[8:]
 
 
+class Noisy(Numbers):
+    def __getitem__(self, index):
+        draws = [random.random(), float(np.random.rand()), float(torch.rand(()))]
+        return torch.tensor([index, *draws])
+
+
+def test_what_is_random_about_a_sample_does_not_depend_on_who_makes_it():
+    """Not on workers, batch size or where an epoch is entered; on seed, epoch and index it does."""
+
+    def samples(batch_size=4, num_workers=0, seed=1, epoch=3, start_batch=0):
+        loader = BaseDataLoader(Noisy(), batch_size, True, 0, num_workers)
+        loader.set_epoch(seed, epoch, start_batch)
+        return {row[0]: row[1:] for batch in loader for row in batch.tolist()}
+
+    expected = samples()
+    assert len({tuple(draws) for draws in expected.values()}) == 20
+    assert samples(num_workers=2) == samples(batch_size=7) == expected
+    later = samples(num_workers=2, start_batch=3)
+    assert later == {index: expected[index] for index in later} and len(later) == 8
+    assert all(samples(seed=2)[i] != draws for i, draws in expected.items())
+    assert all(samples(epoch=4)[i] != draws for i, draws in expected.items())
+
+
+def test_augmented_digits_are_the_same_with_any_number_of_workers():
+    def first_pass(num_workers):
+        loader = MnistDataLoader(num_workers=num_workers, batch_size=500)
+        loader.set_epoch(seed=0, epoch=0)
+        return torch.cat([images for images, _ in loader])
+
+    assert torch.equal(first_pass(0), first_pass(2))
+
+
+def test_validation_is_the_same_in_every_pass():
+    valid = BaseDataLoader(Noisy(), 4, True, 8, 0).split_validation()
+    assert [b.tolist() for b in valid] == [b.tolist() for b in valid]
+
+
 def test_global_random_states_are_left_alone():
     torch.manual_seed(5), np.random.seed(5), random.seed(5)
     expected = torch.rand(1), np.random.rand(), random.random()
@@ -117,7 +154,7 @@ def test_only_training_images_are_augmented():
 def test_random_shift_moves_each_image_as_a_whole():
     images = torch.zeros(64, 1, 9, 9)
     images[:, 0, 4, 4] = 1
-    places = random_shift(images, pixels=2).flatten(1)
+    places = random_shift(images, torch.Generator(), pixels=2).flatten(1)
     assert (places.sum(dim=1) == 1).all()
     rows, columns = places.argmax(dim=1) // 9, places.argmax(dim=1) % 9
     assert {*rows.tolist()} == {*columns.tolist()} == {2, 3, 4, 5, 6}

@@ -82,6 +82,34 @@ def test_a_monitor_that_no_epoch_gives_is_named(make_config):
         trainer.train()
 
 
+@pytest.mark.parametrize(
+    ("monitor", "split", "expected"),
+    [
+        ("max val_acuracy", 0.1, "validation gives no 'acuracy'; did you mean 'accuracy'?"),
+        ("min val_loss", 0, "there is no validation data"),
+    ],
+)
+def test_a_wrong_monitor_is_found_before_training(make_trainer, monitor, split, expected):
+    changes = {"trainer.monitor": monitor, "data_loader.args.validation_split": split}
+    trainer = make_trainer(changes)
+    with pytest.raises(UserError, match=expected.replace("?", r"\?")):
+        trainer.train()
+    assert not trainer.checkpoint_dir.parent.parent.exists()
+
+
+def test_the_same_config_gives_the_same_weights_with_any_number_of_workers(make_trainer):
+    def weights(**changes):
+        trainer = make_trainer(changes)
+        trainer.train()
+        return torch.cat([p.flatten() for p in trainer.model.parameters()])
+
+    expected = weights()
+    assert torch.equal(weights(**{"data_loader.args.num_workers": 2}), expected)
+    assert torch.equal(weights(deterministic=True), expected)
+    torch.use_deterministic_algorithms(False)
+    assert not torch.equal(weights(seed=1), expected)
+
+
 def test_validation_agrees_with_means_by_hand_over_uneven_batches(make_config):
     config = make_config({"data_loader.args.batch_size": 129})  # 400 = 3 * 129 + 13
     trainer = build_trainer(config)

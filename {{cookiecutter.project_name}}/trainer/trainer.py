@@ -5,6 +5,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from base import BaseTrainer
 from utils import MetricTracker, inf_loop
+from utils.check import nearest
 from utils.device import batch_size, to_device
 
 
@@ -36,7 +37,7 @@ class Trainer(BaseTrainer):
         self.log_step = config.settings.trainer.log_step
         self.train_metrics = MetricTracker()
         self.valid_metrics = MetricTracker()
-        self._endless_batches = inf_loop(data_loader)
+        self._stream = None  # batches of a loader that has no set_epoch
 
     def train_step(self, batch):
         """Learn from one batch, which is on the device. Returns the values to average and log.
@@ -110,11 +111,24 @@ class Trainer(BaseTrainer):
 
     def _batches(self, epoch):
         """The batches of an epoch: one pass over the loader, or len_epoch of endless passes."""
-        batches = self._endless_batches
         if hasattr(self.data_loader, "set_epoch"):  # then any place in the data can be gone to
             first = (epoch - 1) * self.len_epoch
             batches = inf_loop(self.data_loader, self.config.settings.seed, first)
+        else:
+            batches = self._stream = self._stream or inf_loop(self.data_loader)
         return islice(batches, self.len_epoch)
+
+    def _fault_of_monitor(self):
+        """Look at what validation gives; what only `train_step` gives, nobody knows yet."""
+        name = self.mnt_metric.removeprefix("val_")
+        names = {"loss", *map(metric_name, self.metric_ftns)}
+        if self.mnt_mode == "off" or name == self.mnt_metric:
+            return None
+        if not self.do_validation:
+            return "there is no validation data"
+        if name not in names:
+            names |= set(self.evaluate(islice(self.valid_data_loader, 1)))
+        return None if name in names else f"validation gives no {name!r}; {nearest(name, names)}"
 
     def _schedulers(self, interval):
         """The schedulers that move on with each "step" or each "epoch"."""

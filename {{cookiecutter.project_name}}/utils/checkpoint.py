@@ -9,11 +9,11 @@ import torch
 from utils.errors import UserError
 from utils.files import atomic_write
 
-CHECKPOINT_NAME = "checkpoint-epoch{}.pth"
+EPOCH_NAME = "checkpoint-epoch{}.pth"
 BEST_NAME = "model_best.pth"
 
 
-def save_checkpoint(state, path):
+def save(state, path):
     """Write `state` to `path` in one step: whatever happens meanwhile, no half file has that name.
 
     Raises TypeError where the state holds more than tensors and plain types, since it could then
@@ -23,7 +23,7 @@ def save_checkpoint(state, path):
         torch.save(to_plain(state), file)
 
 
-def load_checkpoint(path):
+def load(path):
     """The state in a checkpoint, on the CPU. Runs no code from the file; UserError if it is bad."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -53,6 +53,15 @@ def to_plain(value, path="checkpoint"):
     raise TypeError(f"{path} is a {type(value).__name__}: keep tensors and plain types only")
 
 
+def set_weights(model, state_dict, path):
+    """Load weights; UserError names the first few that do not fit."""
+    try:
+        model.load_state_dict(state_dict)
+    except RuntimeError as error:
+        faults = "; ".join(line.strip() for line in str(error).splitlines()[1:4])
+        raise UserError(f"{path}: does not fit {type(model).__name__}: {faults}") from None
+
+
 def get_state(part):
     """The state of a part of the trainer, of each in a dict of parts, or None for none."""
     if isinstance(part, dict):
@@ -68,11 +77,11 @@ def set_state(part, state):
         part.load_state_dict(state)
 
 
-def remove_old_checkpoints(directory, keep_last):
+def remove_old(directory, keep_last):
     """Delete all but the newest `keep_last` periodic checkpoints; None keeps all."""
     if keep_last is None:
         return
-    files = Path(directory).glob(CHECKPOINT_NAME.format("*"))
+    files = Path(directory).glob(EPOCH_NAME.format("*"))
     by_epoch = sorted(files, key=lambda file: int(file.stem.removeprefix("checkpoint-epoch")))
     for file in by_epoch[:-keep_last]:
         file.unlink()

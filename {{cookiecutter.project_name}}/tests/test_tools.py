@@ -1,0 +1,114 @@
+import json
+import subprocess
+
+import pytest
+
+from train import main
+from utils.files import PROJECT_DIR, read_json
+from utils.record import record_start
+
+
+@pytest.fixture
+def train(tmp_path, capsys):
+    """Run train.py's main with runs in tmp_path; its status, output and the new run directories."""
+
+    def run(*argv):
+        status = 0
+        try:
+            main(["-d", "cpu", f"trainer.save_dir={tmp_path / 'saved'}", *argv])
+        except SystemExit as stop:
+            status = stop.code
+        out, err = capsys.readouterr()
+        return status, out + err, sorted((tmp_path / "saved").glob("*/*"))
+
+    return run
+
+
+def test_check_reports_and_leaves_nothing_behind(train, tmp_path):
+    status, output, _ = train("--check", "trainer.tensorboard=true")
+    assert status == 0 and output.endswith("All is well.\n")
+    for line in ("float32 (64, 1, 28, 28), int64 (64,)", "of which 46,730 are", "val_accuracy"):
+        assert line in output
+    assert "read back and equal" in output and "for an epoch of 57 batches" in output
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("trainer.monitor=max val_acuracy", "did you mean 'accuracy'?"),
+        ("trainer.monitor=max acuracy", "an epoch has no such value, but loss, accuracy"),
+        ("optimizer.args.lr=1e30", "val_loss is nan on the first batch"),
+    ],
+)
+def test_check_finds_what_others_notice_after_an_epoch(train, tmp_path, override, expected):
+    status, output, _ = train("--check", override)
+    assert status == 2 and expected in output and not any(tmp_path.iterdir())
+
+
+def test_fast_dev_run_is_one_short_epoch_with_everything_else_real(train):
+    status, _, [run_dir] = train("--fast-dev-run", "3")
+    assert status == 0 and (run_dir / "checkpoint-epoch1.pth").exists()
+    assert len((run_dir / "metrics.csv").read_text().splitlines()) == 2
+    assert "batch 3/3" not in (run_dir / "train.log").read_text()
+
+
+def test_overfitting_a_batch_learns_it_by_heart(train):
+    args = ["trainer.epochs=40", "arch.args.dropout=0", "lr_scheduler=null", "trainer.keep_last=1"]
+    status, output, _ = train("--overfit-batches", "1", *args, "trainer.verbosity=1")
+    last = next(line for line in output.splitlines() if line.startswith("epoch  40"))
+    assert status == 0 and "accuracy 1 " in last
+
+
+@pytest.mark.parametrize("flag", ["--fast-dev-run", "--overfit-batches"])
+def test_a_number_of_batches_is_one_or_more(train, flag):
+    status, output, runs = train(flag, "0")
+    assert status == 2 and "'0' is not a number of batches, 1 or more" in output and not runs
+
+
+def test_a_run_is_repeated_from_its_own_config(train):
+    train("trainer.epochs=1", "trainer.len_epoch=3", "optimizer.args.lr=0.01")
+    _, _, [first] = train("--help")
+    status, _, runs = train("-c", str(first / "config.json"))
+    assert status == 0 and len(runs) == 2
+    tables = [(run / "metrics.csv").read_text() for run in runs]
+    configs = [(run / "config.json").read_text() for run in runs]
+    assert tables[0] == tables[1] and configs[0] == configs[1]
+
+
+def test_every_start_is_recorded(train):
+    train("trainer.epochs=1", "trainer.len_epoch=1")
+    _, _, [run_dir] = train("--help")
+    train("-r", str(run_dir / "checkpoint-epoch1.pth"), "trainer.epochs=2", "trainer.len_epoch=1")
+    starts = read_json(run_dir / "environment.json")
+    assert len(starts) == 2 and {"command", "python", "torch", "device"} < set(starts[0])
+    assert starts[0]["device"] == "cpu"
+
+
+def test_what_git_does_not_have_yet_is_kept(tmp_path, monkeypatch):
+    def git(*args):
+        who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+        command = ["git", "-C", tmp_path, *who, *args]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    git("init")
+    (tmp_path / "code.py").write_text("old\n")
+    git("add", "code.py")
+    git("commit", "-m", "first")
+    monkeypatch.setattr("utils.record.PROJECT_DIR", tmp_path)
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    record_start(run_dir, "cpu")
+    (tmp_path / "code.py").write_text("new\n")
+    record_start(run_dir, "cpu")
+    clean, dirty = json.loads((run_dir / "environment.json").read_text())
+    assert clean["git_commit"] == dirty["git_commit"] == git("rev-parse", "HEAD").strip()
+    assert "git_diff" not in clean and dirty["git_dirty"]
+    assert "-old\n+new" in (run_dir / dirty["git_diff"]).read_text()
+
+
+def test_tools_are_not_imported_by_anything_else():
+    for path in PROJECT_DIR.rglob("*.py"):
+        if path.relative_to(PROJECT_DIR).parts[0] not in ("tools", "tests"):
+            text = path.read_text(encoding="utf-8")
+            assert "import tools" not in text and "from tools" not in text, path

@@ -1,0 +1,110 @@
+"""Go through everything on one training and one validation batch, and leave nothing behind."""
+
+import time
+from math import isfinite
+
+import torch
+
+from train import build_trainer
+from utils import UserError, checkpoint
+
+
+def run(config, _):
+    trainer = build_trainer(config)
+    if config.resume is not None:
+        raise UserError("--check starts from a config (-c), not from a checkpoint (-r)")
+    try:
+        for name, finding in findings(trainer):
+            print(f"{name:<18}{finding}")
+        print("All is well.")
+    finally:
+        trainer.writer.close()
+        for path in config.save_dir.iterdir():
+            path.unlink()
+        config.discard_run()
+
+
+def findings(trainer):
+    """Pairs of what was looked at and what was seen; raises what goes wrong on the way."""
+    if fault := trainer._fault_of_monitor():
+        raise UserError(f"trainer.monitor = {trainer.monitor!r}: {fault}")
+    n_batches = trainer.len_epoch
+    start = time.perf_counter()
+    batch = next(iter(trainer.data_loader))
+    data_seconds = (time.perf_counter() - start) / (trainer.data_loader.num_workers or 1)
+    yield "training batch", describe(batch)
+    trainer.data_loader, trainer.len_epoch = [batch], 1
+    if trainer.do_validation:
+        trainer.valid_data_loader = [next(iter(trainer.valid_data_loader))]
+        yield "validation batch", describe(trainer.valid_data_loader[0])
+    parameters = list(trainer.model.parameters())
+    trained = sum(p.numel() for p in parameters if p.requires_grad)
+    yield "parameters", f"{sum(p.numel() for p in parameters):,}, of which {trained:,} are trained"
+    yield "first step", values_of(trainer)
+    yield "monitor", trainer.monitor
+    yield "checkpoint", size_of_checkpoint(trainer)
+    yield "memory", peak_memory(trainer.device)
+    seconds = (seconds_of_step(trainer) + data_seconds) * n_batches
+    yield "training time", f"about {seconds:.2g} s for an epoch of {n_batches} batches"
+
+
+def values_of(trainer):
+    """What an epoch of one batch gives, validation included."""
+    log = trainer._train_epoch(1)
+    trainer._is_best(log)
+    for name, value in log.items():
+        if name.endswith("loss") and not isfinite(value):
+            raise UserError(f"{name} is {value} on the first batch")
+    return "  ".join(f"{name} {value:.4g}" for name, value in log.items())
+
+
+def size_of_checkpoint(trainer):
+    """Write a checkpoint, read it back, and compare it with what is in memory."""
+    trainer._save_checkpoint(trainer.save_period, save_best=True)
+    path = trainer.checkpoint_dir / checkpoint.BEST_NAME
+    saved = checkpoint.load(path)
+    pairs = [(trainer.model.state_dict(), saved["state_dict"])]
+    pairs += [(checkpoint.get_state(trainer.optimizer), saved["optimizer"])]
+    for memory, file in pairs:
+        if not equal(memory, file):
+            raise UserError(f"{path}: what was read back differs from what was written")
+    return f"{path.stat().st_size / 1e6:.1f} MB, read back and equal"
+
+
+def equal(a, b):
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a.cpu(), b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(equal, a, b))
+    return a == b
+
+
+def seconds_of_step(trainer):
+    """The time of a training step once everything is warm."""
+    trainer.do_validation = False
+    start = time.perf_counter()
+    trainer._train_epoch(2)
+    return time.perf_counter() - start
+
+
+def peak_memory(device):
+    if device.type == "cuda":
+        return f"{torch.cuda.max_memory_allocated(device) / 1e6:,.0f} MB on the GPU at most"
+    try:
+        from resource import RUSAGE_SELF, getrusage
+    except ImportError:  # Windows
+        return "unknown"
+    return f"{getrusage(RUSAGE_SELF).ru_maxrss / 1e3:,.0f} MB at most"
+
+
+def describe(batch):
+    """Types and shapes of the tensors in a batch."""
+    if isinstance(batch, torch.Tensor):
+        return f"{str(batch.dtype).removeprefix('torch.')} {tuple(batch.shape)}"
+    if isinstance(batch, dict):
+        return "{" + ", ".join(f"{key}: {describe(value)}" for key, value in batch.items()) + "}"
+    if isinstance(batch, (list, tuple)):
+        return ", ".join(map(describe, batch))
+    return type(batch).__name__

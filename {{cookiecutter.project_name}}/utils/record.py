@@ -1,0 +1,47 @@
+"""What a run was made with, for whoever wants to repeat it."""
+
+import platform
+import subprocess
+import sys
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+
+from utils.files import PROJECT_DIR, atomic_write, read_json, write_json
+
+
+def record_start(run_dir, device, packages=("torch", "numpy")):
+    """Add this start to environment.json, and what git does not have yet to a .diff beside it."""
+    path = run_dir / "environment.json"
+    starts = read_json(path) if path.exists() else []
+    commit, changes = _git("rev-parse", "HEAD"), _git("diff", "HEAD")
+    start = {
+        "time": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "command": [sys.executable, *sys.argv],
+        "python": platform.python_version(),
+        **{name: _version(name) for name in packages},
+        "platform": platform.platform(),
+        "device": str(device),
+        "git_commit": commit and commit.strip(),
+        "git_dirty": bool(_git("status", "--porcelain")),
+    }
+    if changes:
+        start["git_diff"] = f"uncommitted{len(starts) + 1}.diff"
+        with atomic_write(run_dir / start["git_diff"]) as file:
+            file.write(changes)
+    write_json([*starts, start], path)
+
+
+def _git(*args):
+    """The output of git in the project's folder; None without git or a repository."""
+    try:
+        command = ["git", "-C", str(PROJECT_DIR), *args]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError, UnicodeDecodeError):
+        return None
+
+
+def _version(package):
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
