@@ -14,23 +14,24 @@ from helpers import PROJECT, ROOT, files, succeed, tomllib
 # The files of every project; config, LICENSE and the workflow come by choice
 FILES = """
     .editorconfig .gitignore .pre-commit-config.yaml
-    README.md pyproject.toml requirements.txt
+    README.md config.schema.json pyproject.toml requirements.txt
     parse_config.py settings.py test.py train.py
     base/__init__.py base/base_data_loader.py base/base_model.py base/base_trainer.py
     base/sampler.py
     data/README.md data/mnist_5k.npz
     data_loader/__init__.py data_loader/data_loaders.py data_loader/mnist.py
-    logger/__init__.py logger/logger.py logger/metrics_csv.py logger/visualization.py
+    logger/__init__.py logger/epoch_log.py logger/logger.py logger/metrics_csv.py logger/visualization.py
     model/__init__.py model/loss.py model/metric.py model/model.py
-    docs/checkpoints.md docs/notebook.md
+    docs/checkpoints.md docs/config.md docs/notebook.md
     tests/conftest.py tests/test_checkpoint.py tests/test_commands.py tests/test_config.py
     tests/test_data_loader.py tests/test_meter.py tests/test_model.py tests/test_trainer.py
-    tests/test_tools.py
-    tools/check.py tools/fast_dev_run.py tools/overfit_batches.py
+    tests/test_schema.py tests/test_faults.py tests/test_tools.py
+    tools/__init__.py tools/check.py tools/compare.py tools/fast_dev_run.py tools/overfit_batches.py
+    tools/replay.py tools/verify_resume.py tools/schema.py
     trainer/__init__.py trainer/trainer.py
     utils/__init__.py utils/check.py utils/checkpoint.py utils/device.py utils/errors.py
-    utils/files.py utils/lookup.py utils/loop.py utils/meter.py utils/record.py
-    utils/resume.py utils/seed.py
+    utils/files.py utils/finite.py utils/lookup.py utils/loop.py utils/meter.py utils/record.py
+    utils/resume.py utils/seed.py utils/signals.py
 """.split()
 
 # Every pair of choices of two prompts stands in some row
@@ -129,6 +130,7 @@ def test_tensorboard(project, row):
 
 def test_both_formats_hold_the_same_config():
     as_json = json.loads((PROJECT / "config.json").read_text(encoding="utf-8"))
+    as_json.pop("$schema")  # in YAML it is a comment
     assert yaml.safe_load((PROJECT / "config.yaml").read_text(encoding="utf-8")) == as_json
 
 

@@ -50,8 +50,8 @@ class ConfigParser:
         mistakes = []
         self.settings = read_value(Settings, config, (), mistakes)
         self._raise(mistakes)
-        self.config = asdict(self.settings) | config
-        self.config["trainer"] = asdict(self.settings.trainer)
+        self.config = asdict(self.settings)
+        _merge(self.config, config)  # in the user's own form where there are two
 
     @classmethod
     def from_file(cls, path, modification=None, **kwargs):
@@ -77,9 +77,11 @@ class ConfigParser:
         for action, option in zip(added, options, strict=True):
             if getattr(args, action.dest) is not None:
                 modification[option.target] = getattr(args, action.dest)
-        resume = find_file(args.resume)
+        resume = None if args.resume == "auto" else find_file(args.resume)
         config, source = _read_source(find_file(args.config), resume)
         config_parser = cls(config, resume, modification, source=source)
+        if args.resume == "auto":
+            config_parser.resume = config_parser.find_newest()
         config_parser.args = args
         return config_parser
 
@@ -167,12 +169,24 @@ class ConfigParser:
             reason = f"cannot make a run in {parent}: {error.strerror}"
             raise UserError(f"{self.source}: trainer.save_dir: {reason}") from None
 
+    def find_newest(self):
+        """The newest complete checkpoint of all runs with this name; None where there is none."""
+        from utils import checkpoint  # takes torch
+
+        folder = project_path(self.settings.trainer.save_dir) / self.settings.name
+        found, damaged = checkpoint.newest(folder)
+        for path in damaged:
+            self.get_logger("train").warning("%s is damaged, looking for the one before it", path)
+        return found
+
     @property
     def log_dir(self):
         return self.save_dir
 
     def start_run(self, device):
         """Record what this run is made with in its directory and start its log file."""
+        for half_written in self.save_dir.glob(".*.tmp"):
+            half_written.unlink()
         write_json(self.config, self.save_dir / "config.json")
         record_start(self.save_dir, device)
         setup_logging(self.save_dir)
@@ -192,7 +206,10 @@ class ConfigParser:
 
 STANDARD_ARGUMENTS = {
     ("-c", "--config"): {"metavar": "FILE", "help": "config, JSON or YAML (the project's own)"},
-    ("-r", "--resume"): {"metavar": "CHECKPOINT", "help": "checkpoint to go on from, or to test"},
+    ("-r", "--resume"): {
+        "metavar": "CHECKPOINT",
+        "help": "go on from it; auto: the newest, if any",
+    },
     ("-d", "--device"): {"metavar": "DEVICE", "help": "auto, cpu, cuda, cuda:1 or mps"},
     ("overrides",): {
         "nargs": "*",

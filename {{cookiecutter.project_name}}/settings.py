@@ -32,6 +32,14 @@ class Scheduler(Part):
 
 
 @dataclass
+class SaveEvery:
+    steps: Annotated[int, Range(1)] | None = None
+    """Save last.pth whenever so many more optimizer steps are done."""
+    minutes: Annotated[float, Range(0)] | None = None
+    """Save last.pth at the first step after so many minutes since the last save."""
+
+
+@dataclass
 class TrainerSettings:
     epochs: Annotated[int, Range(1)] = 10
     """How many epochs to train in all; a resumed run counts those that it has behind it."""
@@ -41,6 +49,8 @@ class TrainerSettings:
     """Where runs are kept: each in <save_dir>/<name>/<run_id>/."""
     save_period: Annotated[int, Range(1)] = 1
     """A checkpoint every so many epochs, and after the last."""
+    save_every: SaveEvery = field(default_factory=SaveEvery)
+    """When to save within epochs too."""
     keep_last: Annotated[int, Range(1)] | None = None
     """How many of these checkpoints to keep; null keeps all. model_best.pth is always kept."""
     monitor: Annotated[str, Pattern(r"off|(min|max) \S+", '"min NAME", "max NAME" or "off"')] = (
@@ -49,6 +59,10 @@ class TrainerSettings:
     """The value that model_best.pth and early_stop go by, and whether less or more is better."""
     early_stop: Annotated[int, Range(1)] | None = None
     """Stop after so many epochs in a row without improvement; null never does."""
+    non_finite: Literal["stop", "skip", "ignore"] = "stop"
+    """What to do about a loss or gradient that is not finite, before it reaches the weights."""
+    max_skipped: Annotated[int, Range(0)] = 100
+    """With "skip", how many steps of a run may be skipped before it stops."""
     log_step: Annotated[int, Range(1)] = 20
     """Batches between two lines of progress, on the console and in TensorBoard."""
     verbosity: Literal[0, 1, 2] = 2

@@ -26,23 +26,15 @@ def positive(text):
     return int(text)
 
 
-# Each is a file in tools/ loaded when asked for; to remove one, delete the file and its line.
+# Each is a file in tools/, loaded when asked for; to remove one, delete the file and its line.
+FLAG = {"action": "store_true"}
 TOOLS = {
-    "check": {
-        "action": "store_true",
-        "help": "try everything on one batch and leave nothing behind",
-    },
-    "fast_dev_run": {
-        "type": positive,
-        "metavar": "N",
-        "help": "a whole run on N batches of each phase",
-    },
-    "overfit_batches": {
-        "type": positive,
-        "metavar": "N",
-        "help": "train and validate on the same N batches",
-    },
-    "schema": {"action": "store_true", "help": "print a JSON Schema of the config, for editors"},
+    "check": FLAG | {"help": "try everything on one batch and leave nothing behind"},
+    "fast_dev_run": {"type": positive, "metavar": "N", "help": "a run on N batches of each phase"},
+    "overfit_batches": {"type": positive, "metavar": "N", "help": "train on the same N batches"},
+    "verify_resume": FLAG | {"help": "prove that an interrupted run ends as one that was not"},
+    "replay": {"metavar": "FILE", "help": "repeat the step in a black box"},
+    "schema": FLAG | {"help": "print a JSON Schema of the config, for editors"},
 }
 
 

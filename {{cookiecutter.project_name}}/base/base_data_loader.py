@@ -7,6 +7,7 @@ from torch.utils.data.dataloader import default_collate
 from base.sampler import EpochBatchSampler, EpochSampler
 from utils.check import Range
 from utils.errors import UserError
+from utils.signals import ignore_stop_signals
 
 
 class BaseDataLoader(DataLoader):
@@ -51,7 +52,7 @@ class BaseDataLoader(DataLoader):
             collate_fn=collate_fn,
             num_workers=num_workers,
             generator=torch.Generator(),
-            **options,
+            **{"worker_init_fn": ignore_stop_signals} | options,
         )
         _seed_batches(self)
 
@@ -76,7 +77,10 @@ class BaseDataLoader(DataLoader):
         if self.valid_sampler is None:
             return None
         loader = DataLoader(
-            sampler=self.valid_sampler, generator=torch.Generator(), **self.init_kwargs
+            sampler=self.valid_sampler,
+            generator=torch.Generator(),
+            worker_init_fn=ignore_stop_signals,
+            **self.init_kwargs,
         )
         return _seed_batches(loader, is_fixed=True)
 

@@ -1,12 +1,16 @@
 from abc import ABC, abstractmethod
+from contextlib import contextmanager, suppress
 from math import inf
+from time import monotonic
 
-from logger import MetricsCsv, TensorboardWriter
+from logger import EpochLog, TensorboardWriter
 from utils import checkpoint
+from utils.checkpoint import BEST_NAME, EPOCH_NAME, LAST_NAME
 from utils.device import get_device
-from utils.errors import UserError
+from utils.errors import RunError, UserError, explain
 from utils.resume import apply_changes, config_changes, describe_changes
 from utils.seed import get_random_state, set_random_state
+from utils.signals import StopSignals
 
 
 class BaseTrainer(ABC):
@@ -35,11 +39,15 @@ class BaseTrainer(ABC):
         self.early_stop = settings.early_stop or inf
         self.not_improved_count = 0  # epochs since the best one
         self.start_epoch = 1
+        self.epoch = 0  # the one that runs
         self.step = 0  # optimizer steps so far
 
         self.checkpoint_dir = config.save_dir
         self.writer = TensorboardWriter(config.log_dir, self.logger, settings.tensorboard)
-        self.metrics_csv = MetricsCsv(config.save_dir / "metrics.csv")
+        self.epoch_log = EpochLog(config.save_dir, self.logger, self.writer)
+        self.saver = checkpoint.BackgroundSaver()
+        self.stop_signals = StopSignals()
+        self._saved_at = monotonic()
 
     @abstractmethod
     def _train_epoch(self, epoch):
@@ -47,6 +55,23 @@ class BaseTrainer(ABC):
 
     def train(self):
         """Train to the last epoch or until early stopping; return the log of the last epoch."""
+        self._prepare()
+        log = {}
+        with self.stop_signals, self._ending_well():
+            for epoch in range(self.start_epoch, self.epochs + 1):
+                if self.not_improved_count >= self.early_stop:
+                    self.logger.info("No better %s for %d epochs", self.mnt_metric, self.early_stop)
+                    break
+                self.epoch = epoch
+                log = {"epoch": epoch, **self._train_epoch(epoch)}
+                is_best = self._is_best(log)
+                self.epoch_log.add(log, self.step, is_best)
+                self._save_checkpoint(epoch, save_best=is_best)
+                self._leave_if_asked(epoch)
+        return log
+
+    def _prepare(self):
+        """Find what would end the run in vain, take up a checkpoint, begin the logs."""
         try:
             if fault := self._fault_of_monitor():
                 raise UserError(f"trainer.monitor = {self.monitor!r}: {fault}")
@@ -56,22 +81,34 @@ class BaseTrainer(ABC):
             self.config.discard_run()
             raise
         self.config.start_run(self.device)
-        self.metrics_csv.keep_until(self.start_epoch)
         self.logger.info("%s\nRun directory: %s", self.model, self.checkpoint_dir)
-        self.logger.info("Values in epoch lines: training / validation")
-        log = {}
+        self.epoch_log.start(self.start_epoch)
         if self.start_epoch > self.epochs:
             self.logger.info("All %d epochs are done; set trainer.epochs for more.", self.epochs)
-        for epoch in range(self.start_epoch, self.epochs + 1):
-            if self.not_improved_count >= self.early_stop:
-                self.logger.info("No better %s for %d epochs", self.mnt_metric, self.early_stop)
-                break
-            log = {"epoch": epoch, **self._train_epoch(epoch)}
-            is_best = self._is_best(log)
-            self._log_epoch(log, is_best)
-            self._save_checkpoint(epoch, save_best=is_best)
-        self.writer.close()
-        return log
+
+    @contextmanager
+    def _ending_well(self):
+        """However training ends, the last checkpoint is complete, and trouble is explained."""
+        try:
+            yield
+            self.saver.wait()
+        except Exception as error:
+            with suppress(RunError):
+                self.saver.wait()
+            reason = explain(error)
+            if reason is None and isinstance(error, UserError):
+                raise
+            where = f"epoch {self.epoch}, step {self.step}"
+            self.logger.error("%s: %s. %s", where, reason or "an error", self._how_to_go_on())
+            if reason is None:
+                raise  # the code's own: its traceback says more
+            raise RunError(reason, getattr(error, "status", 1), is_shown=True) from error
+        finally:
+            self.writer.close()
+
+    def _how_to_go_on(self):
+        last = self.checkpoint_dir / LAST_NAME
+        return f"Go on with: python train.py -r {last}" if last.exists() else "No checkpoint yet."
 
     def _fault_of_monitor(self):
         """Why no epoch will give the monitored value; None where it may."""
@@ -96,34 +133,46 @@ class BaseTrainer(ABC):
         self.not_improved_count = 0 if is_best else self.not_improved_count + 1
         return is_best
 
-    def _log_epoch(self, log, is_best):
-        """One line on the console, one row in metrics.csv, one point on each TensorBoard curve."""
-        self.metrics_csv.add(log)
-        values = {key: value for key, value in log.items() if key != "epoch"}
-        for key, value in values.items():
-            self.writer.set_step(self.step, "valid" if key.startswith("val_") else "train_epoch")
-            self.writer.add_scalar(key.removeprefix("val_"), value)
-        words = []
-        for name in dict.fromkeys(key.removeprefix("val_") for key in values):
-            pair = [f"{values[key]:<8.4g}" for key in (name, f"val_{name}") if key in values]
-            words.append(f"{name} {'/ '.join(pair)}")
-        self.logger.info("epoch %3d  %s%s", log["epoch"], " ".join(words), " * best" * is_best)
-
     def _save_checkpoint(self, epoch, save_best=False):
         """Write the periodic checkpoint if one is due, and model_best.pth if this is the best."""
-        last = epoch == self.epochs or self.not_improved_count >= self.early_stop
-        due = last or epoch % self.save_period == 0
-        names = [checkpoint.EPOCH_NAME.format(epoch)] * due + [checkpoint.BEST_NAME] * save_best
-        state = self._state(epoch) if names else None
-        for name in names:
-            checkpoint.save(state, self.checkpoint_dir / name)
-        checkpoint.remove_old(self.checkpoint_dir, self.config.settings.trainer.keep_last)
+        is_last = epoch == self.epochs or self.not_improved_count >= self.early_stop
+        names = [BEST_NAME] * save_best
+        if is_last or epoch % self.save_period == 0:
+            names += [EPOCH_NAME.format(epoch), LAST_NAME]
+        self._save(epoch, names)
 
-    def _state(self, epoch):
+    def _save(self, epochs_done, names):
+        """Begin to write the present state under all `names`; training goes on meanwhile."""
+        if not names:
+            return
+        keep_last = self.config.settings.trainer.keep_last
+        self.saver.save(
+            self._state(epochs_done),
+            *(self.checkpoint_dir / name for name in names),
+            then=lambda: checkpoint.remove_old(self.checkpoint_dir, keep_last),
+        )
+        self._saved_at = monotonic()
+
+    def _after_step(self):
+        """A trainer calls this between two steps: saves if that is due, leaves if a signal asks."""
+        every = self.config.settings.trainer.save_every
+        minutes = (monotonic() - self._saved_at) / 60
+        due_by_steps = every.steps is not None and self.step % every.steps == 0
+        if due_by_steps or (every.minutes is not None and minutes >= every.minutes):
+            self._save(self.epoch - 1, [LAST_NAME])
+        self._leave_if_asked(self.epoch - 1)
+
+    def _leave_if_asked(self, epochs_done):
+        if signal := self.stop_signals.received:
+            self._save(epochs_done, [LAST_NAME])
+            self.saver.wait()
+            raise RunError(f"stopped by {signal.name}", status=128 + signal)
+
+    def _state(self, epochs_done):
         """All that a resumed run needs, as tensors and plain types."""
         return {
             "arch": type(self.model).__name__,
-            "epoch": epoch,
+            "epoch": epochs_done,
             "step": self.step,
             "state_dict": self.model.state_dict(),
             "optimizer": checkpoint.get_state(self.optimizer),
@@ -140,9 +189,14 @@ class BaseTrainer(ABC):
         changes = config_changes(state["config"], self.config.config)
         for line in describe_changes(changes):
             self.logger.warning("resume: %s", line)
-        checkpoint.set_weights(self.model, state["state_dict"], path)
+        self._load_state(state, changes)
+        self.logger.info("Resuming after epoch %d, step %d of %s", state["epoch"], self.step, path)
+
+    def _load_state(self, state, changes):
+        """The counterpart of `_state`; `changes` are those of the config since it was saved."""
+        checkpoint.set_weights(self.model, state["state_dict"], self.config.resume)
         checkpoint.set_state(self.optimizer, state["optimizer"])
-        if not any(key[0] == "lr_scheduler" and key[-1] != "args" for key in changes):
+        if not any(key[0] == "lr_scheduler" and "args" not in key for key in changes):
             checkpoint.set_state(self.lr_scheduler, state["lr_scheduler"])
         apply_changes(changes, self.optimizer, self.lr_scheduler)
         self.start_epoch = state["epoch"] + 1
@@ -151,4 +205,3 @@ class BaseTrainer(ABC):
             self.mnt_best = state["monitor_best"]
             self.not_improved_count = state["not_improved_count"]
         set_random_state(state["random"])
-        self.logger.info("Resuming after epoch %d of %s", state["epoch"], path)

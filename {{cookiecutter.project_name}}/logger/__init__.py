@@ -1,5 +1,5 @@
+from logger.epoch_log import EpochLog
 from logger.logger import setup_logging
-from logger.metrics_csv import MetricsCsv
 from logger.visualization import TensorboardWriter
 
-__all__ = ["MetricsCsv", "TensorboardWriter", "setup_logging"]
+__all__ = ["EpochLog", "TensorboardWriter", "setup_logging"]

@@ -1,12 +1,14 @@
 import logging
+import sys
 from pathlib import Path
 
 
 class ConsoleHandler(logging.Handler):
-    """Prints messages to what standard output is at that moment."""
+    """Prints to what standard output is at that moment; errors to standard error."""
 
     def emit(self, record):
-        print(self.format(record), flush=True)
+        file = sys.stderr if record.levelno >= logging.ERROR else sys.stdout
+        print(self.format(record), file=file, flush=True)
 
 
 def setup_logging(save_dir=None):

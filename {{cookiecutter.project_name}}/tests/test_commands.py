@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -61,11 +62,18 @@ def test_train_resume_and_test_from_any_directory(tmp_path):
         ("test.py", [], "command line: -r CHECKPOINT is missing"),
     ],
 )
-def test_a_mistake_is_one_line_and_status_2(script, args, expected, tmp_path):
+def test_a_mistake_is_one_line_and_status_2(script, args, expected, tmp_path, capsys):
     save_dir = tmp_path / "saved"
-    done = run(script, *args, f"trainer.save_dir={save_dir}")
-    assert done.returncode == 2 and expected in done.stderr
-    assert len(done.stderr.splitlines()) == 1 and not save_dir.exists()
+    with pytest.raises(SystemExit, match="2"):
+        import_module(script.removesuffix(".py")).main([*args, f"trainer.save_dir={save_dir}"])
+    err = capsys.readouterr().err
+    assert expected in err and len(err.splitlines()) == 1 and not save_dir.exists()
+
+
+def test_no_traceback_where_it_is_typed(tmp_path):
+    done = run("train.py", "-c", "none.json", cwd=tmp_path)
+    assert done.returncode == 2 and not done.stdout
+    assert done.stderr == "none.json: cannot be read: No such file or directory\n"
 
 
 def test_help_does_not_import_torch(tmp_path):

@@ -63,7 +63,7 @@ def test_the_best_is_saved_off_the_period_and_the_last_epoch_too(make_config):
     changes = {"trainer.epochs": 5, "trainer.save_period": 3, "trainer.keep_last": None}
     trainer = Scripted([5, 1, 2, 3, 4], make_config(changes))
     trainer.train()
-    expected = {"checkpoint-epoch3.pth", "checkpoint-epoch5.pth", "model_best.pth"}
+    expected = {"checkpoint-epoch3.pth", "checkpoint-epoch5.pth", "last.pth", "model_best.pth"}
     assert saved_files(trainer) == expected
     best = torch.load(trainer.checkpoint_dir / "model_best.pth", weights_only=True)
     assert best["epoch"] == 2 and best["monitor_best"] == 1
@@ -72,7 +72,7 @@ def test_the_best_is_saved_off_the_period_and_the_last_epoch_too(make_config):
 def test_only_the_newest_checkpoints_are_kept(make_config):
     trainer = Scripted([1] * 11, make_config({"trainer.epochs": 11, "trainer.keep_last": 2}))
     trainer.train()
-    expected = {"checkpoint-epoch10.pth", "checkpoint-epoch11.pth", "model_best.pth"}
+    expected = {"checkpoint-epoch10.pth", "checkpoint-epoch11.pth", "last.pth", "model_best.pth"}
     assert saved_files(trainer) == expected
 
 

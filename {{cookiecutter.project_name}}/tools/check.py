@@ -61,6 +61,7 @@ def values_of(trainer):
 def size_of_checkpoint(trainer):
     """Write a checkpoint, read it back, and compare it with what is in memory."""
     trainer._save_checkpoint(trainer.save_period, save_best=True)
+    trainer.saver.wait()
     path = trainer.checkpoint_dir / checkpoint.BEST_NAME
     saved = checkpoint.load(path)
     pairs = [(trainer.model.state_dict(), saved["state_dict"])]

@@ -1,12 +1,15 @@
+import copy
 from itertools import islice
 
 import torch
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from base import BaseTrainer
-from utils import MetricTracker, inf_loop
+from utils import MetricTracker, checkpoint, inf_loop
 from utils.check import nearest
 from utils.device import batch_size, to_device
+from utils.errors import RunError
+from utils.finite import NotFinite, check_finite
 
 
 class Trainer(BaseTrainer):
@@ -35,8 +38,12 @@ class Trainer(BaseTrainer):
         self.lr_scheduler = lr_scheduler
         self.len_epoch = len_epoch or config.settings.trainer.len_epoch or len(data_loader)
         self.log_step = config.settings.trainer.log_step
+        self.non_finite = config.settings.trainer.non_finite
         self.train_metrics = MetricTracker()
         self.valid_metrics = MetricTracker()
+        self.batch_idx = 0  # batches done of the epoch that runs
+        self.n_skipped = 0  # steps whose loss or gradients were not finite
+        self._collected = None  # during validation: the states of collecting metrics before it
         self._stream = None  # batches of a loader that has no set_epoch
 
     def train_step(self, batch):
@@ -57,10 +64,15 @@ class Trainer(BaseTrainer):
         return {"loss": self.criterion(output, target), **self.measure(output, target)}
 
     def optimize(self, loss, optimizer=None):
-        """One step of `optimizer`, or of the only one there is, to lower `loss`."""
+        """One step of `optimizer`, or of the only one there is, to lower `loss`.
+
+        Raises NotFinite before the step where loss or gradients are not.
+        """
         optimizer = optimizer or self.optimizer
         optimizer.zero_grad()
         loss.backward()
+        if self.non_finite != "ignore":
+            check_finite(loss, optimizer)
         optimizer.step()
 
     @torch.no_grad()
@@ -76,25 +88,50 @@ class Trainer(BaseTrainer):
 
     def _train_epoch(self, epoch):
         self.model.train()
-        self._reset(self.train_metrics)
+        if self.batch_idx == 0:  # else a resumed epoch goes on
+            self._reset(self.train_metrics)
         step_schedulers = self._schedulers("step")
-        for batch_idx, batch in enumerate(self._batches(epoch), start=1):
+        for batch in self._batches(epoch):
             batch = to_device(batch, self.device)
-            values = self.train_step(batch)
-            self.step += 1
+            values = self._guarded_step(batch)
             self._add(self.train_metrics, values, batch)
+            self.batch_idx += 1
+            self.step += 1
             for scheduler in step_schedulers:
                 scheduler.step()
-            if batch_idx % self.log_step == 0:
-                self._log_progress(epoch, batch_idx)
+            if self.batch_idx % self.log_step == 0:
+                self._log_progress(epoch)
+            self._after_step()
         log = self._result(self.train_metrics)
         if self.do_validation:
+            self._collected = self._collected_states()  # validation uses the same metrics
             log |= {f"val_{key}": value for key, value in self._valid_epoch(epoch).items()}
+            self._collected = None
         log |= self._learning_rates()
         for scheduler in self._schedulers("epoch"):
             on_plateau = isinstance(scheduler, ReduceLROnPlateau)
             scheduler.step(self._monitored(log)) if on_plateau else scheduler.step()
+        self.batch_idx = 0
         return log
+
+    def _guarded_step(self, batch):
+        """`train_step`; what is done where it is not finite, `trainer.non_finite` says."""
+        random_state = torch.get_rng_state()
+        try:
+            return self.train_step(batch)
+        except NotFinite as error:
+            self.n_skipped += 1
+            limit = self.config.settings.trainer.max_skipped
+            if self.non_finite == "skip" and self.n_skipped <= limit:
+                self.logger.warning(
+                    "step %d skipped, number %d: %s", self.step, self.n_skipped, error
+                )
+                return {}
+            path = self.checkpoint_dir / f"black_box_step{self.step}.pt"
+            before = {"torch_random": random_state, "batch": to_device(batch, "cpu")}
+            checkpoint.save(self._state(self.epoch - 1) | before, path)
+            repeat = f"python train.py --replay {path}"
+            raise RunError(f"{error}; the step was not taken. To repeat it: {repeat}") from None
 
     def _valid_epoch(self, epoch):
         return self.evaluate(self.valid_data_loader)
@@ -105,18 +142,44 @@ class Trainer(BaseTrainer):
         self.model.eval()
         self._reset(self.valid_metrics)
         for batch in data_loader:
+            self._leave_if_asked(self.epoch - 1)
             batch = to_device(batch, self.device)
             self._add(self.valid_metrics, self.valid_step(batch), batch)
         return self._result(self.valid_metrics)
 
     def _batches(self, epoch):
-        """The batches of an epoch: one pass over the loader, or len_epoch of endless passes."""
+        """The batches of an epoch that are not done yet.
+
+        An epoch is one pass over the loader, or len_epoch batches of endless passes.
+        """
         if hasattr(self.data_loader, "set_epoch"):  # then any place in the data can be gone to
-            first = (epoch - 1) * self.len_epoch
+            first = (epoch - 1) * self.len_epoch + self.batch_idx
             batches = inf_loop(self.data_loader, self.config.settings.seed, first)
         else:
             batches = self._stream = self._stream or inf_loop(self.data_loader)
-        return islice(batches, self.len_epoch)
+        return islice(batches, self.len_epoch - self.batch_idx)
+
+    def _state(self, epochs_done):
+        return super()._state(epochs_done) | {
+            "batch_idx": self.batch_idx,
+            "n_skipped": self.n_skipped,
+            "train_metrics": self.train_metrics.state_dict(),
+            "collected": self._collected or self._collected_states(),
+        }
+
+    def _collected_states(self):
+        """What collecting metrics have of this epoch, those that have a state_dict."""
+        collecting = self._collecting_metrics()
+        return copy.deepcopy([m.state_dict() for m in collecting if hasattr(m, "state_dict")])
+
+    def _load_state(self, state, changes):
+        super()._load_state(state, changes)
+        self.batch_idx = state["batch_idx"]
+        self.n_skipped = state["n_skipped"]
+        self.train_metrics.load_state_dict(state["train_metrics"])
+        stateful = [m for m in self._collecting_metrics() if hasattr(m, "state_dict")]
+        for metric, collected in zip(stateful, state["collected"], strict=False):
+            metric.load_state_dict(collected)
 
     def _fault_of_monitor(self):
         """Look at what validation gives; what only `train_step` gives, nobody knows yet."""
@@ -150,14 +213,16 @@ class Trainer(BaseTrainer):
             for index, group in enumerate(optimizer.param_groups)
         }
 
-    def _log_progress(self, epoch, batch_idx):
+    def _log_progress(self, epoch):
         """Means since the last such line, on the console and in TensorBoard."""
         means = self.train_metrics.window()
         self.writer.set_step(self.step)
         for key, value in means.items():
             self.writer.add_scalar(key, value)
         words = "  ".join(f"{key} {value:.4g}" for key, value in means.items())
-        self.logger.debug("epoch %3d  batch %d/%d  %s", epoch, batch_idx, self.len_epoch, words)
+        self.logger.debug(
+            "epoch %3d  batch %d/%d  %s", epoch, self.batch_idx, self.len_epoch, words
+        )
 
     def _add(self, tracker, values, batch):
         n = batch_size(batch)

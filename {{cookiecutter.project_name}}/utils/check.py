@@ -65,7 +65,7 @@ class Mistake(NamedTuple):
 
 def read_value(hint, value, path, mistakes):
     """`value` with blocks as the dataclasses of `hint`; appends what is wrong to `mistakes`."""
-    if get_origin(hint) in (Union, UnionType) and isinstance(value, (dict, str)):
+    if get_origin(hint) in (Union, UnionType):
         hint = _member(hint, value)
     if is_dataclass(hint):
         return _read_block(hint, value, path, mistakes)
@@ -80,14 +80,16 @@ def read_value(hint, value, path, mistakes):
 
 
 def _member(hint, value):
-    """The member of a union that a value has the form of: a block, blocks by name, or neither."""
-    block = next((one for one in get_args(hint) if is_dataclass(one)), None)
-    named = next((one for one in get_args(hint) if get_origin(one) is dict), None)
-    if block is None or isinstance(value, str):
-        return block or hint
+    """The member of a union that a value has the form of: a list, a block, or blocks by name."""
+    members = {get_origin(one) or one: one for one in get_args(hint)}
+    block = next((one for one in members if is_dataclass(one)), None)
+    if isinstance(value, str) or not isinstance(value, (list, dict)):
+        return block if block and isinstance(value, str) and str not in members else hint
+    if isinstance(value, list) or block is None:
+        return members.get(type(value), hint)
     keys = {field.name for field in fields(block)}
     several = value and not keys & set(value) and all(isinstance(v, dict) for v in value.values())
-    return named if named and several else block
+    return members[dict] if dict in members and several else block
 
 
 def _read_block(cls, value, path, mistakes):
@@ -126,7 +128,7 @@ def check_arguments(function, args, path, positional=0, keywords=()):
         for name, parameter in known.items()
         if parameter.default is parameter.empty and name not in args and name not in keywords
     ]
-    hints = _hints(function)
+    hints = hints_of(function)
     for name, value in args.items():
         if name not in known and not takes_any:
             mistakes.append(unknown_key((*path, name), known))
@@ -138,7 +140,7 @@ def check_arguments(function, args, path, positional=0, keywords=()):
     return mistakes
 
 
-def _hints(function):
+def hints_of(function):
     hints = {}
     is_class = inspect.isclass(function)
     for one in [cls.__init__ for cls in reversed(function.__mro__)] if is_class else [function]:

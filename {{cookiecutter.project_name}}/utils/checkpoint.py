@@ -1,34 +1,110 @@
 import copy
+import os
 import pickle
+import shutil
+import zipfile
 from collections import Counter, OrderedDict
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import torch
 
-from utils.errors import UserError
+from utils.errors import RunError, UserError
 from utils.files import atomic_write
 
 EPOCH_NAME = "checkpoint-epoch{}.pth"
 BEST_NAME = "model_best.pth"
+LAST_NAME = "last.pth"
 
 
-def save(state, path):
-    """Write `state` to `path` in one step: whatever happens meanwhile, no half file has that name.
+def save(state, path, *more_paths):
+    """Write `state` under one name or several, each in one step: no half file ever has the name.
 
     Raises TypeError where the state holds more than tensors and plain types, since it could then
-    not be read with `weights_only=True`.
+    not be read with `weights_only=True`, and RunError where it cannot be written.
     """
-    with atomic_write(path, "wb") as file:
-        torch.save(to_plain(state), file)
+    state = to_plain(state)
+    try:
+        with atomic_write(path, "wb") as file:
+            torch.save(state, file)
+        for other in more_paths:
+            _link(path, other)
+    except (OSError, RuntimeError) as error:
+        if not isinstance(error, OSError):  # torch closes its archive in vain, and raises again
+            error = error.__context__ or error
+        reason = getattr(error, "strerror", error)
+        raise RunError(f"{path}: cannot be written: {reason}; the others are intact") from None
+
+
+def _link(path, other):
+    """Give a file a second name, or make a copy where the file system has no links."""
+    temporary = other.with_name(f".{other.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(path, temporary)
+        os.replace(temporary, other)
+    except OSError:
+        with atomic_write(other, "wb") as file, open(path, "rb") as original:
+            shutil.copyfileobj(original, file)
+
+
+class BackgroundSaver:
+    """Saves from a thread of its own: training waits for a copy in memory, not for the disk.
+
+    The memory for the copy is kept for the next one.
+    """
+
+    def __init__(self):
+        self._buffers = {}
+        self._thread = None
+        self._error = None
+
+    def save(self, state, *paths, then=None):
+        """Begin to write `state` to all `paths`, and call `then` when it is done."""
+        self.wait()
+        state = self._copy(to_plain(state), ())
+        self._thread = Thread(target=self._write, args=(state, paths, then), name="checkpoint")
+        self._thread.start()
+
+    def wait(self):
+        """Until the last save is complete; raises what went wrong with it."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def _write(self, state, paths, then):
+        try:
+            save(state, *paths)
+            if then is not None:
+                then()
+        except Exception as error:  # raised again where somebody waits
+            self._error = error
+
+    def _copy(self, value, path):
+        if isinstance(value, dict):
+            copied = copy.copy(value)
+            copied |= {key: self._copy(one, (*path, key)) for key, one in value.items()}
+            return copied
+        if isinstance(value, (list, tuple)):
+            return type(value)(self._copy(one, (*path, i)) for i, one in enumerate(value))
+        if not isinstance(value, torch.Tensor):
+            return value
+        buffer = self._buffers.get(path)
+        if buffer is None or (buffer.shape, buffer.dtype) != (value.shape, value.dtype):
+            buffer = self._buffers[path] = torch.empty_like(value, device="cpu")
+        return buffer.copy_(value.detach())
 
 
 def load(path):
     """The state in a checkpoint, on the CPU. Runs no code from the file; UserError if it is bad."""
+    if fault := _damage(path):
+        raise UserError(f"{path}: {fault}")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     except pickle.UnpicklingError:
         raise UserError(f"{path}: refused, holds more than tensors and plain types") from None
     except Exception:  # what torch raises for a damaged file depends on where the damage is
@@ -36,6 +112,30 @@ def load(path):
     if not isinstance(state, dict) or "state_dict" not in state:
         raise UserError(f"{path}: not a checkpoint of this project: it has no 'state_dict'")
     return state
+
+
+def _damage(path):
+    """What is wrong with a file by the sums of its own zip directory; None where all is well."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "damaged" if archive.testzip() else None
+    except zipfile.BadZipFile:
+        return "not a checkpoint, or a damaged one"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+
+
+def newest(folder):
+    """The newest complete checkpoint below `folder`, or None, and the damaged newer ones."""
+    damaged = []
+    paths = [path for path in Path(folder).rglob("*.pth") if not path.name.startswith(".")]
+    for path in sorted(
+        paths, key=lambda p: (p.stat().st_mtime_ns, p.name == LAST_NAME), reverse=True
+    ):
+        if _damage(path) is None:
+            return path, damaged
+        damaged.append(path)
+    return None, damaged
 
 
 def to_plain(value, path="checkpoint"):
@@ -78,10 +178,8 @@ def set_state(part, state):
 
 
 def remove_old(directory, keep_last):
-    """Delete all but the newest `keep_last` periodic checkpoints; None keeps all."""
-    if keep_last is None:
-        return
+    """Delete all but the newest `keep_last` checkpoints of epochs; None keeps all."""
     files = Path(directory).glob(EPOCH_NAME.format("*"))
     by_epoch = sorted(files, key=lambda file: int(file.stem.removeprefix("checkpoint-epoch")))
-    for file in by_epoch[:-keep_last]:
+    for file in by_epoch[: -keep_last if keep_last else 0]:
         file.unlink()

@@ -5,11 +5,38 @@ from contextlib import contextmanager
 class UserError(ValueError):
     """A mistake that the user can mend: the scripts print its message alone and exit with 2."""
 
+    status = 2
+
+
+class RunError(UserError):
+    """What ended a run that was well begun: one line, in train.log too once it `is_shown`."""
+
+    def __init__(self, message, status=1, is_shown=False):
+        super().__init__(message)
+        self.status = status
+        self.is_shown = is_shown
+
 
 @contextmanager
 def exit_on_user_error():
     try:
         yield
     except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+        if not getattr(error, "is_shown", False):
+            print(error, file=sys.stderr)
+        sys.exit(error.status)
+
+
+def explain(error):
+    """One line for trouble that is not the code's: memory, files, killed workers; else None."""
+    message = str(error).strip()
+    last_line = message.rpartition("\n")[2]  # of an error in a worker, which brings its traceback
+    if isinstance(error, MemoryError) or "out of memory" in message or "allocate memory" in message:
+        return "out of memory: a smaller data_loader.args.batch_size takes less"
+    if isinstance(error, OSError):
+        return last_line
+    if isinstance(error, RunError):
+        return message
+    if "DataLoader worker" in message and "Caught" not in message:
+        return f"a worker of the data loader died, perhaps for want of memory: {last_line}"
+    return None

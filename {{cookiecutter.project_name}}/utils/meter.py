@@ -50,3 +50,9 @@ class MetricTracker:
             if n > n_before:
                 means[key] = (total - total_before) / (n - n_before)
         return means
+
+    def state_dict(self):
+        return {"totals": self._totals, "counts": self._counts}
+
+    def load_state_dict(self, state):
+        self._totals, self._counts = state["totals"], state["counts"]

@@ -1,0 +1,27 @@
+from logger.metrics_csv import MetricsCsv
+
+
+class EpochLog:
+    """What an epoch gave: a line on the console, a row in metrics.csv, a point on each curve."""
+
+    def __init__(self, run_dir, logger, writer):
+        self.csv = MetricsCsv(run_dir / "metrics.csv")
+        self.logger = logger
+        self.writer = writer
+
+    def start(self, first_epoch):
+        """Drop what an earlier process has logged of `first_epoch` and after."""
+        self.csv.keep_until(first_epoch)
+        self.logger.info("Values in epoch lines: training / validation")
+
+    def add(self, log, step, is_best):
+        self.csv.add(log)
+        values = {key: value for key, value in log.items() if key != "epoch"}
+        for key, value in values.items():
+            self.writer.set_step(step, "valid" if key.startswith("val_") else "train_epoch")
+            self.writer.add_scalar(key.removeprefix("val_"), value)
+        words = []
+        for name in dict.fromkeys(key.removeprefix("val_") for key in values):
+            pair = [f"{values[key]:<8.4g}" for key in (name, f"val_{name}") if key in values]
+            words.append(f"{name} {'/ '.join(pair)}")
+        self.logger.info("epoch %3d  %s%s", log["epoch"], " ".join(words), " * best" * is_best)

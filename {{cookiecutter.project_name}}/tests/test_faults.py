@@ -1,0 +1,358 @@
+"""What can happen to a run: signals, full disks, damaged files, dead workers, bad numbers."""
+
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from base import BaseDataLoader
+from tools.compare import first_difference
+from tools.verify_resume import run as verify_resume
+from train import build_trainer, main
+from trainer import Trainer
+from utils import UserError, checkpoint
+from utils.errors import RunError
+from utils.files import PROJECT_DIR
+from utils.signals import StopSignals
+
+LENGTH = ["trainer.epochs=3", "trainer.len_epoch=12", "trainer.save_every.steps=2"]
+
+
+def start(save_dir, *args, **kwargs):
+    """A training of 36 steps in a process of its own; what it prints goes to a pipe."""
+    command = [
+        sys.executable,
+        PROJECT_DIR / "train.py",
+        f"trainer.save_dir={save_dir}",
+        "-d",
+        "cpu",
+    ]
+    command += ["trainer.tensorboard=false", *LENGTH, *args]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, **pipes, **kwargs)
+
+
+def finish(save_dir, *args, **kwargs):
+    process = start(save_dir, *args, **kwargs)
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+def the_run(save_dir):
+    [run_dir] = save_dir.glob("*/*")
+    return run_dir
+
+
+def wait_for(found, process):
+    """Until `found()` is true, while the process lives."""
+    deadline = time.monotonic() + 60
+    while not found():
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.002)
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """The end of a run that nothing happened to."""
+    save_dir = tmp_path_factory.mktemp("straight")
+    status, _, err = finish(save_dir)
+    assert status == 0, err
+    return the_run(save_dir)
+
+
+def assert_same_end(run_dir, straight):
+    ends = [checkpoint.load(one / "last.pth") for one in (run_dir, straight)]
+    for state in ends:
+        del state["config"]
+    assert first_difference(*ends) is None
+    tables = [(one / "metrics.csv").read_text() for one in (run_dir, straight)]
+    assert tables[0] == tables[1]
+
+
+slow = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "workers"),
+    [
+        ("SIGTERM", 143, 2),
+        pytest.param("SIGINT", 130, 0, marks=slow),
+        pytest.param("SIGUSR1", 138, 0, marks=slow),
+    ],
+)
+def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, straight, name, status, workers):
+    args = ["-r", "auto", f"data_loader.args.num_workers={workers}"]
+    process = start(tmp_path, *args, start_new_session=True)
+    wait_for(lambda: [*tmp_path.glob("*/*/last.pth")], process)
+    os.killpg(process.pid, getattr(signal, name))  # as a terminal or a cluster does: workers too
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == status
+    last = the_run(tmp_path) / "last.pth"
+    assert re.fullmatch(rf"epoch \d, step \d+: stopped by {name}. Go on with: .* -r {last}\n", err)
+    assert 0 < checkpoint.load(last)["step"] < 36
+
+    status, out, err = finish(tmp_path, *args)
+    assert status == 0 and f"of {last}" in out, err
+    assert_same_end(the_run(tmp_path), straight)
+    assert finish(tmp_path, *args)[1].endswith("set trainer.epochs for more.\n")
+
+
+@slow
+def test_a_killed_run_goes_on_and_its_half_written_file_is_cleaned_up(tmp_path, straight):
+    process = start(tmp_path)
+    wait_for(lambda: [*tmp_path.glob("*/*/checkpoint-epoch1.pth")], process)
+    process.kill()
+    process.communicate()
+    (the_run(tmp_path) / ".last.pth.99.tmp").write_bytes(b"half")
+    assert finish(tmp_path, "-r", "auto")[0] == 0
+    assert not [*the_run(tmp_path).glob(".*")]
+    assert_same_end(the_run(tmp_path), straight)
+
+
+def test_a_second_interrupt_acts_at_once():
+    with StopSignals() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.received == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_auto_starts_anew_where_there_is_nothing_and_passes_over_damage(
+    make_config, tmp_path, capsys
+):
+    args = ["-d", "cpu", f"trainer.save_dir={tmp_path}", *LENGTH, "trainer.keep_last=null"]
+    main(["-r", "auto", *args])
+    run_dir = the_run(tmp_path)
+    content = bytearray((run_dir / "last.pth").read_bytes())
+    content[len(content) // 2] ^= 1  # one bit
+    for name in ("checkpoint-epoch3.pth", "last.pth", "model_best.pth"):
+        (run_dir / name).write_bytes(content)
+    capsys.readouterr()
+    main(["-r", "auto", *args])
+    out = capsys.readouterr().out
+    assert "last.pth is damaged" in out and "checkpoint-epoch2.pth\n" in out
+    (run_dir / "last.pth").write_bytes(content)
+    with pytest.raises(SystemExit, match="2"):
+        main(["-r", str(run_dir / "last.pth"), *args])
+    assert capsys.readouterr().err == f"{run_dir / 'last.pth'}: damaged\n"
+
+
+@slow
+def test_a_full_disk_is_one_line_and_what_was_saved_before_is_intact(tmp_path):
+    """A limit on the size of files stands for the disk: the system refuses the write for real."""
+    finish(tmp_path, "trainer.epochs=1")
+    run_dir = the_run(tmp_path)
+    before = (run_dir / "last.pth").read_bytes()
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # noqa: E731
+    status, _, err = finish(tmp_path, "-r", run_dir / "last.pth", preexec_fn=limit)
+    assert status == 1 and len(err.splitlines()) == 1
+    assert "last.pth: cannot be written: File too large; the others are intact. Go on with" in err
+    assert (run_dir / "last.pth").read_bytes() == before and not [*run_dir.glob(".*")]
+
+
+def test_what_is_saved_is_the_state_at_that_moment(tmp_path):
+    saver = checkpoint.BackgroundSaver()
+    weight = torch.zeros(1_000_000)
+    for number in range(3):
+        saver.save({"state_dict": {"weight": weight}, "n": number}, tmp_path / f"{number}.pth")
+        weight += 1
+    saver.wait()
+    for number in range(3):
+        assert checkpoint.load(tmp_path / f"{number}.pth")["state_dict"]["weight"].eq(number).all()
+    saver.save({"state_dict": {}}, tmp_path / "none" / "0.pth")
+    with pytest.raises(RunError, match="cannot be written: No such file"):
+        saver.wait()
+
+
+def test_saving_by_steps_and_by_minutes(make_trainer):
+    trainer = make_trainer({"trainer.save_every.steps": 3, "trainer.save_period": 9})
+    saved = []
+    trainer._save = lambda epochs_done, names: saved.append((trainer.step, epochs_done))
+    trainer.train()
+    assert saved == [(3, 0), (4, 1), (6, 1), (8, 2)]  # 4 and 8: the best epoch, the last epoch
+    trainer = make_trainer({"trainer.save_every.minutes": 0})
+    trainer._save = lambda epochs_done, names: saved.append(trainer.step)
+    trainer.train()
+    assert saved[4:] == [1, 2, 3, 4, 4, 5, 6, 7, 8, 8]
+
+
+class Faulty(torch.utils.data.Dataset):
+    """Fails at sample 5, in the way that it is told."""
+
+    def __init__(self, fault):
+        self.fault = fault
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        if index == 5:
+            self.fault()
+        return torch.ones(1), torch.ones(1)
+
+
+def missing():
+    open("/no/such/file.png")
+
+
+def no_memory():
+    raise MemoryError
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("fault", "workers", "expected"),
+    [
+        (missing, 0, "No such file or directory: '/no/such/file.png'"),
+        (missing, 2, "No such file or directory: '/no/such/file.png'"),
+        (no_memory, 0, "out of memory: a smaller data_loader.args.batch_size"),
+        (die, 2, "a worker of the data loader died"),
+    ],
+)
+def test_trouble_in_an_epoch_is_one_line_and_resume_works(
+    make_config, capsys, fault, workers, expected
+):
+    changes = {"trainer.monitor": "off", "trainer.len_epoch": None, "trainer.epochs": 1}
+    changes["trainer.save_every.steps"] = 1
+
+    def trainer(fault, **kwargs):
+        model = nn.Linear(1, 1)
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        loader = BaseDataLoader(Faulty(fault), 1, False, 0, workers)
+        config = make_config(changes, **kwargs)
+        return Trainer(model, nn.functional.mse_loss, [], optimizer, config, "cpu", loader)
+
+    broken = trainer(fault)
+    with pytest.raises(RunError):
+        broken.train()
+    last = broken.checkpoint_dir / "last.pth"
+    err = capsys.readouterr().err
+    assert err.startswith("epoch 1, step ") and expected in err
+    assert err.endswith(f"Go on with: python train.py -r {last}\n") and len(err.splitlines()) == 1
+    assert trainer(lambda: None, resume=last).train()["epoch"] == 1
+
+
+class Explosive(Trainer):
+    """Its third step has a loss that is not a number."""
+
+    bad_steps = (2,)
+
+    def train_step(self, batch):
+        data, target = batch
+        output = self.model(data)
+        loss = self.criterion(output, target)
+        if self.step in self.bad_steps:
+            loss = loss * float("nan")
+        self.optimize(loss)
+        return {"loss": loss, **self.measure(output, target)}
+
+
+@pytest.fixture
+def explosive(make_trainer, monkeypatch):
+    monkeypatch.setattr("trainer.Trainer", Explosive)
+    return make_trainer
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_step_and_can_be_replayed(explosive, capsys):
+    trainer = explosive({"trainer.save_every.steps": 1})
+    with pytest.raises(RunError, match="the loss is nan; the step was not taken"):
+        trainer.train()
+    [box] = trainer.checkpoint_dir.glob("black_box_step2.pt")
+    assert f"--replay {box}. Go on with" in capsys.readouterr().err
+    saved, boxed = checkpoint.load(trainer.checkpoint_dir / "last.pth"), checkpoint.load(box)
+    for part in ("state_dict", "optimizer", "step"):
+        assert first_difference(saved[part], boxed[part]) is None
+    assert torch.equal(boxed["torch_random"], saved["random"]["torch"])
+    assert [len(part) for part in boxed["batch"]] == [64, 64]
+
+
+def test_steps_can_be_skipped_up_to_a_limit(explosive):
+    trainer = explosive({"trainer.non_finite": "skip"})
+    assert trainer.train()["loss"] < 3 and trainer.n_skipped == 1
+    trainer = explosive({"trainer.non_finite": "skip", "trainer.max_skipped": 0})
+    with pytest.raises(RunError, match="the loss is nan"):
+        trainer.train()
+
+
+def test_a_gradient_that_is_not_finite_stops_too(make_config):
+    class Root(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(1))
+
+        def forward(self, x):
+            return self.weight.sqrt() * x
+
+    model = Root()
+    batch = (torch.ones(1), torch.ones(1))
+    config = make_config({"trainer.monitor": "off"})
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    trainer = Trainer(model, nn.functional.mse_loss, [], optimizer, config, "cpu", [batch])
+    with pytest.raises(RunError, match="a gradient is not finite"):
+        trainer.train()
+    assert model.weight.item() == 0
+
+
+def test_replay_repeats_the_step(tmp_path, capsys):
+    args = ["-d", "cpu", f"trainer.save_dir={tmp_path}", "optimizer.args.lr=1e30"]
+    with pytest.raises(SystemExit, match="1"):
+        main(args)
+    [box] = tmp_path.glob("*/*/black_box_*.pt")
+    with pytest.warns(UserWarning, match="Anomaly Detection|Traceback of forward call"):
+        main(["--replay", str(box)])
+    assert "Repeated: Function 'LogSoftmaxBackward0' returned nan" in capsys.readouterr().out
+    assert len([*tmp_path.glob("*/*")]) == 1
+
+
+def test_exact_resume_is_proven_on_this_projects_model_and_data(make_config, capsys):
+    verify_resume(make_config({"trainer.len_epoch": None}), None)
+    assert "end bit for bit the same" in capsys.readouterr().out
+
+
+def test_the_proof_finds_a_state_that_is_forgotten(make_config, monkeypatch):
+    class Forgetful(Trainer):
+        mood = 1.0
+
+        def train_step(self, batch):
+            self.mood *= 0.9
+            data, target = batch
+            loss = self.mood * self.criterion(self.model(data), target)
+            self.optimize(loss)
+            return {"loss": loss}
+
+    monkeypatch.setattr("trainer.Trainer", Forgetful)
+    with pytest.raises(UserError, match="differ in state_dict.conv1.weight.*does not have"):
+        verify_resume(make_config(), None)
+
+
+def test_the_proof_finds_a_training_that_is_not_repeatable(make_config, monkeypatch):
+    generator = torch.Generator()
+
+    class Moody(Trainer):
+        def train_step(self, batch):
+            loss = torch.rand((), generator=generator) * self.criterion(
+                self.model(batch[0]), batch[1]
+            )
+            self.optimize(loss)
+            return {"loss": loss}
+
+    monkeypatch.setattr("trainer.Trainer", Moody)
+    with pytest.raises(UserError, match="two straight runs differ in state_dict"):
+        verify_resume(make_config(), None)
+
+
+def test_a_run_that_was_built_twice_is_the_same(make_config):
+    """Guards the tests above: equal seeds give equal beginnings."""
+    first, second = (build_trainer(make_config()).model.state_dict() for _ in range(2))
+    assert first_difference(first, second) is None

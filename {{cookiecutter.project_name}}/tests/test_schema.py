@@ -1,0 +1,215 @@
+"""Editors must mark what a run would refuse, and nothing else."""
+
+import copy
+import json
+from dataclasses import dataclass, field
+from inspect import isclass
+
+import pytest
+from test_config import BAD_VALUES, DELETE
+
+from base import BaseModel
+from model import loss, model
+from parse_config import ConfigParser, default_config
+from settings import Part
+from tools.schema import block_schema, find_types, make_schema
+from train import main, part_modules
+from utils import UserError
+from utils.check import check_arguments, read_value
+from utils.files import PROJECT_DIR, read_config, read_json
+
+jsonschema = pytest.importorskip("jsonschema")
+
+
+@pytest.fixture(scope="module")
+def schema():
+    return make_schema()
+
+
+@pytest.fixture(scope="module")
+def is_valid(schema):
+    jsonschema.Draft7Validator.check_schema(schema)
+    return jsonschema.Draft7Validator(schema).is_valid
+
+
+def changed(changes):
+    """The project's own config with some changes."""
+    config = copy.deepcopy(read_config(default_config()))
+    for path, value in changes.items():
+        *blocks, last = path.split(".")
+        block = config
+        for key in blocks:
+            block = block[key]
+        if value is DELETE:
+            del block[last]
+        else:
+            block[last] = value
+    return config
+
+
+def is_accepted(config):
+    try:
+        ConfigParser(config).check_parts(part_modules())
+    except UserError:
+        return False
+    return True
+
+
+# A dotted path can be anything to an editor
+BAD = [changes for changes, _ in BAD_VALUES if "." not in str(changes.get("arch.type"))] + [
+    {"trainer": {"monitor": "lowest loss"}},
+    {"trainer.epochs": None},
+    {"optimizer": None},
+    {"optimizer": {}},
+    {"optimizer": {"typ": "SGD"}},
+    {"optimizer": {"args": {"type": "SGD"}}},
+    {"optimizer": {"fc1": {"type": "SGD"}, "fc2": {"type": "SGDD"}}},
+    {"optimizer": {"fc1": {"type": "SGD"}, "fc2": "SGD"}},
+    {"optimizer": {"fc1": {"type": "SGD", "args": {"lrr": 0.1}}}},
+    {"loss": {"type": "nll_loss", "args": {"target": 1}}},
+    {"lr_scheduler": {"type": "StepLR", "args": {}}},
+    {"lr_scheduler": {"type": "StepLR"}},
+    {"metrics": [{"type": "top_k_acc", "args": {"k": "3"}}]},
+    {"metrics": [{"type": "top_k_acc", "args": {"output": 3}}]},
+]
+GOOD = [
+    {},
+    {"$schema": "./config.schema.json"},
+    {"arch": "MnistModel"},
+    {"arch.args": {"dropout": 0, "num_classes": 7}},
+    {"arch": {"type": "torch.nn.Linear", "args": {"in_features": 1, "out_features": 1}}},
+    {"arch": "torch.nn.Flatten"},
+    {"optimizer": {"fc1": {"type": "SGD"}, "conv1": {"type": "Adam", "args": {"betas": [0, 0.9]}}}},
+    {"loss": {"type": "CrossEntropyLoss", "args": {"label_smoothing": 0.1}}},
+    {"loss": {"type": "cross_entropy", "args": {"label_smoothing": 1}}},
+    {"loss": {"digit": {"type": "nll_loss"}}},
+    {"metrics": []},
+    {"metrics": DELETE},
+    {"metrics": [{"type": "top_k_acc", "args": {"k": 5}, "name": "top5"}]},
+    {"lr_scheduler": None},
+    {"lr_scheduler": "LinearLR"},
+    {"lr_scheduler": {"type": "StepLR", "args": {"step_size": 3}, "interval": "step"}},
+    {"trainer.early_stop": None, "trainer.monitor": "off"},
+    {"data_loader.args.validation_split": 500},
+]
+
+
+@pytest.mark.parametrize("changes", GOOD, ids=str)
+def test_a_good_config_is_valid(is_valid, changes):
+    assert is_valid(changed(changes)) and is_accepted(changed(changes))
+
+
+@pytest.mark.parametrize("changes", BAD, ids=str)
+def test_a_bad_config_is_not(is_valid, changes):
+    assert not is_valid(changed(changes)) and not is_accepted(changed(changes))
+
+
+@pytest.mark.parametrize("key", part_modules())
+def test_arguments_are_judged_as_by_a_run(schema, key):
+    """Each argument of each class and function with values of each type, and without any."""
+    values = [None, True, 0, -1, 0.5, "a", [1], {}]
+    seen = set()
+    branches = {
+        branch["if"]["properties"]["type"]["const"]: branch["then"]["properties"]["args"]
+        for branch in schema["definitions"][key]["allOf"]
+    }
+    for name, found in find_types(key, part_modules()[key]).items():
+        given = 1 if key in ("optimizer", "lr_scheduler") else 0
+        if key in ("loss", "metrics") and not isclass(found):
+            given = 2
+        is_valid = jsonschema.Draft7Validator(branches[name]).is_valid
+        needed = dict.fromkeys(branches[name].get("required", ()), [1])
+        names = ["no_such_argument", *branches[name]["properties"]]
+        for args in [{}, *(needed | {one: value} for one in names for value in values)]:
+            accepted = not check_arguments(found, args, (), given)
+            assert is_valid(args) == accepted, (name, args)
+            seen.add(accepted)
+    assert seen == {True, False}
+
+
+def test_names_are_those_that_a_config_can_mean(schema):
+    names = {key: set(find_types(key, places)) for key, places in part_modules().items()}
+    assert not [name for name in set().union(*names.values()) if name.startswith("_")]
+    assert {"Adam", "SGD"} < names["optimizer"] and "Optimizer" not in names["optimizer"]
+    assert {"StepLR", "ReduceLROnPlateau"} < names["lr_scheduler"]
+    assert not {"LRScheduler", "Counter", "partial"} & names["lr_scheduler"]
+    assert {"cross_entropy", "CrossEntropyLoss"} < names["loss"]
+    assert not {"relu", "Linear", "one_hot"} & names["loss"]
+    assert not {"BaseModel", "BaseDataLoader", "Literal"} & (names["arch"] | names["data_loader"])
+
+
+def test_a_class_of_the_user_is_in_it(monkeypatch):
+    class Mine(BaseModel):
+        def __init__(self, width, depth: int = 3, **more):
+            super().__init__()
+
+        def forward(self, x):
+            return x
+
+    Mine.__module__ = model.__name__
+    monkeypatch.setattr(model, "Mine", Mine, raising=False)
+    is_valid = jsonschema.Draft7Validator(make_schema()).is_valid
+    for args, expected in [
+        ({"width": 1}, True),
+        ({"width": 1, "depth": 2, "else": "any"}, True),
+        ({"width": 1, "depth": "2"}, False),
+        ({"depth": 2}, False),
+    ]:
+        config = changed({"arch": {"type": "Mine", "args": args}})
+        assert is_valid(config) == is_accepted(config) == expected
+
+
+@dataclass
+class Block:
+    teacher: Part
+    """Another
+    model."""
+    sizes: list[int] = field(default_factory=list)
+    shares: dict[str, float] | None = None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        {"teacher": "MnistModel"},
+        {"teacher": {"args": {}}},
+        {"teacher": {"type": "MnistModel"}, "sizes": [1, 2], "shares": {"a": 0.5}},
+        {"teacher": "MnistModel", "sizes": ["1"]},
+        {"teacher": "MnistModel", "sizes": 1},
+        {"teacher": "MnistModel", "shares": None},
+        {"teacher": "MnistModel", "shares": []},
+        {"teacher": "MnistModel", "share": {}},
+    ],
+    ids=str,
+)
+def test_a_block_of_the_user_is_judged_as_by_a_run(value):
+    mistakes = []
+    read_value(Block, value, (), mistakes)
+    schema = block_schema(Block)
+    assert jsonschema.Draft7Validator(schema).is_valid(value) == (not mistakes)
+    assert schema["properties"]["teacher"]["description"] == "Another\nmodel."
+
+
+def own(schema):
+    """Without what comes from torch, whose next version has other arguments."""
+    names = find_types("loss", [loss])
+    definitions = schema["definitions"]
+    losses = [
+        branch["then"]
+        for branch in definitions["loss"]["allOf"]
+        if branch["if"]["properties"]["type"]["const"] in names
+    ]
+    from_torch = ("loss", "optimizer", "lr_scheduler")
+    parts = [schema["properties"], definitions]
+    return losses, [{k: v for k, v in part.items() if k not in from_torch} for part in parts]
+
+
+def test_the_shipped_schema_is_current(capsys):
+    main(["--schema"])
+    fresh = json.loads(capsys.readouterr().out)
+    shipped = read_json(PROJECT_DIR / "config.schema.json")
+    hint = "run: python train.py --schema > config.schema.json"
+    assert own(shipped) == own(fresh), hint
+    if shipped["$comment"] == fresh["$comment"]:  # made with this version of torch
+        assert shipped == fresh, hint

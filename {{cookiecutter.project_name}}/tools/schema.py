@@ -1,0 +1,211 @@
+"""Print a JSON Schema of the config, with which editors complete and check it.
+
+python train.py --schema > config.schema.json
+
+It is made from settings.py and from the classes and functions that a config can name, and follows
+utils/check.py. What find_types does not list, a config can still name by its dotted path.
+"""
+
+import ast
+import inspect
+import json
+from dataclasses import fields, is_dataclass
+from math import isfinite
+from textwrap import dedent
+from types import NoneType, UnionType
+from typing import Annotated, Literal, Union, get_args, get_origin, get_type_hints
+
+from settings import Settings
+from train import part_modules
+from utils.check import Pattern, Range, hints_of
+from utils.lookup import is_usable
+
+TYPES = {
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    str: "string",
+    list: "array",
+    tuple: "array",
+    dict: "object",
+    NoneType: "null",
+}
+# What a class has to be made from to be listed; under other keys it is torch.nn.Module
+KINDS = {
+    "data_loader": "DataLoader",
+    "loss": "_Loss",
+    "metrics": "Metric",
+    "optimizer": "Optimizer",
+    "lr_scheduler": "LRScheduler",
+}
+# They take functions or schedulers, which a config cannot express
+LEFT_OUT = {"ChainedScheduler", "LambdaLR", "MultiplicativeLR", "SequentialLR"}
+
+
+def run(config, value):
+    print(json.dumps(make_schema(), indent=1))
+
+
+def make_schema():
+    import torch
+
+    schema = block_schema(Settings)
+    schema["properties"]["$schema"] = {"type": "string"}
+    hints = get_type_hints(Settings, include_extras=True)
+    definitions = {}
+    for key, modules in part_modules().items():
+        args = {name: args_schema(one, key) for name, one in find_types(key, modules).items()}
+        part = part_schema(hints[key], key, args, definitions)
+        schema["properties"][key] = _sentence(Settings, key) | part
+    release = ".".join(torch.__version__.split(".")[:2])
+    head = {"$schema": "http://json-schema.org/draft-07/schema#", "$comment": f"torch {release}"}
+    return {**head, **schema, "definitions": definitions}
+
+
+def find_types(key, modules):
+    """The classes and functions to name under `key`, without base classes and helpers."""
+    found = {}
+    for module in modules:
+        for name, one in sorted(vars(module).items()):
+            public = not name.startswith("_") and name not in LEFT_OUT
+            if public and is_usable(one) and _is_meant(one, key, module.__name__):
+                found.setdefault(name, one)
+    return found
+
+
+def _is_meant(one, key, place):
+    kind = KINDS.get(key, "Module")
+    is_kind = inspect.isclass(one) and kind in [base.__name__ for base in one.__mro__[1:]]
+    if place.startswith("torch."):
+        names = list(inspect.signature(one).parameters) if inspect.isfunction(one) else []
+        return is_kind or names[:2] == ["input", "target"]
+    is_own = one.__module__ == place and key in ("loss", "metrics")
+    return is_own or (is_kind and not one.__module__.startswith(("base.", "torch.")))
+
+
+def args_schema(function, key):
+    """The arguments of a class or function by name, without those that the code gives."""
+    is_call = key in ("loss", "metrics") and not inspect.isclass(function)
+    given = 2 if is_call else 1 if key in ("optimizer", "lr_scheduler") else 0
+    try:
+        parameters = list(inspect.signature(function).parameters.values())[given:]
+    except ValueError:  # written in C, without a signature
+        return {"type": "object"}
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    hints = {name: value_schema(hint) for name, hint in hints_of(function).items()}
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    properties = {name: one for name, one in hints.items() if one and takes_any}
+    for p in named:
+        properties[p.name] = _with_default(hints.get(p.name, _like(p.default)), p.default)
+    return _block(properties, [p.name for p in named if p.default is p.empty], takes_any)
+
+
+def _like(default):
+    """What passes for an argument without a hint."""
+    if isinstance(default, bool):
+        return {"type": "boolean"}
+    is_number = isinstance(default, (int, float))
+    return {"type": ["number", "null", "array", "object"]} if is_number else {}
+
+
+def _with_default(schema, default):
+    """With what editors fill in, where there is something and JSON has it."""
+    try:
+        text = json.dumps(default, allow_nan=False)
+    except (TypeError, ValueError):
+        text = "null"
+    return schema if text == "null" else {**schema, "default": json.loads(text)}
+
+
+def block_schema(cls):
+    """A dataclass: its fields with the sentences under them, and no other keys."""
+    hints = get_type_hints(cls, include_extras=True)
+    properties = {
+        f.name: _with_default(_sentence(cls, f.name) | value_schema(hints[f.name]), f.default)
+        for f in fields(cls)
+    }
+    schema = _block(properties, [f.name for f in fields(cls) if f.default is f.default_factory])
+    return schema | {"type": ["object", "string"]} if "type" in hints else schema
+
+
+def _block(properties, required, others=False):
+    schema = {"type": "object", "properties": properties}
+    schema |= {"required": required} if required else {}
+    return schema if others else schema | {"additionalProperties": False}
+
+
+def _sentence(cls, name):
+    """The string under a field of a dataclass, which only its source has."""
+    for one in filter(is_dataclass, cls.__mro__):
+        body = ast.parse(dedent(inspect.getsource(one))).body[0].body
+        for field, below in zip(body, body[1:], strict=False):
+            match field, below:
+                case ast.AnnAssign(ast.Name(id)), ast.Expr(ast.Constant(str(text))) if id == name:
+                    return {"description": inspect.cleandoc(text)}
+    return {}
+
+
+def value_schema(hint):
+    """What fits a type hint; {} where that cannot be judged."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if is_dataclass(hint):
+        return block_schema(hint)
+    if origin is Annotated:
+        limits = [_limit(one) for one in inner[1:]]
+        return {k: v for one in [value_schema(inner[0]), *limits] for k, v in one.items()}
+    if origin in (Union, UnionType):
+        members = [schema for one in inner if (schema := value_schema(one))]
+        return {"anyOf": members} if len(members) > 1 else dict(*members)
+    if origin is Literal:
+        return {"enum": list(inner)}
+    schema = {"type": TYPES[origin or hint]} if (origin or hint) in TYPES else {}
+    if origin in (list, dict) and (items := value_schema(inner[-1])):
+        schema["items" if origin is list else "additionalProperties"] = items
+    return schema
+
+
+def _limit(limit):
+    if isinstance(limit, Pattern):
+        words = f"must be {limit.words}"
+        return {"pattern": f"^(?:{limit.regex})$", "patternErrorMessage": words}
+    if isinstance(limit, Range):
+        below = {"exclusiveMaximum": limit.below} if isfinite(limit.below) else {}
+        return {"minimum": limit.low} | below
+    return {}
+
+
+def part_schema(hint, key, args, definitions):
+    """A part or its name alone; by the hint also several by name, null, or a list of them.
+
+    `args` has the schema of the arguments of each name; the part itself goes to `definitions`.
+    Editors give better messages for "if" than for "anyOf", and offer the "examples".
+    """
+    if get_origin(hint) is list:
+        return {"type": "array", "items": part_schema(*get_args(hint), key, args, definitions)}
+    members = [hint, *get_args(hint)]
+    cls = next(filter(is_dataclass, members))
+    definitions[key] = _named_part(block_schema(cls), args)
+    part = {"$ref": f"#/definitions/{key}"}
+    if any(get_origin(one) is dict for one in members):
+        other_keys = {"not": {"enum": [f.name for f in fields(cls)]}}
+        blocks = {"propertyNames": other_keys, "additionalProperties": {"type": "object"}}
+        several = {"minProperties": 1, **blocks}
+        part = {"if": several, "then": {"additionalProperties": part}, "else": part}
+    types = ["string", "object"] + ["null"] * (NoneType in members)
+    alone = [name for name in args if "required" not in args[name]]
+    either = {"if": {"type": "string"}, "then": _one_of(alone), "else": part}
+    return {"type": types, "examples": alone, **either}
+
+
+def _named_part(schema, args):
+    schema["properties"]["type"] |= _one_of(list(args))
+    schema["allOf"] = []
+    for name, one in args.items():
+        condition = {"properties": {"type": {"const": name}}, "required": ["type"]}
+        then = {"properties": {"args": one}} | ({"required": ["args"]} if "required" in one else {})
+        schema["allOf"].append({"if": condition, "then": then})
+    return schema
+
+
+def _one_of(names):
+    return {"anyOf": [{"enum": names}, {"pattern": r"^\w+(\.\w+)+$"}]}
