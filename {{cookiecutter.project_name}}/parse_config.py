@@ -273,9 +273,11 @@ def _read_source(config_path, resume):
     else:
         from utils import checkpoint  # takes torch
 
-        config = checkpoint.load(resume)["config"]
+        config = checkpoint.load(resume).get("config") or {}
     if config_path is not None:
         _merge(config, read_config(config_path))
+    elif not config:
+        raise UserError(f"{resume}: has no config in it, nor beside it: give one with -c")
     return config, config_path or recorded
 
 

@@ -32,6 +32,14 @@ class Scheduler(Part):
 
 
 @dataclass
+class InitFrom:
+    checkpoint: str
+    """The file with the weights, of this project or of others."""
+    strict: bool = True
+    """Every weight must fit; if false, those that fit are taken, and a line says which not."""
+
+
+@dataclass
 class SaveEvery:
     steps: Annotated[int, Range(1)] | None = None
     """Save last.pth whenever so many more optimizer steps are done."""
@@ -81,6 +89,8 @@ class Settings:
     """A class in torch.optim, or several by the name of the part of the model that each trains."""
     loss: Part | dict[str, Part]
     """In model/loss.py, torch.nn or torch.nn.functional; or several by name."""
+    init_from: InitFrom | None = None
+    """Begin a new run with the weights of a checkpoint."""
     metrics: list[Metric] = field(default_factory=list)
     """In model/metric.py: functions of (output, target), or classes with update, compute, reset."""
     lr_scheduler: Scheduler | dict[str, Scheduler] | None = None

@@ -8,7 +8,7 @@ python train.py -r saved/<name>/<run_id>/checkpoint-epoch5.pth            go on 
 import argparse
 from importlib import import_module
 
-from parse_config import ConfigParser, Option
+from parse_config import ConfigParser, Option, find_file
 from utils.errors import UserError, exit_on_user_error
 
 # Importing torch takes a second. It is imported inside the functions that need it, so that --help
@@ -78,9 +78,13 @@ def build_model(config):
 def build_trainer(config):
     """All that the config describes, put together: `.train()` on the result trains."""
     from trainer import Trainer
+    from utils import checkpoint
 
     modules = part_modules()
     device, model, criterion, metrics = build_model(config)
+    if (init := config.settings.init_from) and config.resume is None:
+        line = checkpoint.init_weights(model, find_file(init.checkpoint), init.strict)
+        config.get_logger("train").info(line)
     data_loader = config.init_obj("data_loader", modules["data_loader"])
     optimizer = config.init_each(
         "optimizer",

@@ -186,7 +186,8 @@ class BaseTrainer(ABC):
     def _resume_checkpoint(self, path):
         """Put everything back to where it was when the checkpoint was written."""
         state = checkpoint.load(path)
-        changes = config_changes(state["config"], self.config.config)
+        is_own = state["random"] is not None
+        changes = config_changes(state["config"], self.config.config) if is_own else {}
         for line in describe_changes(changes):
             self.logger.warning("resume: %s", line)
         self._load_state(state, changes)
@@ -201,7 +202,8 @@ class BaseTrainer(ABC):
         apply_changes(changes, self.optimizer, self.lr_scheduler)
         self.start_epoch = state["epoch"] + 1
         self.step = state["step"]
-        if ("trainer", "monitor") not in changes:
-            self.mnt_best = state["monitor_best"]
+        if ("trainer", "monitor") not in changes and state["monitor_best"] is not None:
+            self.mnt_best = float(state["monitor_best"])
             self.not_improved_count = state["not_improved_count"]
-        set_random_state(state["random"])
+        if state["random"] is not None:
+            set_random_state(state["random"])

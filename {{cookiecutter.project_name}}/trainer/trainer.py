@@ -176,7 +176,8 @@ class Trainer(BaseTrainer):
         super()._load_state(state, changes)
         self.batch_idx = state["batch_idx"]
         self.n_skipped = state["n_skipped"]
-        self.train_metrics.load_state_dict(state["train_metrics"])
+        if state["train_metrics"] is not None:
+            self.train_metrics.load_state_dict(state["train_metrics"])
         stateful = [m for m in self._collecting_metrics() if hasattr(m, "state_dict")]
         for metric, collected in zip(stateful, state["collected"], strict=False):
             metric.load_state_dict(collected)

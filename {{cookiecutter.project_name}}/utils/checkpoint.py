@@ -10,12 +10,14 @@ from threading import Thread
 import numpy as np
 import torch
 
+from utils import old_checkpoint
 from utils.errors import RunError, UserError
 from utils.files import atomic_write
 
 EPOCH_NAME = "checkpoint-epoch{}.pth"
 BEST_NAME = "model_best.pth"
 LAST_NAME = "last.pth"
+NO_ARCHIVE = "not a checkpoint, or a damaged one"
 
 
 def save(state, path, *more_paths):
@@ -101,17 +103,27 @@ class BackgroundSaver:
 
 def load(path):
     """The state in a checkpoint, on the CPU. Runs no code from the file; UserError if it is bad."""
-    if fault := _damage(path):
+    fault = _damage(path)
+    if fault and fault != NO_ARCHIVE:  # older versions of torch did not write one
         raise UserError(f"{path}: {fault}")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        raise UserError(f"{path}: refused, holds more than tensors and plain types") from None
+        state = _load_inert(path)
     except Exception:  # what torch raises for a damaged file depends on where the damage is
-        raise UserError(f"{path}: not a checkpoint, or a damaged one") from None
+        raise UserError(f"{path}: {NO_ARCHIVE}") from None
+    if isinstance(state, dict):
+        state = old_checkpoint.complete(state)
     if not isinstance(state, dict) or "state_dict" not in state:
-        raise UserError(f"{path}: not a checkpoint of this project: it has no 'state_dict'")
+        raise UserError(f"{path}: holds no weights under 'state_dict' or 'model_state_dict'")
     return state
+
+
+def _load_inert(path):
+    try:
+        return to_plain(old_checkpoint.read(path))
+    except Exception:
+        raise UserError(f"{path}: refused, holds more than tensors and plain types") from None
 
 
 def _damage(path):
@@ -120,7 +132,7 @@ def _damage(path):
         with zipfile.ZipFile(path) as archive:
             return "damaged" if archive.testzip() else None
     except zipfile.BadZipFile:
-        return "not a checkpoint, or a damaged one"
+        return NO_ARCHIVE
     except OSError as error:
         return f"cannot be read: {error.strerror}"
 
@@ -156,10 +168,32 @@ def to_plain(value, path="checkpoint"):
 def set_weights(model, state_dict, path):
     """Load weights; UserError names the first few that do not fit."""
     try:
-        model.load_state_dict(state_dict)
+        model.load_state_dict(without_prefixes(state_dict))
     except RuntimeError as error:
         faults = "; ".join(line.strip() for line in str(error).splitlines()[1:4])
         raise UserError(f"{path}: does not fit {type(model).__name__}: {faults}") from None
+
+
+def init_weights(model, path, strict):
+    """Load the weights alone; without `strict`, those that fit. Returns a line that says which."""
+    weights = without_prefixes(load(path)["state_dict"])
+    if strict:
+        set_weights(model, weights, path)
+        return f"{path}: all {len(weights)} weights taken"
+    own = model.state_dict()
+    fitting = {k: w for k, w in weights.items() if k in own and w.shape == own[k].shape}
+    model.load_state_dict(fitting, strict=False)
+    left = [key for key in [*own, *weights] if key not in fitting]
+    others = ", ".join(dict.fromkeys(left)) or "none"
+    return f"{path}: {len(fitting)} of {len(own)} weights taken; not taken: {others}"
+
+
+def without_prefixes(state_dict):
+    """Names as the bare model has them: torch.compile and DataParallel put words before them."""
+    for prefix in ("_orig_mod.", "module.", "_orig_mod."):
+        if state_dict and all(key.startswith(prefix) for key in state_dict):
+            state_dict = {key.removeprefix(prefix): value for key, value in state_dict.items()}
+    return state_dict
 
 
 def get_state(part):
@@ -170,6 +204,8 @@ def get_state(part):
 
 
 def set_state(part, state):
+    if state is None:
+        return
     if isinstance(part, dict):
         for name, one in part.items():
             set_state(one, state[name])

@@ -1,0 +1,136 @@
+"""Files that other code has written, made here by that code's means."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from model.model import MnistModel
+from train import build_trainer, main
+from utils import UserError, checkpoint
+from utils.files import PROJECT_DIR
+
+# As victoresque's template did it: the whole ConfigParser, an object of the project, is pickled
+OLD_PROJECT = """
+from collections import OrderedDict
+from pathlib import Path
+import logging, os, sys
+import numpy as np
+import torch
+
+class ConfigParser:
+    def __init__(self, config):
+        self._config = config
+        self.resume = None
+        self._save_dir = Path("saved/models")
+        self.log_levels = {0: logging.WARNING}
+
+class Evil:
+    def __reduce__(self):
+        return os.system, ("touch " + sys.argv[3],)
+
+if __name__ == "__main__":
+    import parse_config
+    sys.path.append(sys.argv[1])
+    from model.model import MnistModel
+    torch.manual_seed(7)
+    model = MnistModel()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.5)
+    model(torch.ones(2, 1, 28, 28)).sum().backward()
+    optimizer.step()
+    config = OrderedDict(
+        name="Mnist", n_gpu=1,
+        arch=OrderedDict(type="MnistModel", args=OrderedDict()),
+        data_loader={"type": "MnistDataLoader", "args": {"data_dir": "data/", "batch_size": 64,
+            "shuffle": True, "validation_split": 0.1, "num_workers": 0}},
+        optimizer={"type": "Adam", "args": {"lr": 0.5}}, loss="cross_entropy", metrics=["accuracy"],
+        trainer={"epochs": 100, "save_dir": "saved/", "save_period": 1, "verbosity": 2,
+            "monitor": "min val_loss", "early_stop": 10, "tensorboard": False})
+    state = {"arch": "MnistModel", "epoch": 4, "optimizer": optimizer.state_dict(),
+        "state_dict": {"module." + k: v for k, v in model.state_dict().items()},
+        "monitor_best": np.float64(0.3), "config": parse_config.ConfigParser(config)}
+    torch.save(state, "zip.pth")
+    torch.save(state, "legacy.pth", _use_new_zipfile_serialization=False)
+    torch.save({"epoch": 4, "model_state_dict": model.state_dict(),
+        "optimizer_state_dict": optimizer.state_dict(), "loss": 0.3}, "tutorial.pth")
+    torch.save(state | {"more": parse_config.Evil()}, "evil.pth")
+    torch.save(state | {"state_dict": parse_config.Evil()}, "evil_legacy.pth",
+        _use_new_zipfile_serialization=False)
+    torch.save(model.state_dict(), "expected.pth")
+"""
+
+
+@pytest.fixture(scope="module")
+def old(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("old")
+    (folder / "parse_config.py").write_text(OLD_PROJECT)
+    command = [sys.executable, "parse_config.py", PROJECT_DIR, "-", folder / "code_was_run"]
+    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    subprocess.run(command, cwd=folder, env=environment, check=True)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["zip.pth", "legacy.pth", "tutorial.pth"])
+def test_weights_and_optimizer_of_other_code_are_taken_up(old, make_config, name, tmp_path):
+    path = tmp_path / name
+    path.write_bytes((old / name).read_bytes())
+    trainer = build_trainer(make_config({"trainer.epochs": 5}, resume=path))
+    trainer._resume_checkpoint(path)
+    expected = torch.load(old / "expected.pth", weights_only=True)
+    assert all(torch.equal(w, expected[k]) for k, w in trainer.model.state_dict().items())
+    assert trainer.start_epoch == 5 and trainer.optimizer.param_groups[0]["lr"] == 0.5
+    assert trainer.mnt_best == (pytest.approx(0.3) if name != "tutorial.pth" else float("inf"))
+    assert trainer.train()["epoch"] == 5 and (tmp_path / "checkpoint-epoch5.pth").exists()
+
+
+def test_the_pickled_config_is_used(old, tmp_path, capsys):
+    path = tmp_path / "model_best.pth"
+    path.write_bytes((old / "zip.pth").read_bytes())
+    import_test = __import__("test")
+    import_test.main(["-r", str(path), "-d", "cpu"])
+    assert "epoch 4, 1,000 test samples" in capsys.readouterr().out
+    path.write_bytes((old / "tutorial.pth").read_bytes())
+    with pytest.raises(SystemExit, match="2"):
+        import_test.main(["-r", str(path)])
+    assert "has no config in it, nor beside it: give one with -c" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["evil.pth", "evil_legacy.pth"])
+def test_code_in_a_file_is_never_run(old, name):
+    with pytest.raises(UserError, match=f"{name}: refused, holds more than tensors"):
+        checkpoint.load(old / name)
+    assert not (old / "code_was_run").exists()
+    torch.load(old / name, weights_only=False, map_location="cpu")  # the file does have teeth
+    assert (old / "code_was_run").exists()
+    (old / "code_was_run").unlink()
+
+
+def test_a_new_run_begins_with_old_weights(old, make_config, capsys):
+    path = str(old / "zip.pth")
+    trainer = build_trainer(make_config({"init_from.checkpoint": path}))
+    expected = torch.load(old / "expected.pth", weights_only=True)
+    assert all(torch.equal(w, expected[k]) for k, w in trainer.model.state_dict().items())
+    assert trainer.start_epoch == 1 and "all 8 weights taken" in capsys.readouterr().out
+
+    other = {"init_from": {"checkpoint": path}, "arch.args.num_classes": 3}
+    with pytest.raises(UserError, match="does not fit MnistModel: size mismatch for fc2.weight"):
+        build_trainer(make_config(other))
+    capsys.readouterr()
+    trainer = build_trainer(make_config(other | {"init_from.strict": False}))
+    assert torch.equal(trainer.model.conv1.weight, expected["conv1.weight"])
+    assert "6 of 8 weights taken; not taken: fc2.weight, fc2.bias" in capsys.readouterr().out
+
+
+def test_prefixes_of_wrappers_are_dropped():
+    own = MnistModel().state_dict()
+    wrapped = {f"module._orig_mod.{key}": value for key, value in own.items()}
+    assert checkpoint.without_prefixes(wrapped).keys() == own.keys()
+
+
+def test_weights_in_a_file_that_is_not_there_are_one_line(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["init_from.checkpoint=none.pth", f"trainer.save_dir={tmp_path}"])
+    assert capsys.readouterr().err == "none.pth: cannot be read: No such file or directory\n"
+    assert not any(tmp_path.iterdir())
