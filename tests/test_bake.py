@@ -20,7 +20,8 @@ FILES = """
     base/sampler.py
     data/README.md data/mnist_5k.npz
     data_loader/__init__.py data_loader/data_loaders.py data_loader/mnist.py
-    logger/__init__.py logger/epoch_log.py logger/logger.py logger/metrics_csv.py logger/visualization.py
+    logger/__init__.py logger/epoch_log.py logger/logger.py
+    logger/metrics_csv.py logger/visualization.py
     model/__init__.py model/loss.py model/metric.py model/model.py
     docs/checkpoints.md docs/config.md docs/notebook.md
     tests/conftest.py tests/test_checkpoint.py tests/test_commands.py tests/test_config.py
@@ -30,8 +31,8 @@ FILES = """
     tools/replay.py tools/verify_resume.py tools/schema.py
     trainer/__init__.py trainer/trainer.py
     utils/__init__.py utils/check.py utils/checkpoint.py utils/device.py utils/errors.py
-    utils/files.py utils/finite.py utils/lookup.py utils/loop.py utils/meter.py utils/old_checkpoint.py utils/record.py
-    utils/resume.py utils/seed.py utils/signals.py
+    utils/files.py utils/finite.py utils/lookup.py utils/loop.py utils/meter.py
+    utils/old_checkpoint.py utils/record.py utils/resume.py utils/seed.py utils/signals.py
 """.split()
 
 # Every pair of choices of two prompts stands in some row

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 SAFE = {
+    ("_codecs", "encode"),
     ("collections", "OrderedDict"),
     ("numpy", "dtype"),
     ("torch", "Size"),
