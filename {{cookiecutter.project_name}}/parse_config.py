@@ -42,6 +42,8 @@ class ConfigParser:
         self.resume = None if resume is None else Path(resume)
         self.run_id = run_id
         self.source = source
+        self.data = {}  # what data.json will say about the data
+        self.allow_data_change = False
         self.modification = {_keys(name): value for name, value in (modification or {}).items()}
         config = copy.deepcopy(config)
         config.pop("$schema", None)  # it is there for editors
@@ -83,6 +85,7 @@ class ConfigParser:
         if args.resume == "auto":
             config_parser.resume = config_parser.find_newest()
         config_parser.args = args
+        config_parser.allow_data_change = args.allow_data_change
         return config_parser
 
     def __getitem__(self, name):
@@ -157,6 +160,19 @@ class ConfigParser:
         source = "command line" if changed else self.source
         return f"{source}: {'.'.join(map(str, mistake.path))}{mistake.text}"
 
+    def check_data(self, part, loader):
+        """Note the data of a part, "training" or "test"; refuse others than the run began with.
+
+        Only a BaseDataLoader can say what its data are.
+        """
+        from utils import manifest  # takes torch
+
+        if not hasattr(loader, "valid_sampler"):
+            return
+        self.data[part] = manifest.describe_part(loader)
+        if self.resume is not None and not self.allow_data_change:
+            manifest.check_same(self.save_dir, part, self.data[part])
+
     @cached_property
     def save_dir(self):
         """The run directory, that of `resume` where it is given; made when first asked for."""
@@ -188,6 +204,8 @@ class ConfigParser:
         for half_written in self.save_dir.glob(".*.tmp"):
             half_written.unlink()
         write_json(self.config, self.save_dir / "config.json")
+        if self.data:
+            write_json(self.data, self.save_dir / "data.json", indent=None)
         record_start(self.save_dir, device)
         setup_logging(self.save_dir)
 
@@ -211,6 +229,10 @@ STANDARD_ARGUMENTS = {
         "help": "go on from it; auto: the newest, if any",
     },
     ("-d", "--device"): {"metavar": "DEVICE", "help": "auto, cpu, cuda, cuda:1 or mps"},
+    ("--allow-data-change",): {
+        "action": "store_true",
+        "help": "go on although the data are not those that the run began with",
+    },
     ("overrides",): {
         "nargs": "*",
         "metavar": "KEY=VALUE",

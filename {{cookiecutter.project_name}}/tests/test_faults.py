@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -19,7 +21,8 @@ from train import build_trainer, main
 from trainer import Trainer
 from utils import UserError, checkpoint
 from utils.errors import RunError
-from utils.files import PROJECT_DIR
+from utils.files import PROJECT_DIR, read_json
+from utils.manifest import fingerprint
 from utils.signals import StopSignals
 
 LENGTH = ["trainer.epochs=3", "trainer.len_epoch=12", "trainer.save_every.steps=2"]
@@ -356,3 +359,37 @@ def test_a_run_that_was_built_twice_is_the_same(make_config):
     """Guards the tests above: equal seeds give equal beginnings."""
     first, second = (build_trainer(make_config()).model.state_dict() for _ in range(2))
     assert first_difference(first, second) is None
+
+
+def test_data_that_changed_are_refused_unless_allowed(make_config, tmp_path, capsys):
+    first = build_trainer(make_config())
+    first.train()
+    last = str(first.checkpoint_dir / "last.pth")
+    digits = PROJECT_DIR / "data" / "mnist_5k.npz"
+    with np.load(digits) as arrays:
+        changed = {name: arrays[name].copy() for name in arrays}
+    changed["train_images"][7, 3, 3] ^= 1
+    changed["test_labels"][5] ^= 1
+    np.savez(tmp_path / "mnist_5k.npz", **changed)
+    elsewhere = f"data_loader.args.data_dir={tmp_path}"
+    evaluate = import_module("test").main
+
+    for command, part in ((evaluate, "test"), (main, "training")):
+        with pytest.raises(SystemExit, match="2"):
+            command(["-r", last, elsewhere])
+        err = capsys.readouterr().err
+        assert f"data.json: the {part} data have changed since, other samples; --allow" in err
+        command(["-r", last, elsewhere, "--allow-data-change"])
+    with pytest.raises(SystemExit, match="2"):
+        main(["-r", last, "data_loader.args.validation_split=0.2", "trainer.epochs=3"])
+    assert "another choice of indices" in capsys.readouterr().err
+    assert len(read_json(first.checkpoint_dir / "data.json")["training"]["validation"]) == 400
+
+
+def test_any_data_set_has_a_fingerprint():
+    def samples(change=0):
+        image = torch.arange(4.0).reshape(2, 2)
+        return [{"x": (image + change, np.ones(3)), "name": str(i), "y": i} for i in range(40)]
+
+    assert fingerprint(samples()) == fingerprint(samples())
+    assert len({fingerprint(samples()), fingerprint(samples(1)), fingerprint(samples()[:-1])}) == 3

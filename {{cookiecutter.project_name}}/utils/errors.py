@@ -1,3 +1,4 @@
+import re
 import sys
 from contextlib import contextmanager
 
@@ -37,6 +38,7 @@ def explain(error):
         return last_line
     if isinstance(error, RunError):
         return message
-    if "DataLoader worker" in message and "Caught" not in message:
-        return f"a worker of the data loader died, perhaps for want of memory: {last_line}"
+    for one in (message, str(error.__context__)):  # torch may stumble over it when it cleans up
+        if re.match(r"DataLoader worker \(pid.*\) (is killed|exited)", one):
+            return f"a worker of the data loader died, perhaps for want of memory: {one.strip()}"
     return None

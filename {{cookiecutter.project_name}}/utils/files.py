@@ -45,9 +45,9 @@ def read_json(path):
         return json.load(file)
 
 
-def write_json(content, path):
+def write_json(content, path, indent=4):
     with atomic_write(path) as file:
-        json.dump(content, file, indent=4, ensure_ascii=False)
+        json.dump(content, file, indent=indent, ensure_ascii=False)
         file.write("\n")
 
 
