@@ -1,20 +1,21 @@
-"""What saving a checkpoint costs: 576 MB of weights and Adam's state, with the project's own code.
+"""What saving a checkpoint costs: 576 MB of weights and Adam's state, saved by the project's code.
 
 python benchmarks/checkpoint.py           7 repetitions, files in the temporary directory
 python benchmarks/checkpoint.py 15 PATH   15 repetitions, files below PATH
 
-The kinds take turns in one process; the first turn of each is a warm-up and is dropped. Blocked is
-the time until `BackgroundSaver.save` returns; its target is a tenth of `torch.save` in that turn.
-A step is matrix products, either few and large or many and small. Memory is the highest resident
-size of a fresh process, with the state made and then with the state saved twice.
+The kinds take turns in one process, each into a new file with nothing else left to write to the
+disk; the first turn is dropped. Blocked is the time until `BackgroundSaver.save` returns, with the
+save before it complete; a ratio compares two times of the same turn. A step is matrix products, few
+and large or many and small; it is timed while a save runs and then alone. Memory is the highest
+resident size of a fresh process (Linux only), with the state made and with the state saved twice.
 """
 
 import os
 import sys
-import tempfile
 from pathlib import Path
 from statistics import median
 from subprocess import check_output
+from tempfile import TemporaryDirectory
 from threading import Event
 from time import perf_counter
 
@@ -23,15 +24,17 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent.parent / "{{cookiecutter.project_name}}"))
 from utils import checkpoint  # noqa: E402
 
-WIDTH, LAYERS = 768, 6  # the sizes of a small transformer: 48 million float32 parameters
+WIDTH, LAYERS = 768, 6  # a small transformer; its embedding brings it to 48 million parameters
 PIECES = {"attention": (3 * WIDTH, WIDTH), "out": (WIDTH, WIDTH), "mlp": (4 * WIDTH, WIDTH)}
-PIECES |= {"mlp_out": (WIDTH, 4 * WIDTH), "norm": (WIDTH,), "norm_bias": (WIDTH,), "bias": (1,)}
+PIECES |= {"mlp_out": (WIDTH, 4 * WIDTH), "norm": (WIDTH,), "norm_bias": (WIDTH,), "scale": ()}
+KINDS = ("torch.save", "checkpoint.save", "BackgroundSaver")
+STEPS = {"large": (2, torch.randn(512, 512)), "small": (500, torch.randn(16, 16))}
 
 
 def make_state():
     sizes = {f"{layer}.{name}": size for layer in range(LAYERS) for name, size in PIECES.items()}
-    missing = 48_000_000 - sum(torch.Size(size).numel() for size in sizes.values())
-    weights = {"embedding": torch.randn(missing)}
+    rest = 48_000_000 - sum(torch.Size(size).numel() for size in sizes.values())
+    weights = {"embedding": torch.randn(rest)}
     weights |= {name: torch.randn(size) for name, size in sizes.items()}
     adam = {
         number: {"step": torch.tensor(9.0), "exp_avg": one + 0, "exp_avg_sq": one * one}
@@ -41,9 +44,18 @@ def make_state():
     return {"state_dict": weights, "optimizer": {"state": adam, "param_groups": groups}}
 
 
-def peak():
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+def memory(kind, path):
+    """Print the peak in MB before two saves and after them, in a process of its own."""
+    saver = checkpoint.BackgroundSaver()
+    save = {"torch.save": torch.save, "checkpoint.save": checkpoint.save}.get(kind, saver.save)
+    state = make_state()
+    for turn in range(3):
+        if turn:
+            save(state, Path(path))
+            saver.wait()
+        if turn != 1:
+            peak = Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]
+            print(int(peak) * 1024 / 1e6)
 
 
 def seconds(call, *args, **kwargs):
@@ -52,11 +64,60 @@ def seconds(call, *args, **kwargs):
     return perf_counter() - start
 
 
-def save(kind, state, path, saver):
-    if kind == "torch.save":
-        torch.save(state, path)
-    elif kind == "checkpoint.save":
-        checkpoint.save(state, path)
-    else:
-        saver.save(state, path)
+def turn(state, folder):
+    """One measurement of everything: seconds and ratios by name."""
+    paths = iter(folder / f"{number}.pth" for number in range(9))
+
+    def alone(call, *args, **kwargs):
+        os.sync()
+        return seconds(call, *args, **kwargs)
+
+    found = {"torch.save": alone(torch.save, state, next(paths))}
+    found["checkpoint.save"] = alone(checkpoint.save, state, next(paths))
+    saver = checkpoint.BackgroundSaver()
+    found["blocked, first call"] = alone(saver.save, state, next(paths))
+    saver.wait()
+    found["blocked, later"] = alone(saver.save, state, next(paths))
+    found["until complete"] = found["blocked, later"] + seconds(saver.wait)
+    for name in ("blocked, first call", "blocked, later"):
+        found[f"{name} / torch.save"] = found[name] / found["torch.save"]
+    for name, (number, matrix) in STEPS.items():
+        is_done, steps = Event(), 0
+        os.sync()
+        saver.save(state, next(paths), then=is_done.set)
+        start = perf_counter()
+        while not is_done.is_set():
+            steps += 1
+            for _ in range(number):
+                matrix @ matrix
+        busy = perf_counter() - start
+        quiet = seconds(lambda n, m: [m @ m for _ in range(n)], steps * number, matrix)
+        found[f"step of {name} products, saving / alone"] = busy / quiet
         saver.wait()
+    for path in folder.iterdir():
+        path.unlink()
+    return found
+
+
+def main(repetitions=7, folder=None):
+    default = torch.get_num_threads()
+    with TemporaryDirectory(dir=folder) as folder:
+        print("Peak memory in MB: state made, saved twice, more")
+        for kind in KINDS:
+            command = [sys.executable, __file__, "memory", kind, f"{folder}/memory.pth"]
+            before, after = map(float, check_output(command, text=True).split())
+            print(f"  {kind:<45}{before:8.0f}{after:8.0f}{after - before:8.0f}")
+        Path(folder, "memory.pth").unlink()
+        state = make_state()
+        for threads in sorted({1, default}):
+            torch.set_num_threads(threads)
+            turns = [turn(state, Path(folder)) for _ in range(int(repetitions) + 1)][1:]
+            title = f"Torch threads: {threads}{' (the default)' * (threads == default)}; seconds"
+            print(f"{title:<47}  median   least    most")
+            for name in turns[0]:
+                values = [one[name] for one in turns]
+                print(f"  {name:<45}" + "".join(f"{f(values):8.3f}" for f in (median, min, max)))
+
+
+if __name__ == "__main__":
+    memory(*sys.argv[2:]) if sys.argv[1:2] == ["memory"] else main(*sys.argv[1:])

@@ -24,10 +24,13 @@ def test_road_from_bake_to_evaluation(answers, bake):
 
     succeed("-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=project)
 
+    assert "All is well." in succeed("train.py", "-c", config, "--check", cwd=project)
+    assert not (project / "saved").exists()
     succeed("train.py", "-c", config, "trainer.epochs=2", cwd=project)
     run = the_run(project)
     written = {"checkpoint-epoch1.pth", "checkpoint-epoch2.pth", "model_best.pth"}
-    written |= {"config.json", "metrics.csv", "train.log"}
+    written |= {"last.pth", "config.json", "data.json", "environment.json"}
+    written |= {"metrics.csv", "train.log"}
     assert written <= files(run)
     assert any("events" in name for name in files(run)) == (row["tensorboard"] == "yes")
 

@@ -156,8 +156,11 @@ class ConfigParser:
             raise UserError("\n".join(map(self._describe, mistakes)))
 
     def _describe(self, mistake):
-        changed = any(mistake.path[: len(path)] == path for path in self.modification)
-        source = "command line" if changed else self.source
+        is_typed = any(
+            all(a == b for a, b in zip(path, mistake.path, strict=False))
+            for path in self.modification
+        )
+        source = "command line" if is_typed else self.source
         return f"{source}: {'.'.join(map(str, mistake.path))}{mistake.text}"
 
     def check_data(self, part, loader):

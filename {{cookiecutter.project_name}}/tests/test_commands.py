@@ -59,13 +59,16 @@ def test_train_resume_and_test_from_any_directory(tmp_path):
         ("train.py", ["-d", "cuda:99"], "device 'cuda:99' is not there; this machine has: "),
         ("train.py", ["data_loader.args.data_dir=none"], "mnist_5k.npz is missing"),
         ("train.py", ["data_loader.args.validation_split=4000"], "validation_split = 4000: must"),
+        ("train.py", ["trainer.save_dir=README.md"], "trainer.save_dir: cannot make a run in"),
+        ("train.py", ["-r", "README.md"], "README.md: not a checkpoint, or a damaged one"),
+        ("train.py", ["optimizer.x.type=Adam"], "command line: optimizer.x: unknown key"),
         ("test.py", [], "command line: -r CHECKPOINT is missing"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(script, args, expected, tmp_path, capsys):
     save_dir = tmp_path / "saved"
     with pytest.raises(SystemExit, match="2"):
-        import_module(script.removesuffix(".py")).main([*args, f"trainer.save_dir={save_dir}"])
+        import_module(script.removesuffix(".py")).main([f"trainer.save_dir={save_dir}", *args])
     err = capsys.readouterr().err
     assert expected in err and len(err.splitlines()) == 1 and not save_dir.exists()
 

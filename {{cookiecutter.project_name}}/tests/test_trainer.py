@@ -1,4 +1,5 @@
 import csv
+import sys
 
 import pytest
 import torch
@@ -301,3 +302,12 @@ def test_event_files_hold_what_metrics_csv_says(make_trainer):
         expected = [float(row[column]) for row in rows_of(trainer)]
         assert written == [(4, pytest.approx(expected[0])), (8, pytest.approx(expected[1]))]
     assert [event.step for event in events.Scalars("accuracy/train")] == [2, 4, 6, 8]
+
+
+def test_a_missing_tensorboard_is_one_warning(make_trainer, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    trainer = make_trainer({"trainer.tensorboard": True})
+    trainer.train()
+    warning = "tensorboard is not installed: no event files (pip install tensorboard)"
+    assert capsys.readouterr().out.count(warning) == 1
+    assert not [*trainer.checkpoint_dir.glob("events*")]
