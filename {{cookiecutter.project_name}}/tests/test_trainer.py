@@ -196,10 +196,19 @@ def test_metrics_that_collect_over_the_epoch(make_trainer):
         def compute(self):
             return torch.tensor(self.n)
 
-    trainer = make_trainer({"trainer.epochs": 1})
-    trainer.metric_ftns.append(Count())
+    plain = make_trainer({"trainer.epochs": 1})
+    trainer = Trainer(
+        plain.model,
+        plain.criterion,
+        [Count(), *plain.metric_ftns],
+        plain.optimizer,
+        plain.config,
+        data_loader=plain.data_loader,
+        valid_data_loader=plain.valid_data_loader,
+    )
     log = trainer.train()
     assert (log["Count"], log["val_Count"]) == (4 * trainer.data_loader.batch_size, 400)
+    assert log["val_accuracy"] > 0
 
 
 class Gan(nn.Module):

@@ -1,4 +1,3 @@
-import copy
 from itertools import islice
 
 import torch
@@ -10,6 +9,8 @@ from utils.check import nearest
 from utils.device import batch_size, to_device
 from utils.errors import RunError
 from utils.finite import NotFinite, check_finite
+from utils.meter import name_of
+from utils.schedule import learning_rates, schedulers_for
 
 
 class Trainer(BaseTrainer):
@@ -39,11 +40,10 @@ class Trainer(BaseTrainer):
         self.len_epoch = len_epoch or config.settings.trainer.len_epoch or len(data_loader)
         self.log_step = config.settings.trainer.log_step
         self.non_finite = config.settings.trainer.non_finite
-        self.train_metrics = MetricTracker()
-        self.valid_metrics = MetricTracker()
+        self.train_metrics = MetricTracker(metrics=metric_ftns)
+        self.valid_metrics = MetricTracker(metrics=metric_ftns)
         self.batch_idx = 0  # batches done of the epoch that runs
         self.n_skipped = 0  # steps whose loss or gradients were not finite
-        self._collected = None  # during validation: the states of collecting metrics before it
         self._stream = None  # batches of a loader that has no set_epoch
 
     def train_step(self, batch):
@@ -77,24 +77,19 @@ class Trainer(BaseTrainer):
 
     @torch.no_grad()
     def measure(self, output, target):
-        """The metrics of a batch by name. Objects with `update` and `compute` only collect here."""
-        values = {}
-        for metric in self.metric_ftns:
-            if hasattr(metric, "compute"):
-                metric.update(output, target)
-            else:
-                values[metric_name(metric)] = metric(output, target)
-        return values
+        """The metrics of a batch by name."""
+        metrics = self.train_metrics if self.model.training else self.valid_metrics
+        return metrics.measure(output, target)
 
     def _train_epoch(self, epoch):
         self.model.train()
         if self.batch_idx == 0:  # else a resumed epoch goes on
-            self._reset(self.train_metrics)
+            self.train_metrics.reset()
         step_schedulers = self._schedulers("step")
         for batch in self._batches(epoch):
             batch = to_device(batch, self.device)
             values = self._guarded_step(batch)
-            self._add(self.train_metrics, values, batch)
+            self.train_metrics.add(values, batch_size(batch))
             self.batch_idx += 1
             self.step += 1
             for scheduler in step_schedulers:
@@ -102,12 +97,10 @@ class Trainer(BaseTrainer):
             if self.batch_idx % self.log_step == 0:
                 self._log_progress(epoch)
             self._after_step()
-        log = self._result(self.train_metrics)
+        log = self.train_metrics.result()
         if self.do_validation:
-            self._collected = self._collected_states()  # validation uses the same metrics
             log |= {f"val_{key}": value for key, value in self._valid_epoch(epoch).items()}
-            self._collected = None
-        log |= self._learning_rates()
+        log |= learning_rates(self.optimizer)
         for scheduler in self._schedulers("epoch"):
             on_plateau = isinstance(scheduler, ReduceLROnPlateau)
             scheduler.step(self._monitored(log)) if on_plateau else scheduler.step()
@@ -140,12 +133,12 @@ class Trainer(BaseTrainer):
     def evaluate(self, data_loader):
         """The means of what `valid_step` gives, over all samples of a loader."""
         self.model.eval()
-        self._reset(self.valid_metrics)
+        self.valid_metrics.reset()
         for batch in data_loader:
             self._leave_if_asked(self.epoch - 1)
             batch = to_device(batch, self.device)
-            self._add(self.valid_metrics, self.valid_step(batch), batch)
-        return self._result(self.valid_metrics)
+            self.valid_metrics.add(self.valid_step(batch), batch_size(batch))
+        return self.valid_metrics.result()
 
     def _batches(self, epoch):
         """The batches of an epoch that are not done yet.
@@ -159,33 +152,27 @@ class Trainer(BaseTrainer):
             batches = self._stream = self._stream or inf_loop(self.data_loader)
         return islice(batches, self.len_epoch - self.batch_idx)
 
+    def _schedulers(self, interval):
+        return schedulers_for(interval, self.lr_scheduler, self.config.settings.lr_scheduler)
+
     def _state(self, epochs_done):
         return super()._state(epochs_done) | {
             "batch_idx": self.batch_idx,
             "n_skipped": self.n_skipped,
             "train_metrics": self.train_metrics.state_dict(),
-            "collected": self._collected or self._collected_states(),
         }
-
-    def _collected_states(self):
-        """What collecting metrics have of this epoch, those that have a state_dict."""
-        collecting = self._collecting_metrics()
-        return copy.deepcopy([m.state_dict() for m in collecting if hasattr(m, "state_dict")])
 
     def _load_state(self, state, changes):
         super()._load_state(state, changes)
         self.batch_idx = state["batch_idx"]
         self.n_skipped = state["n_skipped"]
-        if state["train_metrics"] is not None:
+        if state["train_metrics"] is not None and self.batch_idx > 0:
             self.train_metrics.load_state_dict(state["train_metrics"])
-        stateful = [m for m in self._collecting_metrics() if hasattr(m, "state_dict")]
-        for metric, collected in zip(stateful, state["collected"], strict=False):
-            metric.load_state_dict(collected)
 
     def _fault_of_monitor(self):
         """Look at what validation gives; what only `train_step` gives, nobody knows yet."""
         name = self.mnt_metric.removeprefix("val_")
-        names = {"loss", *map(metric_name, self.metric_ftns)}
+        names = {"loss", *map(name_of, self.metric_ftns)}
         if self.mnt_mode == "off" or name == self.mnt_metric:
             return None
         if not self.do_validation:
@@ -193,26 +180,6 @@ class Trainer(BaseTrainer):
         if name not in names:
             names |= set(self.evaluate(islice(self.valid_data_loader, 1)))
         return None if name in names else f"validation gives no {name!r}; {nearest(name, names)}"
-
-    def _schedulers(self, interval):
-        """The schedulers that move on with each "step" or each "epoch"."""
-        settings = self.config.settings.lr_scheduler
-        if isinstance(self.lr_scheduler, dict):
-            return [
-                scheduler
-                for name, scheduler in self.lr_scheduler.items()
-                if settings[name].interval == interval
-            ]
-        matches = getattr(settings, "interval", "epoch") == interval
-        return [self.lr_scheduler] if self.lr_scheduler is not None and matches else []
-
-    def _learning_rates(self):
-        several = self.optimizer if isinstance(self.optimizer, dict) else {"": self.optimizer}
-        return {
-            "_".join(filter(None, ["lr", name, str(index or "")])): group["lr"]
-            for name, optimizer in several.items()
-            for index, group in enumerate(optimizer.param_groups)
-        }
 
     def _log_progress(self, epoch):
         """Means since the last such line, on the console and in TensorBoard."""
@@ -224,24 +191,3 @@ class Trainer(BaseTrainer):
         self.logger.debug(
             "epoch %3d  batch %d/%d  %s", epoch, self.batch_idx, self.len_epoch, words
         )
-
-    def _add(self, tracker, values, batch):
-        n = batch_size(batch)
-        for key, value in values.items():
-            tracker.update(key, value, n)
-
-    def _reset(self, tracker):
-        tracker.reset()
-        for metric in self._collecting_metrics():
-            metric.reset()
-
-    def _result(self, tracker):
-        collected = {metric_name(m): float(m.compute()) for m in self._collecting_metrics()}
-        return tracker.result() | collected
-
-    def _collecting_metrics(self):
-        return [metric for metric in self.metric_ftns if hasattr(metric, "compute")]
-
-
-def metric_name(metric):
-    return getattr(metric, "__name__", type(metric).__name__)

@@ -1,19 +1,38 @@
+import copy
+
+
 class MetricTracker:
     """Means of named values, weighted by the number of samples behind each value.
 
     Sums of tensors stay on their device, in float64 where it has that type: nothing waits for the
     device until a mean is asked for. With a `writer`, each update is also written as a scalar.
+    `metrics` are measured with `measure`: functions of (output, target), whose values are to be
+    handed to `add`, and objects with `update`, `compute` and `reset`, which collect by themselves.
     """
 
-    def __init__(self, *keys, writer=None):
+    def __init__(self, *keys, writer=None, metrics=()):
         self.keys = keys
         self.writer = writer
+        self.functions = [m for m in metrics if not hasattr(m, "compute")]
+        self.collectors = [copy.deepcopy(m) for m in metrics if hasattr(m, "compute")]
         self.reset()
 
     def reset(self):
         self._totals = dict.fromkeys(self.keys, 0.0)
         self._counts = dict.fromkeys(self.keys, 0)
         self._window = {}
+        for metric in self.collectors:
+            metric.reset()
+
+    def measure(self, output, target):
+        """The values of the functions by name; the collectors only take the batch in."""
+        for metric in self.collectors:
+            metric.update(output, target)
+        return {name_of(metric): metric(output, target) for metric in self.functions}
+
+    def add(self, values, n):
+        for key, value in values.items():
+            self.update(key, value, n)
 
     def update(self, key, value, n=1):
         """Add a number or a one-element tensor, the mean over `n` samples; or a pair (value, n)."""
@@ -37,22 +56,31 @@ class MetricTracker:
         return float(self._totals[key]) / max(self._counts[key], 1)
 
     def result(self):
-        """The mean of every key that was updated since the last reset."""
-        return {key: self.avg(key) for key, n in self._counts.items() if n}
+        """The mean of every key that was updated since the last reset, and what was collected."""
+        means = {key: self.avg(key) for key, n in self._counts.items() if n}
+        return means | {name_of(metric): float(metric.compute()) for metric in self.collectors}
 
     def window(self):
-        """The same means over what came since the last call of `window` alone."""
-        now = {key: (float(self._totals[key]), n) for key, n in self._counts.items() if n}
+        """The means over what came since the last call of `window` alone."""
+        now = {key: (float(self._totals[key]), n) for key, n in self._counts.items()}
         then, self._window = self._window, now
-        means = {}
-        for key, (total, n) in now.items():
-            total_before, n_before = then.get(key, (0.0, 0))
-            if n > n_before:
-                means[key] = (total - total_before) / (n - n_before)
-        return means
+        changes = {
+            key: (total - then.get(key, (0, 0))[0], n - then.get(key, (0, 0))[1])
+            for key, (total, n) in now.items()
+        }
+        return {key: total / n for key, (total, n) in changes.items() if n}
 
     def state_dict(self):
-        return {"totals": self._totals, "counts": self._counts}
+        """The sums, and what the collectors have, as far as they have a state_dict of their own."""
+        collected = [m.state_dict() if hasattr(m, "state_dict") else None for m in self.collectors]
+        return {"totals": self._totals, "counts": self._counts, "collected": collected}
 
     def load_state_dict(self, state):
         self._totals, self._counts = state["totals"], state["counts"]
+        for metric, collected in zip(self.collectors, state["collected"], strict=True):
+            if collected is not None:
+                metric.load_state_dict(collected)
+
+
+def name_of(metric):
+    return getattr(metric, "__name__", type(metric).__name__)

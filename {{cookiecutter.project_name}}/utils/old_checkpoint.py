@@ -68,7 +68,6 @@ DEFAULTS = {
     "monitor_best": None,
     "train_metrics": None,
     "random": None,
-    "collected": [],
 }
 
 
