@@ -27,35 +27,26 @@ from utils import checkpoint  # noqa: E402
 WIDTH, LAYERS = 768, 6  # a small transformer; its embedding brings it to 48 million parameters
 PIECES = {"attention": (3 * WIDTH, WIDTH), "out": (WIDTH, WIDTH), "mlp": (4 * WIDTH, WIDTH)}
 PIECES |= {"mlp_out": (WIDTH, 4 * WIDTH), "norm": (WIDTH,), "norm_bias": (WIDTH,), "scale": ()}
-KINDS = ("torch.save", "checkpoint.save", "BackgroundSaver")
-STEPS = {"large": (2, torch.randn(512, 512)), "small": (500, torch.randn(16, 16))}
+PLAIN = {"torch.save": torch.save, "checkpoint.save": checkpoint.save}
 
 
 def make_state():
     sizes = {f"{layer}.{name}": size for layer in range(LAYERS) for name, size in PIECES.items()}
     rest = 48_000_000 - sum(torch.Size(size).numel() for size in sizes.values())
-    weights = {"embedding": torch.randn(rest)}
-    weights |= {name: torch.randn(size) for name, size in sizes.items()}
-    adam = {
-        number: {"step": torch.tensor(9.0), "exp_avg": one + 0, "exp_avg_sq": one * one}
-        for number, one in enumerate(weights.values())
-    }
-    groups = [{"lr": 1e-3, "params": list(adam)}]
-    return {"state_dict": weights, "optimizer": {"state": adam, "param_groups": groups}}
+    weights = {name: torch.randn(size) for name, size in {"embedding": (rest,), **sizes}.items()}
+    adam = {i: {"exp_avg": one + 0, "exp_avg_sq": one**2} for i, one in enumerate(weights.values())}
+    return {"state_dict": weights, "optimizer": {"state": adam, "param_groups": [{"lr": 1e-3}]}}
 
 
 def memory(kind, path):
     """Print the peak in MB before two saves and after them, in a process of its own."""
-    saver = checkpoint.BackgroundSaver()
-    save = {"torch.save": torch.save, "checkpoint.save": checkpoint.save}.get(kind, saver.save)
-    state = make_state()
-    for turn in range(3):
-        if turn:
-            save(state, Path(path))
+    state, saver = make_state(), checkpoint.BackgroundSaver()
+    for number in (0, 2):
+        for _ in range(number):
+            PLAIN.get(kind, saver.save)(state, Path(path))
             saver.wait()
-        if turn != 1:
-            peak = Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]
-            print(int(peak) * 1024 / 1e6)
+        peak = Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]
+        print(int(peak) * 1024 / 1e6)
 
 
 def seconds(call, *args, **kwargs):
@@ -66,34 +57,31 @@ def seconds(call, *args, **kwargs):
 
 def turn(state, folder):
     """One measurement of everything: seconds and ratios by name."""
-    paths = iter(folder / f"{number}.pth" for number in range(9))
-
-    def alone(call, *args, **kwargs):
+    found, saver = {}, checkpoint.BackgroundSaver()
+    kinds = {**PLAIN, "blocked, first call": saver.save, "blocked, later": saver.save}
+    for name, save in kinds.items():
         os.sync()
-        return seconds(call, *args, **kwargs)
-
-    found = {"torch.save": alone(torch.save, state, next(paths))}
-    found["checkpoint.save"] = alone(checkpoint.save, state, next(paths))
-    saver = checkpoint.BackgroundSaver()
-    found["blocked, first call"] = alone(saver.save, state, next(paths))
-    saver.wait()
-    found["blocked, later"] = alone(saver.save, state, next(paths))
-    found["until complete"] = found["blocked, later"] + seconds(saver.wait)
+        found[name] = seconds(save, state, folder / f"{name.replace(' ', '_')}.pth")
+        found["until complete"] = found[name] + seconds(saver.wait)
     for name in ("blocked, first call", "blocked, later"):
         found[f"{name} / torch.save"] = found[name] / found["torch.save"]
-    for name, (number, matrix) in STEPS.items():
-        is_done, steps = Event(), 0
-        os.sync()
-        saver.save(state, next(paths), then=is_done.set)
-        start = perf_counter()
-        while not is_done.is_set():
-            steps += 1
+    for name, size, number in (("large", 512, 2), ("small", 16, 500)):
+        matrix, is_done, steps = torch.randn(size, size), Event(), 0
+
+        def step(matrix=matrix, number=number):
             for _ in range(number):
                 matrix @ matrix
-        busy = perf_counter() - start
-        quiet = seconds(lambda n, m: [m @ m for _ in range(n)], steps * number, matrix)
-        found[f"step of {name} products, saving / alone"] = busy / quiet
-        saver.wait()
+
+        os.sync()
+        saver.save(state, folder / f"{name}.pth", then=is_done.set)
+        start = perf_counter()
+        while not is_done.is_set():
+            step()
+            steps += 1
+        saving = perf_counter() - start
+        alone = sum(seconds(step) for _ in range(steps))
+        found[f"step of {name} products, saving / alone"] = saving / alone
+    saver.wait()
     for path in folder.iterdir():
         path.unlink()
     return found
@@ -103,11 +91,10 @@ def main(repetitions=7, folder=None):
     default = torch.get_num_threads()
     with TemporaryDirectory(dir=folder) as folder:
         print("Peak memory in MB: state made, saved twice, more")
-        for kind in KINDS:
+        for kind in (*PLAIN, "BackgroundSaver"):
             command = [sys.executable, __file__, "memory", kind, f"{folder}/memory.pth"]
             before, after = map(float, check_output(command, text=True).split())
             print(f"  {kind:<45}{before:8.0f}{after:8.0f}{after - before:8.0f}")
-        Path(folder, "memory.pth").unlink()
         state = make_state()
         for threads in sorted({1, default}):
             torch.set_num_threads(threads)

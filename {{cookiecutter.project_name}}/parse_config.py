@@ -52,6 +52,8 @@ class ConfigParser:
         mistakes = []
         self.settings = read_value(Settings, config, (), mistakes)
         self._raise(mistakes)
+        if self.settings.n_gpu == 0:
+            self.settings.device = "cpu"
         self.config = asdict(self.settings)
         _merge(self.config, config)  # in the user's own form where there are two
 
@@ -75,7 +77,9 @@ class ConfigParser:
         args = parser.parse_intermixed_args(argv)  # KEY=VALUE may stand anywhere
         modification = dict(_parse_override(text) for text in args.overrides)
         if args.device is not None:
-            modification["device"] = args.device
+            modification["device"] = (
+                f"cuda:{args.device}" if args.device.isdecimal() else args.device
+            )
         for action, option in zip(added, options, strict=True):
             if getattr(args, action.dest) is not None:
                 modification[option.target] = getattr(args, action.dest)

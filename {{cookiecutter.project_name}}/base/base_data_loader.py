@@ -55,6 +55,8 @@ class BaseDataLoader(DataLoader):
             **{"worker_init_fn": ignore_stop_signals} | options,
         )
         _seed_batches(self)
+        if len(self) == 0:
+            raise UserError(f"batch_size = {batch_size}: {self.n_samples} samples give no batch")
 
     def _split_sampler(self, split):
         """The samplers of the training part and, unless `split` is 0, of the validation part."""

@@ -209,6 +209,11 @@ def test_two_runs_of_the_same_second_get_two_directories(make_config):
         make_config(run_id="mine").save_dir  # noqa: B018
 
 
+def test_devices_in_the_way_of_older_projects(config_file, make_config):
+    assert parse("-c", config_file(), "-d", "1").settings.device == "cuda:1"
+    assert make_config({"n_gpu": 0, "device": "auto"}).settings.device == "cpu"
+
+
 def test_a_device_that_is_not_there_is_named(make_trainer):
     with pytest.raises(UserError, match="device 'cuda:99' is not there; this machine has: .*cpu"):
         make_trainer({"device": "cuda:99"})

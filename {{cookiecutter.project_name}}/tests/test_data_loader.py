@@ -45,6 +45,21 @@ def test_an_impossible_split_is_refused(split):
         BaseDataLoader(Numbers(), 4, True, split, 0)
 
 
+def test_a_loader_without_batches_is_refused():
+    with pytest.raises(UserError, match="batch_size = 21: 20 samples give no batch"):
+        BaseDataLoader(Numbers(), 21, True, 0, 0, drop_last=True)
+
+
+def test_options_of_torch_are_passed_on():
+    options = {"drop_last": True, "persistent_workers": True}
+    loader = BaseDataLoader(Numbers(), 6, True, 0, 2, **options)
+    loader.set_epoch(seed=1, epoch=0)
+    first, second = seen(loader), seen(loader)
+    assert len(first) == 18 == len(second) and first != second and len(loader) == 3
+    loader.set_epoch(seed=1, epoch=1)
+    assert seen(loader) == second
+
+
 def test_the_split_is_the_same_every_time_and_follows_its_own_seed():
     valid = seen(BaseDataLoader(Numbers(), 4, True, 5, 0).split_validation())
     assert valid == seen(BaseDataLoader(Numbers(), 4, False, 5, 0).split_validation())
