@@ -5,9 +5,10 @@ python benchmarks/checkpoint.py 15 PATH   15 repetitions, files below PATH
 
 The kinds take turns in one process, each into a new file with nothing else left to write to the
 disk; the first turn is dropped. Blocked is the time until `BackgroundSaver.save` returns, with the
-save before it complete; a ratio compares two times of the same turn. A step is matrix products, few
-and large or many and small; it is timed while a save runs and then alone. Memory is the highest
+save before it complete; a ratio compares two times of the same turn, and its target is 0.1. A step
+is 20 matrix products, timed while a save runs and then as often alone. Memory is the highest
 resident size of a fresh process (Linux only), with the state made and with the state saved twice.
+Other programs on the same cores make all of it longer.
 """
 
 import os
@@ -27,6 +28,7 @@ from utils import checkpoint  # noqa: E402
 WIDTH, LAYERS = 768, 6  # a small transformer; its embedding brings it to 48 million parameters
 PIECES = {"attention": (3 * WIDTH, WIDTH), "out": (WIDTH, WIDTH), "mlp": (4 * WIDTH, WIDTH)}
 PIECES |= {"mlp_out": (WIDTH, 4 * WIDTH), "norm": (WIDTH,), "norm_bias": (WIDTH,), "scale": ()}
+MATRIX = torch.randn(128, 128)
 PLAIN = {"torch.save": torch.save, "checkpoint.save": checkpoint.save}
 
 
@@ -49,6 +51,11 @@ def memory(kind, path):
         print(int(peak) * 1024 / 1e6)
 
 
+def step():
+    for _ in range(20):
+        MATRIX @ MATRIX
+
+
 def seconds(call, *args, **kwargs):
     start = perf_counter()
     call(*args, **kwargs)
@@ -57,31 +64,22 @@ def seconds(call, *args, **kwargs):
 
 def turn(state, folder):
     """One measurement of everything: seconds and ratios by name."""
-    found, saver = {}, checkpoint.BackgroundSaver()
+    found, saver, is_done = {}, checkpoint.BackgroundSaver(), Event()
     kinds = {**PLAIN, "blocked, first call": saver.save, "blocked, later": saver.save}
-    for name, save in kinds.items():
+    for number, (name, save) in enumerate(kinds.items()):
         os.sync()
-        found[name] = seconds(save, state, folder / f"{name.replace(' ', '_')}.pth")
-        found["until complete"] = found[name] + seconds(saver.wait)
+        found[name] = seconds(save, state, folder / f"{number}.pth")
+        rest = seconds(saver.wait)
+    found["until complete"] = found["blocked, later"] + rest
     for name in ("blocked, first call", "blocked, later"):
         found[f"{name} / torch.save"] = found[name] / found["torch.save"]
-    for name, size, number in (("large", 512, 2), ("small", 16, 500)):
-        matrix, is_done, steps = torch.randn(size, size), Event(), 0
-
-        def step(matrix=matrix, number=number):
-            for _ in range(number):
-                matrix @ matrix
-
-        os.sync()
-        saver.save(state, folder / f"{name}.pth", then=is_done.set)
-        start = perf_counter()
-        while not is_done.is_set():
-            step()
-            steps += 1
-        saving = perf_counter() - start
-        alone = sum(seconds(step) for _ in range(steps))
-        found[f"step of {name} products, saving / alone"] = saving / alone
+    os.sync()
+    saver.save(state, folder / "last.pth", then=is_done.set)
+    steps = []
+    while not is_done.is_set():
+        steps.append(seconds(step))
     saver.wait()
+    found["step, while saving / alone"] = sum(steps) / sum(seconds(step) for _ in steps)
     for path in folder.iterdir():
         path.unlink()
     return found

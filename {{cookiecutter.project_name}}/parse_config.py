@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 
 from logger import setup_logging
 from settings import Metric, Part, Settings
-from utils.check import Mistake, check_arguments, read_value
+from utils.check import Mistake, check_arguments, check_together, read_value
 from utils.errors import UserError
 from utils.files import PROJECT_DIR, project_path, read_config, write_json
 from utils.lookup import look_up
 from utils.record import record_start
+from utils.resume import config_changes
 
 
 class Option(NamedTuple):
@@ -92,6 +93,14 @@ class ConfigParser:
         config_parser.allow_data_change = args.allow_data_change
         return config_parser
 
+    def changes_since(self, old):
+        """Where the resolved config differs from an older one: {path: (old value, new value)}."""
+        try:
+            before = asdict(ConfigParser(old).settings)
+        except UserError:
+            return {}  # of another project, or another version
+        return config_changes(before, asdict(self.settings))
+
     def __getitem__(self, name):
         return self.config[name]
 
@@ -106,7 +115,7 @@ class ConfigParser:
             positional = 1 if key in ("optimizer", "lr_scheduler") else 0
             for path, part in _parts((key,), getattr(self.settings, key)):
                 _find(path, part, places, mistakes, positional, (keywords or {}).get(key, ()))
-        self._raise(mistakes)
+        self._raise(mistakes + check_together(self.settings))
 
     def init_obj(self, name, module, *args, **kwargs):
         """Build what the config has under `name`, a key or a tuple of keys; None where it has null.
@@ -114,17 +123,23 @@ class ConfigParser:
         The type is looked up in `module`, one or a list, and called with `args`, the args of the
         config and `kwargs`, which win over the config.
         """
-        ready = self.init_ftn(name, module, *args, **kwargs)
-        return ready and ready()
+        part = self._part(name)
+        if part is None:
+            return None
+        found = self._found(name, part, module, len(args), kwargs)
+        try:
+            return found(*args, **{**part.args, **kwargs})
+        except ValueError as error:
+            if isinstance(error, UserError) or not found.__module__.startswith("torch."):
+                raise  # the user's own code, whose traceback says more
+            raise UserError(f"{self.source}: {'.'.join(_keys(name))}.args: {error}") from None
 
     initialize = init_obj
 
     def init_ftn(self, name, module, *args, **kwargs):
         """As init_obj, but not called yet: a function that takes the remaining arguments."""
         part = self._part(name)
-        if part is None:
-            return None
-        found = self._found(name, part, module, len(args), kwargs)
+        found = look_up(part.type, module if isinstance(module, list) else [module])
         return partial(found, *args, **{**part.args, **kwargs})
 
     def init_callable(self, name, module):
@@ -132,7 +147,7 @@ class ConfigParser:
         part = self._part(name)
         found = self._found(name, part, module)
         ready = found(**part.args) if isclass(found) else partial(found, **part.args)
-        ready.__name__ = part.name or found.__name__
+        ready.__name__ = part.name or getattr(found, "__name__", part.type)
         return ready
 
     def init_each(self, key, build):
@@ -167,8 +182,8 @@ class ConfigParser:
         source = "command line" if is_typed else self.source
         return f"{source}: {'.'.join(map(str, mistake.path))}{mistake.text}"
 
-    def check_data(self, part, loader):
-        """Note the data of a part, "training" or "test"; refuse others than the run began with.
+    def check_data(self, loader):
+        """Note the data, for the run directory; refuse others than a resumed run began with.
 
         Only a BaseDataLoader can say what its data are.
         """
@@ -176,9 +191,9 @@ class ConfigParser:
 
         if not hasattr(loader, "valid_sampler"):
             return
-        self.data[part] = manifest.describe_part(loader)
+        self.data = manifest.describe(loader)
         if self.resume is not None and not self.allow_data_change:
-            manifest.check_same(self.save_dir, part, self.data[part])
+            manifest.check_same(self.save_dir / "data.json", self.data)
 
     @cached_property
     def save_dir(self):
@@ -260,7 +275,11 @@ def _keys(name):
 
 def _set_by_path(tree, path, value):
     for depth, key in enumerate(path[:-1], start=1):
-        tree = tree.setdefault(key, {})
+        if isinstance(tree.get(key), str) and path[depth] == "args":
+            tree[key] = {"type": tree[key]}  # a part without arguments gets some
+        if tree.get(key) is None:
+            tree[key] = {}
+        tree = tree[key]
         if not isinstance(tree, dict):
             inside = ".".join(path[:depth])
             raise UserError(f"command line: {'.'.join(path)}: {inside} is not a block")
@@ -274,7 +293,8 @@ def _parse_override(text):
     try:
         return _keys(name), json.loads(value)
     except json.JSONDecodeError:
-        return _keys(name), value  # a plain word needs no quotes
+        words = {"True": True, "False": False, "None": None}
+        return _keys(name), words.get(value, value)  # a plain word needs no quotes
 
 
 def find_file(typed):
@@ -296,18 +316,14 @@ def _read_source(config_path, resume):
     if resume is None:
         path = config_path or default_config()
         return read_config(path), path
-    recorded = resume.parent / "config.json"
-    if recorded.exists():
-        config = read_config(recorded)
-    else:
-        from utils import checkpoint  # takes torch
+    from utils import checkpoint  # takes torch
 
-        config = checkpoint.load(resume).get("config") or {}
+    config = checkpoint.load(resume).get("config") or {}
     if config_path is not None:
         _merge(config, read_config(config_path))
     elif not config:
-        raise UserError(f"{resume}: has no config in it, nor beside it: give one with -c")
-    return config, config_path or recorded
+        raise UserError(f"{resume}: has no config in it: give one with -c")
+    return config, config_path or resume
 
 
 def _merge(config, changes):

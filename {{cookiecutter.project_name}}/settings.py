@@ -65,8 +65,8 @@ class TrainerSettings:
         "min val_loss"
     )
     """The value that model_best.pth and early_stop go by, and whether less or more is better."""
-    early_stop: Annotated[int, Range(1)] | None = None
-    """Stop after so many epochs in a row without improvement; null never does."""
+    early_stop: Annotated[int, Range(0)] | None = None
+    """Stop after so many epochs in a row without improvement; 0 and null never do."""
     non_finite: Literal["stop", "skip", "ignore"] = "stop"
     """What to do about a loss or gradient that is not finite, before it reaches the weights."""
     max_skipped: Annotated[int, Range(0)] = 100

@@ -11,15 +11,21 @@ from utils.errors import UserError, exit_on_user_error
 
 def evaluate(config):
     """The loss and metrics of the checkpoint `config.resume` on the test data, and its epoch."""
-    from train import build_model, build_test_loader
+    from train import build_model, part_modules
     from trainer import Trainer
     from utils import checkpoint
 
     state = checkpoint.load(config.resume)
     device, model, criterion, metrics = build_model(config)
     checkpoint.set_weights(model, state["state_dict"], config.resume)
-    data_loader = build_test_loader(config)
-    config.check_data("test", data_loader)
+    # The same loader, told to give the held-out data: it must have these three arguments
+    data_loader = config.init_obj(
+        "data_loader",
+        part_modules()["data_loader"],
+        shuffle=False,
+        validation_split=0,
+        training=False,
+    )
     trainer = Trainer(model, criterion, metrics, None, config, device, data_loader)
     return trainer.evaluate(data_loader), state["epoch"], data_loader.n_samples
 

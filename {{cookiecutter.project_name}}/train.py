@@ -86,12 +86,7 @@ def build_trainer(config):
         line = checkpoint.init_weights(model, find_file(init.checkpoint), init.strict)
         config.get_logger("train").info(line)
     data_loader = config.init_obj("data_loader", modules["data_loader"])
-    config.check_data("training", data_loader)
-    try:
-        test_loader = build_test_loader(config)
-    except UserError:
-        test_loader = None  # the loader has no such part, or its files are elsewhere
-    config.check_data("test", test_loader)
+    config.check_data(data_loader)
     optimizer = config.init_each(
         "optimizer",
         lambda key, name: config.init_obj(key, modules["optimizer"], trainable(model, name)),
@@ -113,13 +108,6 @@ def build_trainer(config):
         valid_data_loader=data_loader.split_validation(),
         lr_scheduler=lr_scheduler,
     )
-
-
-def build_test_loader(config):
-    """The held-out data: the loader of the config, told that it is not for training."""
-    modules = part_modules()["data_loader"]
-    changes = {"shuffle": False, "validation_split": 0, "training": False}
-    return config.init_obj("data_loader", modules, **changes)
 
 
 def trainable(model, name=""):

@@ -44,7 +44,10 @@ class BaseDataLoader(DataLoader):
             "batch_size": batch_size,
             "collate_fn": collate_fn,
             "num_workers": num_workers,
+            "worker_init_fn": ignore_stop_signals,
+            **options,
         }
+        self.init_kwargs.pop("drop_last", None)  # validation has every sample
         super().__init__(
             dataset,
             batch_size,
@@ -61,10 +64,10 @@ class BaseDataLoader(DataLoader):
     def _split_sampler(self, split):
         """The samplers of the training part and, unless `split` is 0, of the validation part."""
         count = split if type(split) is int else int(self.n_samples * split)
-        if not 0 <= count < self.n_samples:
+        if not 0 <= count < self.n_samples or (split > 0 and count == 0):
             raise UserError(
-                f"validation_split = {split}: must be a fraction below 1 or a number of samples "
-                f"below {self.n_samples}, the size of the data set"
+                f"validation_split = {split}: must be 0, or a fraction or number that leaves at "
+                f"least one of the {self.n_samples} samples on either side"
             )
         if split == 0:
             return EpochSampler(range(self.n_samples), self.shuffle), None
@@ -81,7 +84,6 @@ class BaseDataLoader(DataLoader):
         loader = DataLoader(
             sampler=self.valid_sampler,
             generator=torch.Generator(),
-            worker_init_fn=ignore_stop_signals,
             **self.init_kwargs,
         )
         return _seed_batches(loader, is_fixed=True)

@@ -8,7 +8,7 @@ from utils import checkpoint
 from utils.checkpoint import BEST_NAME, EPOCH_NAME, LAST_NAME
 from utils.device import get_device
 from utils.errors import RunError, UserError, explain
-from utils.resume import apply_changes, config_changes, describe_changes
+from utils.resume import apply_changes, describe_changes, is_new_schedule
 from utils.seed import get_random_state, set_random_state
 from utils.signals import StopSignals
 
@@ -63,10 +63,13 @@ class BaseTrainer(ABC):
                     self.logger.info("No better %s for %d epochs", self.mnt_metric, self.early_stop)
                     break
                 self.epoch = epoch
-                log = {"epoch": epoch, **self._train_epoch(epoch)}
+                if hasattr(getattr(self, "data_loader", None), "set_epoch"):
+                    self.data_loader.set_epoch(self.config.settings.seed, epoch - 1)
+                log = {"epoch": epoch, **plain_numbers(self._train_epoch(epoch))}
                 is_best = self._is_best(log)
                 self.epoch_log.add(log, self.step, is_best)
-                self._save_checkpoint(epoch, save_best=is_best)
+                if is_best or self._is_save_due(epoch):
+                    self._save_checkpoint(epoch, save_best=is_best)
                 self._leave_if_asked(epoch)
         return log
 
@@ -135,16 +138,17 @@ class BaseTrainer(ABC):
 
     def _save_checkpoint(self, epoch, save_best=False):
         """Write the periodic checkpoint if one is due, and model_best.pth if this is the best."""
-        is_last = epoch == self.epochs or self.not_improved_count >= self.early_stop
         names = [BEST_NAME] * save_best
-        if is_last or epoch % self.save_period == 0:
+        if self._is_save_due(epoch):
             names += [EPOCH_NAME.format(epoch), LAST_NAME]
         self._save(epoch, names)
 
+    def _is_save_due(self, epoch):
+        is_last = epoch == self.epochs or self.not_improved_count >= self.early_stop
+        return is_last or epoch % self.save_period == 0
+
     def _save(self, epochs_done, names):
         """Begin to write the present state under all `names`; training goes on meanwhile."""
-        if not names:
-            return
         keep_last = self.config.settings.trainer.keep_last
         self.saver.save(
             self._state(epochs_done),
@@ -187,7 +191,7 @@ class BaseTrainer(ABC):
         """Put everything back to where it was when the checkpoint was written."""
         state = checkpoint.load(path)
         is_own = state["random"] is not None
-        changes = config_changes(state["config"], self.config.config) if is_own else {}
+        changes = self.config.changes_since(state["config"]) if is_own else {}
         for line in describe_changes(changes):
             self.logger.warning("resume: %s", line)
         self._load_state(state, changes)
@@ -197,7 +201,7 @@ class BaseTrainer(ABC):
         """The counterpart of `_state`; `changes` are those of the config since it was saved."""
         checkpoint.set_weights(self.model, state["state_dict"], self.config.resume)
         checkpoint.set_state(self.optimizer, state["optimizer"])
-        if not any(key[0] == "lr_scheduler" and "args" not in key for key in changes):
+        if not is_new_schedule(changes):
             checkpoint.set_state(self.lr_scheduler, state["lr_scheduler"])
         apply_changes(changes, self.optimizer, self.lr_scheduler)
         self.start_epoch = state["epoch"] + 1
@@ -207,3 +211,8 @@ class BaseTrainer(ABC):
             self.not_improved_count = state["not_improved_count"]
         if state["random"] is not None:
             set_random_state(state["random"])
+
+
+def plain_numbers(log):
+    """The log of an epoch with one-element tensors and NumPy numbers as floats."""
+    return {key: float(one) if hasattr(one, "item") else one for key, one in log.items()}

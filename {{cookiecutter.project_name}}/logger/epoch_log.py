@@ -16,7 +16,8 @@ class EpochLog:
 
     def add(self, log, step, is_best):
         self.csv.add(log)
-        values = {key: value for key, value in log.items() if key != "epoch"}
+        is_number = (int, float)
+        values = {k: v for k, v in log.items() if k != "epoch" and isinstance(v, is_number)}
         for key, value in values.items():
             self.writer.set_step(step, "valid" if key.startswith("val_") else "train_epoch")
             self.writer.add_scalar(key.removeprefix("val_"), value)

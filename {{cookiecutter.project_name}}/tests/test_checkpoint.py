@@ -1,7 +1,10 @@
+import argparse
+
 import numpy as np
 import pytest
 import torch
 
+from parse_config import ConfigParser
 from train import build_trainer
 from utils import UserError, checkpoint
 
@@ -59,14 +62,18 @@ def test_a_changed_learning_rate_or_schedule_is_honoured_on_resume(make_config, 
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [{"arch.args.num_classes": 11}, {"optimizer": {"type": "SGD", "args": {"lr": 0.1}}}],
+    ("changes", "expected"),
+    [
+        ({"arch.args.num_classes": 11}, "does not fit MnistModel: size mismatch for fc2.weight"),
+        ({"optimizer": {"type": "SGD", "args": {"lr": 0.1}}}, "start a new run with init_from"),
+        ({"optimizer.args.betas": [0.5, 0.9]}, "betas: cannot be changed in the middle of a run"),
+    ],
 )
-def test_a_checkpoint_that_does_not_fit_is_refused(make_config, changes):
+def test_a_checkpoint_that_does_not_fit_is_refused(make_config, changes, expected):
     first = build_trainer(make_config())
     first.train()
     before = {path.name for path in first.checkpoint_dir.iterdir()}
-    with pytest.raises(UserError, match="in the checkpoint, .* now: the weights do not fit"):
+    with pytest.raises(UserError, match=expected):
         resumed(make_config, first, changes).train()
     assert {path.name for path in first.checkpoint_dir.iterdir()} == before
 
@@ -76,6 +83,33 @@ def test_another_monitor_begins_its_own_search(make_config):
     first.train()
     again = resumed(make_config, first, {"trainer.monitor": "max val_accuracy"})
     assert 0 < again.train()["val_accuracy"] == again.mnt_best
+
+
+def test_going_on_from_an_earlier_epoch_keeps_the_new_checkpoints(make_config):
+    first = build_trainer(make_config({"trainer.epochs": 6, "trainer.keep_last": 2}))
+    first.train()
+    last = first.checkpoint_dir / "early.pth"
+    (first.checkpoint_dir / "model_best.pth").replace(last)
+    state = torch.load(last, weights_only=True)
+    torch.save(state | {"epoch": 1}, last)
+    changes = {"trainer.epochs": 3, "trainer.keep_last": 2}
+    build_trainer(make_config(changes, resume=last)).train()
+    names = {path.name for path in first.checkpoint_dir.glob("checkpoint-*")}
+    assert names == {"checkpoint-epoch2.pth", "checkpoint-epoch3.pth"}
+
+
+def test_a_failed_resume_does_not_change_the_run(make_config):
+    first = build_trainer(make_config())
+    first.train()
+    last = first.checkpoint_dir / "last.pth"
+    config = ConfigParser.from_args(
+        argparse.ArgumentParser(), argv=["-r", str(last), "loss=mse_loss"]
+    )
+    with pytest.raises((RuntimeError, UserWarning)):  # the shapes do not fit
+        config.settings.trainer.epochs = 3
+        build_trainer(config).train()
+    config = ConfigParser.from_args(argparse.ArgumentParser(), argv=["-r", str(last)])
+    assert config["loss"] == "cross_entropy"
 
 
 def test_a_finished_run_says_so(make_config, capsys):

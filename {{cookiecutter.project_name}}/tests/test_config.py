@@ -2,6 +2,8 @@ import argparse
 import copy
 import json
 from collections import namedtuple
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from model import loss, metric, model
 from parse_config import ConfigParser, Option, default_config
 from train import part_modules
 from utils import UserError
+from utils.check import check_arguments
 from utils.files import read_config
 
 
@@ -36,7 +39,8 @@ def config_file(tmp_path):
     return write
 
 
-DELETE = object()
+class DELETE:
+    """In place of a value: the key is not there."""
 
 
 def parse(*argv, options=()):
@@ -59,7 +63,7 @@ BAD_VALUES = [
     ({"trainer.epochs": -1}, "trainer.epochs = -1: must be a whole number, 1 or more"),
     ({"trainer.epochs": 1.5}, "trainer.epochs = 1.5: must be a whole number, 1 or more"),
     ({"trainer.epochs": True}, "trainer.epochs = true: must be a whole number, 1 or more"),
-    ({"trainer.early_stop": 0}, "early_stop = 0: must be a whole number, 1 or more or null"),
+    ({"trainer.early_stop": -1}, "early_stop = -1: must be a whole number, 0 or more or null"),
     ({"trainer.tensorboard": "yes"}, 'trainer.tensorboard = "yes": must be true or false'),
     ({"trainer.verbosity": 3}, "trainer.verbosity = 3: must be 0 or 1 or 2"),
     ({"trainer.monitor": "val_loss"}, 'must be "min NAME", "max NAME" or "off"'),
@@ -91,11 +95,27 @@ BAD_VALUES = [
     ({"data_loader.args.validation_split": 1.5}, "validation_split = 1.5: must be "),
     ({"data_loader.args.source": "ful"}, 'source = "ful": must be "embedded" or "full"'),
     ({"data_loader.args.bs": 3}, "data_loader.args.bs: unknown key; did you mean 'batch_size'?"),
+    ({"arch": "."}, "'.' is no name of a class or function"),
     ({"arch.args.dropout": "0.5"}, 'arch.args.dropout = "0.5": must be a number'),
 ]
 
 
-@pytest.mark.parametrize(("changes", "expected"), BAD_VALUES, ids=lambda v: str(v)[:40])
+# Each key alone would be right
+BAD_TOGETHER = [
+    ({"metrics": ["accuracy", {"type": "accuracy"}]}, "metrics.1: the name 'accuracy' is taken"),
+    ({"metrics": [{"type": "accuracy", "name": "loss"}]}, "the name 'loss' is taken"),
+    ({"lr_scheduler": {"a": {"type": "StepLR", "args": {"step_size": 1}}}}, "one alone"),
+    ({"lr_scheduler": {"type": "ReduceLROnPlateau", "interval": "step"}}, "epoch by epoch"),
+    (
+        {"lr_scheduler": "ReduceLROnPlateau", "trainer.monitor": "max val_accuracy"},
+        'lr_scheduler.args.mode = "min": must be "max", as in trainer.monitor',
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"), BAD_VALUES + BAD_TOGETHER, ids=lambda v: str(v)[:40]
+)
 def test_a_bad_value_is_one_line_with_file_key_and_what_is_valid(config_file, changes, expected):
     path = config_file(changes)
     with pytest.raises(UserError) as caught:
@@ -113,6 +133,8 @@ BAD_FILES = [
     ("a.yaml", "name: [", "not valid YAML at line 1"),
     ("a.yaml", "", "must hold a mapping of keys to values, not nothing"),
     ("a.yaml", "seed: 1\nseed: 2", "key 'seed' is given twice"),
+    ("a.yaml", "? [1]\n: 2", "must be a string"),
+    ("a.yaml", "name: \x01", "not valid YAML: special characters are not allowed"),
 ]
 
 
@@ -134,7 +156,7 @@ def test_all_mistakes_are_listed_at_once(config_file):
 def test_a_file_wins_over_defaults_and_the_command_line_over_both(config_file):
     lr = Option(["--lr", "--learning-rate"], float, ("optimizer", "args", "lr"))
     path = config_file({"seed": 3, "trainer.early_stop": DELETE, "optimizer.args.lr": 0.5})
-    config = parse("-c", path, "--lr", "1e-3", "trainer.epochs=7", "trainer.keep_last=null",
+    config = parse("-c", path, "--lr", "1e-3", "trainer.epochs=7", "trainer.keep_last=None",
                    'metrics=["accuracy"]', "loss=nll_loss", options=[lr])  # fmt: skip
     assert config["seed"] == 3 and config["trainer"]["early_stop"] is None
     assert config["optimizer"]["args"]["lr"] == 0.001 == config.settings.optimizer.args["lr"]
@@ -200,6 +222,36 @@ def test_parts_are_built_by_name_with_arguments(make_config):
     assert config.initialize("arch", model, out_features=5, in_features=4).in_features == 4
     with pytest.raises(UserError, match="arch.args.out_features: is missing, Linear needs it"):
         config.init_obj("arch", model)
+
+
+def test_hints_are_judged_as_far_as_they_can_be():
+    def function(
+        size: int | Sequence[int] = 1,
+        folder: Path | None = None,
+        rate: float | torch.Tensor = 0.1,
+        names: list | None = None,
+        width=1,
+    ):
+        pass
+
+    def mistakes(**args):
+        return [one.text for one in check_arguments(function, args, ())]
+
+    assert not mistakes(size=[1, 2], folder="data", rate=1, names=["a"], width=2.5)
+    assert mistakes(rate="x") == [' = "x": must be a number']
+    assert mistakes(width="two") == [' = "two": must be a number']
+    assert mistakes(names="a") == [' = "a": must be a list or null']
+
+
+def test_a_value_that_torch_refuses_is_one_line(make_config, monkeypatch):
+    config = make_config({"optimizer.args.lr": -1.0})
+    with pytest.raises(UserError, match="optimizer.args: Invalid learning rate: -1.0"):
+        config.init_obj("optimizer", torch.optim, [torch.nn.Parameter(torch.ones(1))])
+
+
+def test_a_function_waits_for_its_other_arguments(make_config):
+    make = make_config().init_ftn("optimizer", torch.optim)
+    assert make([torch.nn.Parameter(torch.ones(1))]).defaults["lr"] == 0.002
 
 
 def test_two_runs_of_the_same_second_get_two_directories(make_config):

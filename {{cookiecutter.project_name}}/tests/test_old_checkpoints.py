@@ -94,7 +94,7 @@ def test_the_pickled_config_is_used(old, tmp_path, capsys):
     path.write_bytes((old / "tutorial.pth").read_bytes())
     with pytest.raises(SystemExit, match="2"):
         import_test.main(["-r", str(path)])
-    assert "has no config in it, nor beside it: give one with -c" in capsys.readouterr().err
+    assert "has no config in it: give one with -c" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["evil.pth", "evil_legacy.pth"])

@@ -79,7 +79,13 @@ GOOD = [
     {"arch.args": {"dropout": 0, "num_classes": 7}},
     {"arch": {"type": "torch.nn.Linear", "args": {"in_features": 1, "out_features": 1}}},
     {"arch": "torch.nn.Flatten"},
-    {"optimizer": {"fc1": {"type": "SGD"}, "conv1": {"type": "Adam", "args": {"betas": [0, 0.9]}}}},
+    {
+        "optimizer": {
+            "fc1": {"type": "SGD"},
+            "conv1": {"type": "Adam", "args": {"betas": [0, 0.9]}},
+        },
+        "lr_scheduler": None,
+    },
     {"loss": {"type": "CrossEntropyLoss", "args": {"label_smoothing": 0.1}}},
     {"loss": {"type": "cross_entropy", "args": {"label_smoothing": 1}}},
     {"loss": {"digit": {"type": "nll_loss"}}},

@@ -10,6 +10,7 @@ from base import BaseTrainer
 from train import build_trainer
 from trainer import Trainer
 from utils import UserError
+from utils.device import batch_size
 
 
 class Scripted(BaseTrainer):
@@ -272,6 +273,78 @@ def test_several_optimizers_losses_and_schedulers(make_config, tmp_path):
     resumed.train()
     for key, value in trainer.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[key])
+
+
+def test_a_collecting_metric_goes_on_in_the_middle_of_an_epoch(make_config):
+    class Count:
+        def reset(self):
+            self.n = 0
+
+        def update(self, output, target):
+            self.n += len(target)
+
+        def compute(self):
+            return self.n
+
+    def trainer(**kwargs):
+        config = make_config({"trainer.monitor": "off", "trainer.len_epoch": 4}, **kwargs)
+        model = Identity()
+        optimizer = torch.optim.SGD(model.parameters(), 1e-3)
+        loss = nn.functional.mse_loss
+        return Trainer(model, loss, [Count()], optimizer, config, "cpu", data(8))
+
+    first = trainer()
+    after_step = first._after_step
+    first._after_step = lambda: (
+        first._save(0, ["last.pth"]),
+        first.saver.wait(),
+        1 / (first.step - 3),
+    )
+    with pytest.raises(ZeroDivisionError):
+        first.train()
+    first._after_step = after_step
+    assert trainer(resume=first.checkpoint_dir / "last.pth").train()["Count"] == 8
+
+
+def test_a_validation_written_by_the_user_can_be_monitored(make_trainer, monkeypatch):
+    class Own(Trainer):
+        def _valid_epoch(self, epoch):
+            return {"auc": 0.5 + epoch / 10}
+
+    monkeypatch.setattr("trainer.Trainer", Own)
+    trainer = make_trainer({"trainer.monitor": "max val_auc"})
+    trainer.train()
+    assert trainer.mnt_best == 0.7
+
+
+@pytest.mark.parametrize(
+    ("batch", "n"),
+    [
+        ([torch.zeros(3, 2), torch.zeros(3)], 3),
+        ({"name": ["a", "b"], "x": torch.zeros(2, 5)}, 2),
+        (((torch.zeros(4, 2), torch.zeros(4)), torch.zeros(4)), 4),
+    ],
+)
+def test_the_size_of_a_batch(batch, n):
+    assert batch_size(batch) == n
+
+
+def test_a_batch_whose_size_nobody_can_tell_and_a_loader_that_ends_are_named(make_config):
+    with pytest.raises(UserError, match="Trainer.batch_size"):
+        batch_size({"names": ["a", "b"]})
+    config = make_config({"trainer.monitor": "off"})
+    with pytest.raises(UserError, match="gives no batch any more"):
+        simple_trainer(config, Identity(), (batch for batch in data(4))).train()
+    endless = make_config({"trainer.monitor": "off", "trainer.len_epoch": None})
+    with pytest.raises(UserError, match="trainer.len_epoch: a data loader without length needs it"):
+        simple_trainer(endless, Identity(), (batch for batch in data(4)))
+
+
+def test_a_metric_that_gives_no_number_is_named(make_trainer):
+    trainer = make_trainer()
+    trainer.train_metrics.functions.append(lambda output, target: None)
+    with pytest.raises(TypeError, match="'<lambda>' is no number: None"):
+        trainer.train()
 
 
 def test_an_epoch_written_by_the_user_in_the_old_way(make_config):

@@ -17,7 +17,7 @@ from typing import Annotated, Literal, Union, get_args, get_origin, get_type_hin
 
 from settings import Settings
 from train import part_modules
-from utils.check import Pattern, Range, hints_of
+from utils.check import Pattern, Range, hints_of, is_of_torch
 from utils.lookup import is_usable
 
 TYPES = {
@@ -154,8 +154,10 @@ def value_schema(hint):
         limits = [_limit(one) for one in inner[1:]]
         return {k: v for one in [value_schema(inner[0]), *limits] for k, v in one.items()}
     if origin in (Union, UnionType):
-        members = [schema for one in inner if (schema := value_schema(one))]
-        return {"anyOf": members} if len(members) > 1 else dict(*members)
+        members = [value_schema(one) for one in inner if not is_of_torch(one)]
+        if {} in members or not members:
+            return {}
+        return {"anyOf": members} if len(members) > 1 else members[0]
     if origin is Literal:
         return {"enum": list(inner)}
     schema = {"type": TYPES[origin or hint]} if (origin or hint) in TYPES else {}

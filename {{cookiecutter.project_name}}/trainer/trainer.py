@@ -7,7 +7,7 @@ from base import BaseTrainer
 from utils import MetricTracker, checkpoint, inf_loop
 from utils.check import nearest
 from utils.device import batch_size, to_device
-from utils.errors import RunError
+from utils.errors import RunError, UserError
 from utils.finite import NotFinite, check_finite
 from utils.meter import name_of
 from utils.schedule import learning_rates, schedulers_for
@@ -37,7 +37,7 @@ class Trainer(BaseTrainer):
         self.valid_data_loader = valid_data_loader
         self.do_validation = valid_data_loader is not None
         self.lr_scheduler = lr_scheduler
-        self.len_epoch = len_epoch or config.settings.trainer.len_epoch or len(data_loader)
+        self.len_epoch = len_epoch or config.settings.trainer.len_epoch or length_of(data_loader)
         self.log_step = config.settings.trainer.log_step
         self.non_finite = config.settings.trainer.non_finite
         self.train_metrics = MetricTracker(metrics=metric_ftns)
@@ -81,6 +81,10 @@ class Trainer(BaseTrainer):
         metrics = self.train_metrics if self.model.training else self.valid_metrics
         return metrics.measure(output, target)
 
+    def batch_size(self, batch):
+        """How many samples a batch has: the weight of its values in the means."""
+        return batch_size(batch)
+
     def _train_epoch(self, epoch):
         self.model.train()
         if self.batch_idx == 0:  # else a resumed epoch goes on
@@ -89,7 +93,7 @@ class Trainer(BaseTrainer):
         for batch in self._batches(epoch):
             batch = to_device(batch, self.device)
             values = self._guarded_step(batch)
-            self.train_metrics.add(values, batch_size(batch))
+            self.train_metrics.add(values, self.batch_size(batch))
             self.batch_idx += 1
             self.step += 1
             for scheduler in step_schedulers:
@@ -137,7 +141,7 @@ class Trainer(BaseTrainer):
         for batch in data_loader:
             self._leave_if_asked(self.epoch - 1)
             batch = to_device(batch, self.device)
-            self.valid_metrics.add(self.valid_step(batch), batch_size(batch))
+            self.valid_metrics.add(self.valid_step(batch), self.batch_size(batch))
         return self.valid_metrics.result()
 
     def _batches(self, epoch):
@@ -172,14 +176,20 @@ class Trainer(BaseTrainer):
     def _fault_of_monitor(self):
         """Look at what validation gives; what only `train_step` gives, nobody knows yet."""
         name = self.mnt_metric.removeprefix("val_")
-        names = {"loss", *map(name_of, self.metric_ftns)}
-        if self.mnt_mode == "off" or name == self.mnt_metric:
+        is_own_epoch = type(self)._train_epoch is not Trainer._train_epoch
+        if self.mnt_mode == "off" or name == self.mnt_metric or is_own_epoch:
             return None
         if not self.do_validation:
             return "there is no validation data"
+        names = {"loss", *map(name_of, self.metric_ftns)}
         if name not in names:
-            names |= set(self.evaluate(islice(self.valid_data_loader, 1)))
+            loader, self.valid_data_loader = self.valid_data_loader, self._first_batch()
+            names = set(self._valid_epoch(0))
+            self.valid_data_loader = loader
         return None if name in names else f"validation gives no {name!r}; {nearest(name, names)}"
+
+    def _first_batch(self):
+        return list(islice(self.valid_data_loader, 1))
 
     def _log_progress(self, epoch):
         """Means since the last such line, on the console and in TensorBoard."""
@@ -191,3 +201,11 @@ class Trainer(BaseTrainer):
         self.logger.debug(
             "epoch %3d  batch %d/%d  %s", epoch, self.batch_idx, self.len_epoch, words
         )
+
+
+def length_of(data_loader):
+    try:
+        return len(data_loader)
+    except TypeError:
+        message = "trainer.len_epoch: a data loader without length needs it"
+        raise UserError(message) from None

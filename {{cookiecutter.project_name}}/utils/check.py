@@ -70,9 +70,9 @@ def read_value(hint, value, path, mistakes):
     if is_dataclass(hint):
         return _read_block(hint, value, path, mistakes)
     inner = get_args(hint)
-    if get_origin(hint) is list and isinstance(value, list):
+    if get_origin(hint) is list and inner and isinstance(value, list):
         return [read_value(inner[0], one, (*path, i), mistakes) for i, one in enumerate(value)]
-    if get_origin(hint) is dict and isinstance(value, dict):
+    if get_origin(hint) is dict and inner and isinstance(value, dict):
         return {k: read_value(inner[1], one, (*path, k), mistakes) for k, one in value.items()}
     if not _fits(hint, value):
         mistakes.append(wrong_value(path, value, _words(hint)))
@@ -135,7 +135,11 @@ def check_arguments(function, args, path, positional=0, keywords=()):
         elif name in hints:
             read_value(hints[name], value, (*path, name), mistakes)
         elif name in known and not _like_default(known[name].default, value):
-            valid = _words(bool if known[name].default in (True, False) else float)
+            valid = _words(
+                type(known[name].default)
+                if known[name].default is True or known[name].default is False
+                else float
+            )
             mistakes.append(wrong_value((*path, name), value, valid))
     return mistakes
 
@@ -163,15 +167,51 @@ def _fits(hint, value):
         limits = [limit for limit in inner[1:] if isinstance(limit, (Range, Pattern))]
         return _fits(inner[0], value) and all(limit.allows(value) for limit in limits)
     if origin in (Union, UnionType):
-        judged = [one for one in inner if _can_judge(one)]
-        return not judged or any(_fits(one, value) for one in judged)
+        return any(_fits(one, value) for one in inner if not is_of_torch(one))
     if origin is Literal:
         return any(value == one and type(value) is type(one) for one in inner)
+    if is_dataclass(hint):
+        return False  # a block is read as such before
     kind = origin or hint
     if isinstance(value, bool):
         return kind is bool or kind not in PLAIN
     accepted = {float: (int, float), tuple: (list, tuple)}.get(kind, kind)
     return kind not in PLAIN or isinstance(value, accepted)
+
+
+def check_together(settings):
+    """Mistakes in what belongs together: names of metrics, schedules, the monitored value."""
+    mistakes, taken = [], {"loss", "lr", "epoch"}
+    for index, metric in enumerate(settings.metrics):
+        name = metric.name or metric.type.rpartition(".")[2]
+        if name in taken:
+            text = f': the name {name!r} is taken; give it another, "name": "…"'
+            mistakes.append(Mistake(("metrics", index), text))
+        taken.add(name)
+    schedulers, optimizers = settings.lr_scheduler, settings.optimizer
+    several = schedulers if isinstance(schedulers, dict) else {"": schedulers} if schedulers else {}
+    known = optimizers if isinstance(optimizers, dict) else {"": optimizers}
+    mode = settings.trainer.monitor.partition(" ")[0]
+    for name, one in several.items():
+        path = ("lr_scheduler", name) if name else ("lr_scheduler",)
+        if name not in known:
+            text = f"must go with optimizer: {'one alone' if '' in known else ', '.join(known)}"
+            mistakes.append(Mistake(path, f": {text}"))
+        if one.type.rpartition(".")[2] != "ReduceLROnPlateau":
+            continue
+        if one.interval == "step" or mode == "off":
+            text = ': it follows trainer.monitor, epoch by epoch: interval must be "epoch"'
+            mistakes.append(Mistake(path, text + ', and the monitor not "off"'))
+        elif one.args.get("mode", "min") != mode:
+            wanted = f"{json.dumps(mode)}, as in trainer.monitor"
+            mistakes.append(
+                wrong_value((*path, "args", "mode"), one.args.get("mode", "min"), wanted)
+            )
+    return mistakes
+
+
+def is_of_torch(hint):
+    return str(getattr(hint, "__module__", "")).startswith("torch")  # no config can hold one
 
 
 def _can_judge(hint):

@@ -229,18 +229,21 @@ def get_state(part):
 
 
 def set_state(part, state):
-    if state is None:
+    """The counterpart of get_state. What a new scheduler put into an optimizer's groups stays."""
+    if part is None or state is None:
         return
     if isinstance(part, dict):
         for name, one in part.items():
             set_state(one, state[name])
-    elif part is not None:
-        part.load_state_dict(state)
+        return
+    before = [dict(group) for group in getattr(part, "param_groups", [])]
+    part.load_state_dict(state)
+    for group, old in zip(getattr(part, "param_groups", []), before, strict=True):
+        group |= {key: value for key, value in old.items() if key not in group}
 
 
 def remove_old(directory, keep_last):
     """Delete all but the newest `keep_last` checkpoints of epochs; None keeps all."""
-    files = Path(directory).glob(EPOCH_NAME.format("*"))
-    by_epoch = sorted(files, key=lambda file: int(file.stem.removeprefix("checkpoint-epoch")))
-    for file in by_epoch[: -keep_last if keep_last else 0]:
+    files = sorted(directory.glob(EPOCH_NAME.format("*")), key=lambda file: file.stat().st_mtime_ns)
+    for file in files[: -keep_last if keep_last else 0]:
         file.unlink()

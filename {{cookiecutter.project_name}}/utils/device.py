@@ -33,14 +33,22 @@ def to_device(batch, device):
 
 def batch_size(batch):
     """The number of samples in a batch: the length of the first tensor in it."""
-    while not hasattr(batch, "shape"):
-        batch = next(iter(batch.values() if isinstance(batch, dict) else batch))
-    return len(batch)
+    for tensor in _tensors(batch):
+        return len(tensor)
+    raise UserError("a batch without tensors: say in Trainer.batch_size how many samples it has")
+
+
+def _tensors(batch):
+    if hasattr(batch, "shape"):
+        yield batch
+    elif isinstance(batch, (list, tuple, dict)):
+        for part in batch.values() if isinstance(batch, dict) else batch:
+            yield from _tensors(part)
 
 
 def prepare_device(n_gpu_use):
     """The device for `n_gpu_use` GPUs and the list of their numbers, for scripts that ask so."""
     import torch
 
-    device_ids = list(range(min(n_gpu_use, torch.cuda.device_count())))
+    device_ids = list(range(min(n_gpu_use or 0, torch.cuda.device_count())))
     return torch.device("cuda:0" if device_ids else "cpu"), device_ids

@@ -79,6 +79,8 @@ def _kind(value):
 def _unique(pairs):
     mapping = {}
     for key, value in pairs:
+        if not isinstance(key, str):
+            raise ValueError(f"key {key!r} must be a string")
         if key in mapping:
             raise ValueError(f"key {key!r} is given twice in the same block")
         mapping[key] = value
@@ -109,9 +111,9 @@ def _parse_yaml(text):
             return _unique((make(key, deep), make(value, deep)) for key, value in node.value)
 
     for tag, pattern, first in (
-        ("null", r"null|~|", ["n", "~", ""]),
-        ("bool", r"true|false", list("tf")),
-        ("int", r"[-+]?[0-9]+", list("-+0123456789")),
+        ("null", r"null|Null|NULL|~|", ["n", "N", "~", ""]),
+        ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+        ("int", r"[-+]?(0|[1-9][0-9]*)", list("-+0123456789")),
         ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", list("-+.0123456789")),
         ("merge", r"<<", ["<"]),
     ):
@@ -122,6 +124,8 @@ def _parse_yaml(text):
     )
     try:
         return yaml.load(text, Loader)
+    except yaml.reader.ReaderError as error:
+        raise ValueError(f"not valid YAML: {error.reason}") from None
     except yaml.MarkedYAMLError as error:
         place = f"line {error.problem_mark.line + 1} column {error.problem_mark.column + 1}"
         raise ValueError(f"not valid YAML at {place}: {error.problem}") from None

@@ -12,7 +12,7 @@ def check_finite(loss, optimizer):
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     gradients = [p.grad for p in parameters if p.grad is not None]
     dense = [g.coalesce().values() if g.is_sparse else g for g in gradients]
-    if not isfinite(loss.item()):
-        raise NotFinite(f"the loss is {loss.item()}")
-    if not isfinite(sum(norm.item() for norm in torch._foreach_norm(dense))):
-        raise NotFinite("a gradient is not finite")
+    norms = [norm.float() for norm in torch._foreach_norm(dense)]
+    if not isfinite(torch.stack([loss.detach().float().reshape(()), *norms]).sum().item()):
+        value = loss.item()
+        raise NotFinite("a gradient is not finite" if isfinite(value) else f"the loss is {value}")

@@ -21,11 +21,14 @@ def look_up(name, modules):
 
 
 def is_usable(found):
-    return callable(found) and not inspect.isabstract(found)
+    is_alias = getattr(found, "__module__", None) == "typing"  # List, Any, …
+    return callable(found) and not inspect.isabstract(found) and not is_alias
 
 
 def _import(path):
     module_name, _, name = path.rpartition(".")
+    if not module_name or not name:
+        raise LookupError(f"{path!r} is no name of a class or function")
     try:
         module = import_module(module_name)
     except ImportError as error:

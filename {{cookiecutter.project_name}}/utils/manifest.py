@@ -11,13 +11,17 @@ from utils.seed import preserved_random_state, seed_cpu
 PROBES = 16
 
 
-def describe_part(loader):
+def describe(loader):
     """What there is to know again of a BaseDataLoader: its data and who is in which part."""
-    valid = loader.valid_sampler
+    dataset = getattr(loader, "init_kwargs", {}).get("dataset", loader.dataset)
+    samplers = {"training": loader.sampler, "validation": loader.valid_sampler}
+    parts = {name: getattr(one, "indices", None) for name, one in samplers.items()}
     return {
-        "fingerprint": fingerprint(loader.init_kwargs["dataset"]),
-        "indices": loader.sampler.indices.tolist(),
-        "validation": [] if valid is None else valid.indices.tolist(),
+        "fingerprint": fingerprint(dataset),
+        **{
+            name: None if one is None else torch.as_tensor(one).tolist()
+            for name, one in parts.items()
+        },
     }
 
 
@@ -42,21 +46,17 @@ def _contents(value):
         for one in value.values() if isinstance(value, dict) else value:
             yield from _contents(one)
     elif isinstance(value, torch.Tensor):
-        yield value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
+        yield value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes()
     elif hasattr(value, "tobytes"):  # arrays and images
         yield value.tobytes()
     elif isinstance(value, (str, bytes, bool, int, float)):
         yield repr(value).encode()
 
 
-def check_same(run_dir, part, now):
-    """Raise UserError where a part of the data is not what the run began with."""
-    path = run_dir / "data.json"
-    before = read_json(path).get(part) if path.exists() else None
-    if before is None or before == now:
-        return
-    key = next(key for key in now if now[key] != before.get(key))
-    what = "other samples" if key == "fingerprint" else f"another choice of {key}"
-    raise UserError(
-        f"{path}: the {part} data have changed since, {what}; --allow-data-change goes on with them"
-    )
+def check_same(path, now):
+    """Raise UserError where the data are not those that the manifest at `path` describes."""
+    before = read_json(path) if path.exists() else now
+    if key := next((key for key in now if now[key] != before.get(key)), None):
+        what = "other samples" if key == "fingerprint" else f"another choice for {key}"
+        go_on = "--allow-data-change goes on with them"
+        raise UserError(f"{path}: the data have changed since, {what}; {go_on}")

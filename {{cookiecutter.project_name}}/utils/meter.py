@@ -40,20 +40,16 @@ class MetricTracker:
             value, n = value
         if key not in self._counts:
             self._totals[key], self._counts[key] = 0.0, 0
-        if hasattr(value, "detach"):
-            value = value.detach()
-            if isinstance(self._totals[key], float):
-                exact = value if value.device.type == "mps" else value.double()
-                self._totals[key] = exact.new_full((), self._totals[key])
-            self._totals[key].add_(value.reshape(()), alpha=n)
-        else:
-            self._totals[key] += value * n
+        try:
+            self._totals[key] = _sum(self._totals[key], value, n)
+        except (TypeError, RuntimeError) as error:
+            raise TypeError(f"{key!r} is no number: {value!r:.80}") from error
         self._counts[key] += n
         if self.writer is not None:
             self.writer.add_scalar(key, value)
 
     def avg(self, key):
-        return float(self._totals[key]) / max(self._counts[key], 1)
+        return float(self._totals[key]) / max(float(self._counts[key]), 1)
 
     def result(self):
         """The mean of every key that was updated since the last reset, and what was collected."""
@@ -68,18 +64,45 @@ class MetricTracker:
             key: (total - then.get(key, (0, 0))[0], n - then.get(key, (0, 0))[1])
             for key, (total, n) in now.items()
         }
-        return {key: total / n for key, (total, n) in changes.items() if n}
+        return {key: total / float(n) for key, (total, n) in changes.items() if n}
 
     def state_dict(self):
-        """The sums, and what the collectors have, as far as they have a state_dict of their own."""
-        collected = [m.state_dict() if hasattr(m, "state_dict") else None for m in self.collectors]
+        """The sums, and what the collectors have."""
+        collected = [_collected(metric) for metric in self.collectors]
         return {"totals": self._totals, "counts": self._counts, "collected": collected}
 
     def load_state_dict(self, state):
         self._totals, self._counts = state["totals"], state["counts"]
         for metric, collected in zip(self.collectors, state["collected"], strict=True):
-            if collected is not None:
+            if collected is None:
+                metric.reset()
+            elif hasattr(metric, "load_state_dict"):
                 metric.load_state_dict(collected)
+            else:
+                vars(metric).update(collected)
+
+
+def _sum(total, value, n):
+    """total + value * n, on the device of the value and in float64 where it has that."""
+    if not hasattr(value, "detach"):
+        return total + value * n
+    value = value.detach().reshape(())
+    if isinstance(total, float):
+        exact = value if value.device.type == "mps" else value.double()
+        total = exact.new_full((), total)
+    return total.add_(value, alpha=n) if isinstance(n, int) else total.add_(value * n)
+
+
+def _collected(metric):
+    """The state_dict of a metric, else its attributes; None if a checkpoint cannot hold them."""
+    from utils.checkpoint import to_plain  # takes torch
+
+    if hasattr(metric, "state_dict"):
+        return metric.state_dict()
+    try:
+        return to_plain(vars(metric))
+    except TypeError:
+        return None
 
 
 def name_of(metric):

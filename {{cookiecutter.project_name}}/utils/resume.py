@@ -4,12 +4,12 @@ from utils.errors import UserError
 
 NEXT = "from now on"
 OTHER_DATA = "the coming batches are not those that the run would have had"
-EFFECTS = {  # of a change, by the beginning of the key; None where a run cannot go on with it
-    "arch": None,
-    "optimizer.type": None,
-    "lr_scheduler.type": "the new schedule begins now",
+EFFECTS = {  # of a change, by the beginning of the key; the first that fits
+    "data_loader.args.num_workers": NEXT,
     "data_loader": OTHER_DATA,
     "seed": OTHER_DATA,
+    "lr_scheduler.args": NEXT,
+    "lr_scheduler": "the new schedule begins now",
     "trainer.monitor": "the search for the best epoch begins anew",
 }
 
@@ -26,37 +26,45 @@ def config_changes(old, new, path=()):
 
 
 def describe_changes(changes):
-    """A line for each change; UserError where the checkpoint does not fit the new config."""
-    refused, lines = [], []
+    """A line for each change. UserError for another optimizer, whose state would not fit."""
+    lines = []
     for path, (old, new) in changes.items():
         key = ".".join(path)
-        effect = next((EFFECTS[start] for start in EFFECTS if key.startswith(start)), NEXT)
-        line = f"{key}: {old} in the checkpoint, {new} now: "
-        refused += [f"{line}the weights do not fit; start a new run for that"] if not effect else []
-        lines.append(f"{line}{effect}")
-    if refused:
-        raise UserError("\n".join(refused))
+        starts = (start for start in EFFECTS if key == start or key.startswith(start + "."))
+        lines.append(
+            f"{key}: {old} in the checkpoint, {new} now: {EFFECTS.get(next(starts, None), NEXT)}"
+        )
+        if path[0] == "optimizer" and "args" not in path:
+            raise UserError(
+                f"{lines[-1].rpartition(':')[0]}: for that, start a new run with init_from"
+            )
     return lines
 
 
+def is_new_schedule(changes):
+    return any(path[0] == "lr_scheduler" and "args" not in path for path in changes)
+
+
 def apply_changes(changes, optimizer, lr_scheduler):
-    """Give restored optimizers and schedulers the arguments that changed since they were saved.
+    """Give restored optimizers and schedulers the numbers that changed since they were saved.
 
     A new learning rate scales the one that the schedule had reached.
     """
     for path, (old, new) in changes.items():
-        if len(path) < 3 or path[-2] != "args" or path[0] not in ("optimizer", "lr_scheduler"):
+        if path[0] not in ("optimizer", "lr_scheduler") or "args" not in path[:-1]:
             continue
-        name, argument = path[1] if len(path) == 4 else None, path[-1]
-        scheduler = lr_scheduler[name] if isinstance(lr_scheduler, dict) else lr_scheduler
-        if path[0] == "lr_scheduler":
-            vars(scheduler).update({argument: new} if argument in vars(scheduler) else {})
-            continue
-        for group in (optimizer[name] if name else optimizer).param_groups:
-            if argument == "lr":
+        name, argument = path[1] if path[1] != "args" else None, path[-1]
+        scheduler = lr_scheduler.get(name) if isinstance(lr_scheduler, dict) else lr_scheduler
+        groups = (optimizer[name] if name else optimizer).param_groups
+        target = [vars(scheduler)] if path[0] == "lr_scheduler" else groups
+        if not all(isinstance(one, (int, float)) for one in (old, new, target[0].get(argument))):
+            raise UserError(f"{'.'.join(path)}: cannot be changed in the middle of a run")
+        if argument == "lr" and old > 0:
+            for group in groups:
                 group["lr"] *= new / old
                 group["initial_lr"] = new
-            else:
-                group[argument] = new
-        if argument == "lr" and hasattr(scheduler, "base_lrs"):
-            scheduler.base_lrs = [rate * new / old for rate in scheduler.base_lrs]
+            if hasattr(scheduler, "base_lrs"):
+                scheduler.base_lrs = [rate * new / old for rate in scheduler.base_lrs]
+        else:
+            for one in target:
+                one[argument] = new
