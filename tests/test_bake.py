@@ -23,7 +23,7 @@ FILES = """
     logger/__init__.py logger/epoch_log.py logger/logger.py
     logger/metrics_csv.py logger/visualization.py
     model/__init__.py model/loss.py model/metric.py model/model.py
-    docs/checkpoints.md docs/config.md docs/faults.md docs/notebook.md
+    docs/checkpoints.md docs/config.md docs/data.md docs/faults.md docs/notebook.md
     tests/conftest.py tests/test_checkpoint.py tests/test_commands.py tests/test_config.py
     tests/test_data_loader.py tests/test_meter.py tests/test_model.py tests/test_trainer.py
     tests/test_schema.py tests/test_faults.py tests/test_old_checkpoints.py tests/test_tools.py

@@ -1,8 +1,9 @@
 """Train a model.
 
-python train.py -c config.json                             a new run in saved/<name>/<run_id>/
-python train.py -c config.json optimizer.args.lr=0.01      the same, with a key changed
-python train.py -r saved/<name>/<run_id>/checkpoint-epoch5.pth            go on with a run
+python train.py                                         a new run in saved/<name>/<run_id>/
+python train.py optimizer.args.lr=0.01                  the same, with a key of the config changed
+python train.py -r saved/<name>/<run_id>/last.pth       go on with a run
+python train.py -r auto                                 go on with the newest, or start the first
 """
 
 import argparse

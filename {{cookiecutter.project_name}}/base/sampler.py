@@ -5,7 +5,7 @@ from itertools import islice
 import torch
 from torch.utils.data import BatchSampler, Sampler
 
-from utils.seed import derive_seed, preserved_random_state, seed_cpu
+from utils.seed import CPU_GENERATORS, derive_seed, preserved_random_state
 
 
 class EpochSampler(Sampler):
@@ -68,10 +68,16 @@ class SeededBatch(list):
 
     def __iter__(self):
         seed, epoch, _ = self.place
+        used = CPU_GENERATORS
         with preserved_random_state():
-            for index in super().__iter__():
-                seed_cpu(derive_seed(seed, epoch, index))
+            for position, index in enumerate(super().__iter__()):
+                for set_seed, _ in used:
+                    set_seed(derive_seed(seed, epoch, index))
+                before = [get_state() for _, get_state in used] if position == 0 else None
                 yield index
+                if position == 0:  # to seed takes time: only what the first sample has drawn from
+                    after = [get_state() for _, get_state in used]
+                    used = [one for one, a, b in zip(used, before, after, strict=True) if a != b]
 
     def __reduce__(self):  # how it goes to a worker: without being taken one by one
         return SeededBatch, (self[:], *self.place)
