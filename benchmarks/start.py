@@ -23,7 +23,8 @@ STEPS = {
     "  import train (parse_config, settings, utils.check ...)": "import parse_config, train",
     "  ConfigParser.from_file: read config.json and check it": "config = "
     "parse_config.ConfigParser.from_file(parse_config.default_config())",
-    "  part_modules: import model, data_loader, trainer ...": "modules = train.part_modules(); import trainer",
+    "  part_modules: import model, data_loader, trainer ...": "modules = train.part_modules()\n"
+    "import trainer",
     "  check_parts: compare the config with their code": "config.check_parts(modules)",
 }
 TOTAL = "  sum: added to import torch"

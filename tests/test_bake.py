@@ -32,7 +32,8 @@ FILES = """
     trainer/__init__.py trainer/trainer.py
     utils/__init__.py utils/check.py utils/checkpoint.py utils/device.py utils/errors.py
     utils/files.py utils/finite.py utils/lookup.py utils/loop.py utils/manifest.py utils/meter.py
-    utils/old_checkpoint.py utils/record.py utils/resume.py utils/schedule.py utils/seed.py utils/signals.py
+    utils/old_checkpoint.py utils/record.py utils/resume.py utils/schedule.py
+    utils/seed.py utils/signals.py
 """.split()
 
 # Every pair of choices of two prompts stands in some row
