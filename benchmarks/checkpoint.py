@@ -3,12 +3,11 @@
 python benchmarks/checkpoint.py           7 repetitions, files in the temporary directory
 python benchmarks/checkpoint.py 15 PATH   15 repetitions, files below PATH
 
-The kinds take turns in one process, into new files, with nothing else left to write to the disk;
-the first turn is dropped. Blocked is the time until `BackgroundSaver.save` returns, with the save
-before it complete and its buffers made; it is to be a tenth of `torch.save` in the same turn. A
-step is 20 matrix products, while a save runs and then as often alone. Memory is the highest
-resident size (Linux only) with the state made and with it saved twice. Other programs on the same
-cores distort all but the memory.
+The kinds take turns, into new files, with nothing else left to write to the disk; the first turn is
+dropped. Blocked is the time until `BackgroundSaver.save` returns, with the save before it complete
+and its buffers made: it is to be a tenth of `torch.save` in the same turn. A step is 20 products of
+matrices. Memory is the highest resident size (Linux only), with the state made and saved twice.
+Other programs on the same cores distort all but the memory.
 """
 
 import os
@@ -28,7 +27,7 @@ from utils import checkpoint  # noqa: E402
 WIDTH, LAYERS = 768, 6  # a small transformer; its embedding brings it to 48 million parameters
 PIECES = {"attention": (3 * WIDTH, WIDTH), "out": (WIDTH, WIDTH), "mlp": (4 * WIDTH, WIDTH)}
 PIECES |= {"mlp_out": (WIDTH, 4 * WIDTH), "norm": (WIDTH,), "norm_bias": (WIDTH,), "scale": ()}
-MATRIX = torch.randn(128, 128)
+STEP = torch.matrix_power, torch.eye(128), 2**20  # 20 products
 PLAIN = {"torch.save": torch.save, "checkpoint.save": checkpoint.save}
 
 
@@ -40,35 +39,30 @@ def make_state():
     return {"state_dict": weights, "optimizer": {"state": adam, "param_groups": [{"lr": 1e-3}]}}
 
 
-def step():
-    for _ in range(20):
-        MATRIX @ MATRIX
-
-
-def seconds(call, *args, **kwargs):
+def seconds(call, *args):
     start = perf_counter()
-    call(*args, **kwargs)
+    call(*args)
     return perf_counter() - start
-
-
-def peak():
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e6
 
 
 def once(kind, path):
     """Save twice in a process of its own; print the peaks before and after, and the first time."""
     state, saver = make_state(), checkpoint.BackgroundSaver()
-    before = peak()
-    first = seconds(PLAIN.get(kind, saver.save), state, Path(path))
-    PLAIN.get(kind, saver.save)(state, Path(path))
-    saver.wait()
-    print(f"{kind:<34}{before:8.0f}{peak():8.0f}{peak() - before:8.0f}{first:11.3f}")
+    peaks, times = [], []
+    for _ in range(3):
+        status = Path("/proc/self/status").read_text()
+        peaks.append(int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e6)
+        times.append(seconds(PLAIN.get(kind, saver.save), state, Path(path)))
+        saver.wait()
+    more = peaks[2] - peaks[0]
+    print(f"{kind:<34}{peaks[0]:8.0f}{peaks[2]:8.0f}{more:8.0f}{times[0]:11.3f}")
 
 
 def turn(state, saver, folder):
     """One measurement of everything: seconds and ratios by name."""
     found, is_done, steps = {}, Event(), []
+    for path in folder.iterdir():
+        path.unlink()
     for name, save in {**PLAIN, "blocked": saver.save}.items():
         os.sync()
         found[name] = seconds(save, state, folder / f"{name}.pth")
@@ -77,10 +71,8 @@ def turn(state, saver, folder):
     os.sync()
     saver.save(state, folder / "last.pth", then=is_done.set)
     while not is_done.is_set():
-        steps.append(seconds(step))
-    found["step, while saving / alone"] = sum(steps) / sum(seconds(step) for _ in steps)
-    for path in folder.iterdir():
-        path.unlink()
+        steps.append(seconds(*STEP))
+    found["step, while saving / alone"] = sum(steps) / sum(seconds(*STEP) for _ in steps)
     return found
 
 

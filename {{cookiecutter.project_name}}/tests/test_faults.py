@@ -169,6 +169,13 @@ def test_what_is_saved_is_the_state_at_that_moment(tmp_path):
     saver.wait()
     for number in range(3):
         assert checkpoint.load(tmp_path / f"{number}.pth")["state_dict"]["weight"].eq(number).all()
+    state = nn.Sequential(nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3)).state_dict()
+    saver.save({"state_dict": state, "more": [{}, torch.eye(3).to_sparse()]}, tmp_path / "4.pth")
+    saver.wait()
+    loaded = checkpoint.load(tmp_path / "4.pth")
+    assert first_difference(state, loaded["state_dict"]) is None
+    assert loaded["state_dict"]._metadata == state._metadata
+    assert loaded["more"][1].to_dense().equal(torch.eye(3))
     saver.save({"state_dict": {}}, tmp_path / "none" / "0.pth")
     with pytest.raises(RunError, match="cannot be written: No such file"):
         saver.wait()

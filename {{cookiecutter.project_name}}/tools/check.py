@@ -30,9 +30,7 @@ def findings(trainer):
     if fault := trainer._fault_of_monitor():
         raise UserError(f"trainer.monitor = {trainer.monitor!r}: {fault}")
     n_batches = trainer.len_epoch
-    start = time.perf_counter()
-    batch = next(iter(trainer.data_loader))
-    data_seconds = (time.perf_counter() - start) / (trainer.data_loader.num_workers or 1)
+    data_seconds, batch = first_batch(trainer.data_loader)
     yield "training batch", describe(batch)
     trainer.data_loader, trainer.len_epoch = [batch], 1
     if trainer.do_validation:
@@ -45,7 +43,7 @@ def findings(trainer):
     yield "monitor", trainer.monitor
     yield "checkpoint", size_of_checkpoint(trainer)
     yield "memory", peak_memory(trainer.device)
-    seconds = (seconds_of_step(trainer) + data_seconds) * n_batches
+    seconds = (seconds_of_step(trainer, batch) + data_seconds) * n_batches
     yield "training time", f"about {seconds:.2g} s for an epoch of {n_batches} batches"
 
 
@@ -83,11 +81,22 @@ def equal(a, b):
     return a == b
 
 
-def seconds_of_step(trainer):
-    """The time of a training step once everything is warm."""
+def first_batch(data_loader):
+    """The seconds that a batch takes, once the loader is warm, and the first one."""
+    batches = iter(data_loader)
+    first = next(batches)
+    start = time.perf_counter()
+    next(batches, None)
+    return time.perf_counter() - start, first
+
+
+def seconds_of_step(trainer, batch, n=5):
+    """The mean of a few training steps once everything is warm, a validation batch included."""
+    trainer.data_loader, trainer.len_epoch = [batch] * n, n
+    trainer._stream = None
     start = time.perf_counter()
     trainer._train_epoch(2)
-    return time.perf_counter() - start
+    return (time.perf_counter() - start) / n
 
 
 def peak_memory(device):
