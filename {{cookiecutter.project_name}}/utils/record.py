@@ -4,7 +4,6 @@ import platform
 import subprocess
 import sys
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 
 from utils.files import PROJECT_DIR, atomic_write, read_json, write_json
 
@@ -41,6 +40,8 @@ def _git(*args):
 
 
 def _version(package):
+    from importlib.metadata import PackageNotFoundError, version  # takes longer than --help
+
     try:
         return version(package)
     except PackageNotFoundError:
