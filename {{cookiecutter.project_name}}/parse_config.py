@@ -37,9 +37,13 @@ class ConfigParser:
     `config` is a dict as in config.json; `modification` maps keys such as "optimizer.args.lr" to
     values that win over it. `self[...]` is the dict with all defaults, `settings` the same, typed.
     `run_id` names the run directory in place of the time; `resume` is a checkpoint to go on from.
+    `modules`, a function that gives what `check_parts` wants, is called where there are mistakes,
+    to find all of them at once.
     """
 
-    def __init__(self, config, resume=None, modification=None, run_id=None, source="config"):
+    def __init__(
+        self, config, resume=None, modification=None, run_id=None, source="config", modules=None
+    ):
         self.resume = None if resume is None else Path(resume)
         self.run_id = run_id
         self.source = source
@@ -52,6 +56,8 @@ class ConfigParser:
             _set_by_path(config, path, value)
         mistakes = []
         self.settings = read_value(Settings, config, (), mistakes)
+        if mistakes and self.settings is not None and modules is not None:
+            mistakes += self._mistakes_in_parts(modules())
         self._raise(mistakes)
         if self.settings.n_gpu == 0:
             self.settings.device = "cpu"
@@ -64,17 +70,14 @@ class ConfigParser:
         return cls(read_config(path), modification=modification, source=path, **kwargs)
 
     @classmethod
-    def from_args(cls, parser, options=(), argv=None):
+    def from_args(cls, parser, options=(), argv=None, modules=None):
         """Read the command line: -c, -r, -d, the given options, and any number of KEY=VALUE."""
         for flags, kwargs in STANDARD_ARGUMENTS.items():
             try:
                 parser.add_argument(*flags, **kwargs)
             except argparse.ArgumentError:
                 pass  # the script has added it by itself
-        added = [
-            parser.add_argument(*option.flags, type=option.type, help=_help(option))
-            for option in options
-        ]
+        added = [_add_option(parser, option) for option in options]
         args = parser.parse_intermixed_args(argv)  # KEY=VALUE may stand anywhere
         modification = dict(_parse_override(text) for text in args.overrides)
         if args.device is not None:
@@ -86,7 +89,7 @@ class ConfigParser:
                 modification[option.target] = getattr(args, action.dest)
         resume = None if args.resume == "auto" else find_file(args.resume)
         config, source = _read_source(find_file(args.config), resume)
-        config_parser = cls(config, resume, modification, source=source)
+        config_parser = cls(config, resume, modification, source=source, modules=modules)
         if args.resume == "auto":
             config_parser.resume = config_parser.find_newest()
         config_parser.args = args
@@ -110,12 +113,15 @@ class ConfigParser:
         `modules` maps keys of the config to the modules where their types are looked up, in order;
         `keywords` maps keys to the names of arguments that the code gives besides the config's.
         """
+        self._raise(self._mistakes_in_parts(modules, keywords) + check_together(self.settings))
+
+    def _mistakes_in_parts(self, modules, keywords=None):
         mistakes = []
         for key, places in modules.items():
             positional = 1 if key in ("optimizer", "lr_scheduler") else 0
             for path, part in _parts((key,), getattr(self.settings, key)):
                 _find(path, part, places, mistakes, positional, (keywords or {}).get(key, ()))
-        self._raise(mistakes + check_together(self.settings))
+        return mistakes
 
     def init_obj(self, name, module, *args, **kwargs):
         """Build what the config has under `name`, a key or a tuple of keys; None where it has null.
@@ -263,9 +269,13 @@ STANDARD_ARGUMENTS = {
 }
 
 
-def _help(option):
-    target = ".".join(_keys(option.target))
-    return f"{getattr(option, 'help', None) or ''} sets {target}".strip()
+def _add_option(parser, option):
+    words = f"{getattr(option, 'help', None) or ''} (sets {'.'.join(_keys(option.target))})".strip()
+    if option.type is bool:  # --flag and --no-flag
+        return parser.add_argument(
+            *option.flags, action=argparse.BooleanOptionalAction, default=None, help=words
+        )
+    return parser.add_argument(*option.flags, type=option.type, help=words)
 
 
 def _keys(name):
@@ -337,7 +347,8 @@ def _merge(config, changes):
 def _parts(path, value):
     """Every part in a setting that is one, a list of them, or several by name."""
     if isinstance(value, Part):
-        yield path, value
+        if isinstance(value.type, str) and isinstance(value.args, dict):  # else a mistake by itself
+            yield path, value
     elif isinstance(value, (list, dict)):
         for key, one in enumerate(value) if isinstance(value, list) else value.items():
             yield from _parts((*path, key), one)

@@ -6,12 +6,12 @@ python test.py -r saved/<name>/<run_id>/model_best.pth
 import argparse
 
 from parse_config import ConfigParser
+from train import build_model, part_modules
 from utils.errors import UserError, exit_on_user_error
 
 
 def evaluate(config):
     """The loss and metrics of the checkpoint `config.resume` on the test data, and its epoch."""
-    from train import build_model, part_modules
     from trainer import Trainer
     from utils import checkpoint
 
@@ -35,7 +35,7 @@ def main(argv=None):
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     with exit_on_user_error():
-        config = ConfigParser.from_args(parser, argv=argv)
+        config = ConfigParser.from_args(parser, argv=argv, modules=part_modules)
         if config.resume is None:
             raise UserError("command line: -r CHECKPOINT is missing: which model to test")
         log, epoch, n_samples = evaluate(config)

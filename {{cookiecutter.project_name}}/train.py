@@ -128,7 +128,7 @@ def main(argv=None):
     for name, kwargs in TOOLS.items():
         parser.add_argument("--" + name.replace("_", "-"), **kwargs)
     with exit_on_user_error():
-        config = ConfigParser.from_args(parser, OPTIONS, argv)
+        config = ConfigParser.from_args(parser, OPTIONS, argv, part_modules)
         for name in TOOLS:
             if value := getattr(config.args, name):
                 return import_module(f"tools.{name}").run(config, value)

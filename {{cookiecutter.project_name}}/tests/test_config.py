@@ -153,6 +153,21 @@ def test_all_mistakes_are_listed_at_once(config_file):
     assert len(str(caught.value).splitlines()) == 3
 
 
+def test_mistakes_in_keys_and_in_names_come_together(config_file):
+    changes = {"epochz": 1, "optimizer.args.learning_rate": 1, "arch.type": "Mnistmodel"}
+    argv = ["-c", str(config_file(changes)), "trainer.epochs=0", "loss.type=3"]
+    with pytest.raises(UserError) as caught:
+        ConfigParser.from_args(argparse.ArgumentParser(), argv=argv, modules=part_modules)
+    assert len(str(caught.value).splitlines()) == 5
+
+
+def test_an_option_can_be_a_flag(config_file):
+    option = Option(["--tb", "--tensorboard"], bool, "trainer.tensorboard")
+    for argv, expected in ((["--no-tb"], False), (["--tensorboard"], True)):
+        config = parse("-c", config_file(), *argv, options=[option])
+        assert config["trainer"]["tensorboard"] is expected
+
+
 def test_a_file_wins_over_defaults_and_the_command_line_over_both(config_file):
     lr = Option(["--lr", "--learning-rate"], float, ("optimizer", "args", "lr"))
     path = config_file({"seed": 3, "trainer.early_stop": DELETE, "optimizer.args.lr": 0.5})

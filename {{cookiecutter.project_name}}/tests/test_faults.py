@@ -397,3 +397,21 @@ def test_any_data_set_has_a_fingerprint():
 
     assert fingerprint(samples()) == fingerprint(samples())
     assert len({fingerprint(samples()), fingerprint(samples(1)), fingerprint(samples()[:-1])}) == 3
+
+
+class Pids(torch.utils.data.Dataset):
+    def __len__(self):
+        return 20
+
+    def __getitem__(self, index):
+        return torch.tensor(os.getpid())
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_workers_leave_signals_to_the_main_process(context):
+    loader = BaseDataLoader(Pids(), 1, False, 0, 1, multiprocessing_context=context)
+    batches = iter(loader)
+    pid = next(batches).item()
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
+        os.kill(pid, getattr(signal, name))
+    assert [batch.item() for batch in batches] == [pid] * 19
