@@ -285,7 +285,7 @@ def _keys(name):
 
 def _set_by_path(tree, path, value):
     for depth, key in enumerate(path[:-1], start=1):
-        if isinstance(tree.get(key), str) and path[depth] == "args":
+        if isinstance(tree.get(key), str) and path[depth] in ("type", "args"):
             tree[key] = {"type": tree[key]}  # a part without arguments gets some
         if tree.get(key) is None:
             tree[key] = {}

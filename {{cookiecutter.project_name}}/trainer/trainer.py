@@ -183,13 +183,11 @@ class Trainer(BaseTrainer):
             return "there is no validation data"
         names = {"loss", *map(name_of, self.metric_ftns)}
         if name not in names:
-            loader, self.valid_data_loader = self.valid_data_loader, self._first_batch()
+            loader = self.valid_data_loader
+            self.valid_data_loader = list(islice(loader, 1))
             names = set(self._valid_epoch(0))
             self.valid_data_loader = loader
         return None if name in names else f"validation gives no {name!r}; {nearest(name, names)}"
-
-    def _first_batch(self):
-        return list(islice(self.valid_data_loader, 1))
 
     def _log_progress(self, epoch):
         """Means since the last such line, on the console and in TensorBoard."""

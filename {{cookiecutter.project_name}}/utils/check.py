@@ -18,16 +18,10 @@ PLAIN = {
     dict: "a block",
     NoneType: "null",
 }
-SYNONYMS = [
-    {"lr", "learning_rate"},
-    {"batch_size", "bs"},
-    {"epochs", "max_epochs", "num_epochs"},
-    {"num_workers", "workers"},
-    {"weight_decay", "wd", "l2"},
-    {"arch", "model"},
-    {"loss", "criterion"},
-    {"early_stop", "patience"},
-]
+SYNONYMS = (
+    "lr learning_rate; batch_size bs; epochs max_epochs num_epochs; num_workers workers; "
+    "weight_decay wd l2; arch model; loss criterion; early_stop patience"
+)
 
 
 @dataclass(frozen=True)
@@ -243,7 +237,8 @@ def nearest(name, names):
     """`did you mean …?` by case, synonym and spelling, or all names where none is near."""
     by_letters = {re.sub(r"[\W_]", "", one).lower(): one for one in names}
     letters = re.sub(r"[\W_]", "", str(name)).lower()
-    synonyms = [one for group in SYNONYMS if name in group for one in names if one in group]
+    groups = [group.split() for group in SYNONYMS.split("; ")]
+    synonyms = [one for group in groups if name in group for one in names if one in group]
     close = [by_letters[one] for one in get_close_matches(letters, by_letters, n=1)]
     found = [by_letters[letters]] if letters in by_letters else synonyms + close
     if found:
