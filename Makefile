@@ -17,10 +17,10 @@ demo: .venv/installed  # bake with the defaults, train, evaluate on held-out dig
 	@echo "The project is in $(BAKED)"
 
 test: .venv/installed  # all tests
-	"$(BIN)/python" -m pytest -n auto
+	"$(BIN)/python" -m pytest -n auto --dist worksteal
 
 fast: .venv/installed  # the tests that take seconds
-	"$(BIN)/python" -m pytest -n auto -m "not slow"
+	"$(BIN)/python" -m pytest -n auto --dist worksteal -m "not slow"
 
 lint: .venv/installed
 	"$(BIN)/ruff" check .
