@@ -13,7 +13,7 @@ from parse_config import ConfigParser, Option, find_file
 from utils.errors import UserError, exit_on_user_error
 
 # Importing torch takes a second. It is imported inside the functions that need it, so that --help
-# and mistakes in the config file do not wait for it.
+# and a config that cannot be read do not wait for it.
 
 OPTIONS = [
     Option(["--lr", "--learning-rate"], float, "optimizer.args.lr"),
