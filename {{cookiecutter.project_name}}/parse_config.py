@@ -368,17 +368,13 @@ def _find(path, part, modules, mistakes, positional=0, keywords=()):
 
 
 def _make_run_dir(parent, run_id):
-    if run_id is not None:
-        run_dir = parent / run_id
-        run_dir.mkdir(parents=True, exist_ok=run_id == "")
-        return run_dir
+    """Make a directory of its own for a run; its name is the time, unless `run_id` gives one."""
     now = datetime.now().strftime("%Y%m%d_%H%M%S")
-    for number in range(1000):  # making it is the test: two runs started at once get two
-        run_dir = parent / (now if number == 0 else f"{now}_{number}")
-        try:
-            run_dir.mkdir(parents=True)
-            return run_dir
-        except FileExistsError:
-            if not run_dir.is_dir():
-                raise
-    raise UserError(f"{parent}: a thousand runs started within this second")
+    taken = None
+    for name in [now, *(f"{now}_{n}" for n in range(1, 1000))] if run_id is None else [run_id]:
+        try:  # making it is the test: two runs that start at once get two
+            (parent / name).mkdir(parents=True, exist_ok=name == "")
+            return parent / name
+        except FileExistsError as error:
+            taken = error
+    raise taken
