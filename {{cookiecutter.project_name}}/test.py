@@ -19,13 +19,12 @@ def evaluate(config):
     device, model, criterion, metrics = build_model(config)
     checkpoint.set_weights(model, state["state_dict"], config.resume)
     # The same loader, told to give the held-out data: it must have these three arguments
-    data_loader = config.init_obj(
-        "data_loader",
-        part_modules()["data_loader"],
-        shuffle=False,
-        validation_split=0,
-        training=False,
-    )
+    changes = {"shuffle": False, "validation_split": 0, "training": False}
+    try:
+        data_loader = config.init_obj("data_loader", part_modules()["data_loader"], **changes)
+    except TypeError as error:
+        needed = ", ".join(changes)
+        raise UserError(f"data_loader: test.py calls it with {needed}: {error}") from error
     trainer = Trainer(model, criterion, metrics, None, config, device, data_loader)
     return trainer.evaluate(data_loader), state["epoch"], data_loader.n_samples
 

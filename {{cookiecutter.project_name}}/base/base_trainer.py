@@ -87,7 +87,8 @@ class BaseTrainer(ABC):
         self.logger.info("%s\nRun directory: %s", self.model, self.checkpoint_dir)
         self.epoch_log.start(self.start_epoch)
         if self.start_epoch > self.epochs:
-            self.logger.info("All %d epochs are done; set trainer.epochs for more.", self.epochs)
+            done = self.start_epoch - 1
+            self.logger.info("All %d epochs are done; set trainer.epochs for more.", done)
 
     @contextmanager
     def _ending_well(self):

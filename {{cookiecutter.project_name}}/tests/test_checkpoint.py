@@ -55,9 +55,9 @@ def test_a_changed_learning_rate_or_schedule_is_honoured_on_resume(make_config, 
     changes |= {"optimizer.args.lr": 1.0, "optimizer.args.momentum": 0.9}
     again = resumed(make_config, first, changes | {"lr_scheduler.args.gamma": 0.1})
     log = again.train()
-    assert log["lr"] == pytest.approx(1.0 * 0.5**2)  # two epochs of the old schedule
+    assert log["lr"] == pytest.approx(1.0 * 0.1**2)  # as if it had always been so
     group = again.optimizer.param_groups[0]
-    assert group["momentum"] == 0.9 and group["lr"] == pytest.approx(0.25 * 0.1)
+    assert group["momentum"] == 0.9 and group["lr"] == pytest.approx(0.1**3)
     assert "resume: optimizer.args.lr: 0.1 in the checkpoint, 1.0 now" in capsys.readouterr().out
 
 
@@ -76,6 +76,16 @@ def test_a_checkpoint_that_does_not_fit_is_refused(make_config, changes, expecte
     with pytest.raises(UserError, match=expected):
         resumed(make_config, first, changes).train()
     assert {path.name for path in first.checkpoint_dir.iterdir()} == before
+
+
+@pytest.mark.parametrize(("changes", "lr"), [({}, 0.002), ({"optimizer.args.lr": 0.1}, 0.1)])
+def test_a_schedule_that_was_at_its_end_can_be_made_longer(make_config, changes, lr):
+    """As docs/checkpoints.md says: more epochs, and a cosine that is as long."""
+    first = build_trainer(make_config({"lr_scheduler.args.T_max": 2}))
+    first.train()
+    assert first.optimizer.param_groups[0]["lr"] == 0
+    again = resumed(make_config, first, changes | {"lr_scheduler.args.T_max": 4})
+    assert again.train()["lr"] == pytest.approx(lr / 2)
 
 
 def test_another_monitor_begins_its_own_search(make_config):

@@ -37,7 +37,7 @@ def test_check_reports_and_leaves_nothing_behind(train, tmp_path):
     ("override", "expected"),
     [
         ("trainer.monitor=max val_acuracy", "did you mean 'accuracy'?"),
-        ("trainer.monitor=max acuracy", "an epoch has no such value, but loss, accuracy"),
+        ("trainer.monitor=max acuracy", "an epoch has no such value, but loss"),
         ("optimizer.args.lr=1e30", "val_loss is nan on the first batch"),
     ],
 )

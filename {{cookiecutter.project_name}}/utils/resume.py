@@ -8,7 +8,8 @@ EFFECTS = {  # of a change, by the beginning of the key; the first that fits
     "data_loader.args.num_workers": NEXT,
     "data_loader": OTHER_DATA,
     "seed": OTHER_DATA,
-    "lr_scheduler.args": NEXT,
+    "lr_scheduler.args": "the schedule goes on as if it had always been so",
+    "optimizer.args.lr": "the schedule, if there is one, goes on as if it had always been so",
     "lr_scheduler": "the new schedule begins now",
     "trainer.monitor": "the search for the best epoch begins anew",
 }
@@ -48,7 +49,8 @@ def is_new_schedule(changes):
 def apply_changes(changes, optimizer, lr_scheduler):
     """Give restored optimizers and schedulers the numbers that changed since they were saved.
 
-    A new learning rate scales the one that the schedule had reached.
+    The learning rate is then that of the new schedule at this point, where torch has a formula for
+    it; else a new one scales the one that was reached.
     """
     for path, (old, new) in changes.items():
         if path[0] not in ("optimizer", "lr_scheduler") or "args" not in path[:-1]:
@@ -68,3 +70,6 @@ def apply_changes(changes, optimizer, lr_scheduler):
         else:
             for one in target:
                 one[argument] = new
+        if hasattr(scheduler, "_get_closed_form_lr"):
+            for group, rate in zip(groups, scheduler._get_closed_form_lr(), strict=True):
+                group["lr"] = rate
