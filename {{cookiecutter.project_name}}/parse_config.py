@@ -368,7 +368,6 @@ def _find(path, part, modules, mistakes, positional=0, keywords=()):
 
 
 def _make_run_dir(parent, run_id):
-    """Make a directory of its own for a run; its name is the time, unless `run_id` gives one."""
     now = datetime.now().strftime("%Y%m%d_%H%M%S")
     taken = None
     for name in [now, *(f"{now}_{n}" for n in range(1, 1000))] if run_id is None else [run_id]:
