@@ -145,7 +145,7 @@ class ConfigParser:
     def init_ftn(self, name, module, *args, **kwargs):
         """As init_obj, but not called yet: a function that takes the remaining arguments."""
         part = self._part(name)
-        found = look_up(part.type, module if isinstance(module, list) else [module])
+        found = look_up(part.type, module)
         return partial(found, *args, **{**part.args, **kwargs})
 
     def init_callable(self, name, module):
@@ -171,8 +171,7 @@ class ConfigParser:
 
     def _found(self, name, part, module, positional=0, keywords=()):
         mistakes = []
-        modules = module if isinstance(module, list) else [module]
-        found = _find(_keys(name), part, modules, mistakes, positional, keywords)
+        found = _find(_keys(name), part, module, mistakes, positional, keywords)
         self._raise(mistakes)
         return found
 
@@ -201,24 +200,26 @@ class ConfigParser:
         if self.resume is not None and not self.allow_data_change:
             manifest.check_same(self.save_dir / "data.json", self.data)
 
+    @property
+    def _runs_dir(self):
+        return project_path(self.settings.trainer.save_dir) / self.settings.name
+
     @cached_property
     def save_dir(self):
         """The run directory, that of `resume` where it is given; made when first asked for."""
         if self.resume is not None:
             return self.resume.parent
-        parent = project_path(self.settings.trainer.save_dir) / self.settings.name
         try:
-            return _make_run_dir(parent, self.run_id)
+            return _make_run_dir(self._runs_dir, self.run_id)
         except OSError as error:
-            reason = f"cannot make a run in {parent}: {error.strerror}"
+            reason = f"cannot make a run in {self._runs_dir}: {error.strerror}"
             raise UserError(f"{self.source}: trainer.save_dir: {reason}") from None
 
     def find_newest(self):
         """The newest complete checkpoint of all runs with this name; None where there is none."""
         from utils import checkpoint  # takes torch
 
-        folder = project_path(self.settings.trainer.save_dir) / self.settings.name
-        found, damaged = checkpoint.newest(folder)
+        found, damaged = checkpoint.newest(self._runs_dir)
         for path in damaged:
             self.get_logger("train").warning("%s is damaged, looking for the one before it", path)
         return found

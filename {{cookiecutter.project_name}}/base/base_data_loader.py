@@ -34,6 +34,7 @@ class BaseDataLoader(DataLoader):
         split_seed=0,
         **options,
     ):
+        options = {"worker_init_fn": ignore_stop_signals} | options
         self.shuffle = shuffle
         self.validation_split = validation_split
         self.split_seed = split_seed
@@ -44,7 +45,6 @@ class BaseDataLoader(DataLoader):
             "batch_size": batch_size,
             "collate_fn": collate_fn,
             "num_workers": num_workers,
-            "worker_init_fn": ignore_stop_signals,
             **options,
         }
         self.init_kwargs.pop("drop_last", None)  # validation has every sample
@@ -55,7 +55,7 @@ class BaseDataLoader(DataLoader):
             collate_fn=collate_fn,
             num_workers=num_workers,
             generator=torch.Generator(),
-            **{"worker_init_fn": ignore_stop_signals} | options,
+            **options,
         )
         _seed_batches(self)
         if len(self) == 0:
@@ -81,11 +81,8 @@ class BaseDataLoader(DataLoader):
         """A loader of the validation part, in a fixed order; None if there is none."""
         if self.valid_sampler is None:
             return None
-        loader = DataLoader(
-            sampler=self.valid_sampler,
-            generator=torch.Generator(),
-            **self.init_kwargs,
-        )
+        generator = torch.Generator()
+        loader = DataLoader(sampler=self.valid_sampler, generator=generator, **self.init_kwargs)
         return _seed_batches(loader, is_fixed=True)
 
     def set_epoch(self, seed, epoch, start_batch=0):

@@ -21,17 +21,7 @@ def config_file(tmp_path):
     """Write a config, the project's own with some changes, and return its path."""
 
     def write(changes=None, text=None, name="config.json"):
-        config = copy.deepcopy(read_config(default_config()))
-        config["trainer"]["save_dir"] = str(tmp_path / "saved")
-        for path, value in (changes or {}).items():
-            *blocks, last = path.split(".")
-            block = config
-            for key in blocks:
-                block = block[key]
-            if value is DELETE:
-                del block[last]
-            else:
-                block[last] = value
+        config = changed({"trainer.save_dir": str(tmp_path / "saved")} | (changes or {}))
         path = tmp_path / name
         path.write_text(json.dumps(config) if text is None else text)
         return path
@@ -41,6 +31,21 @@ def config_file(tmp_path):
 
 class DELETE:
     """In place of a value: the key is not there."""
+
+
+def changed(changes):
+    """The project's own config with some changes."""
+    config = copy.deepcopy(read_config(default_config()))
+    for path, value in changes.items():
+        *blocks, last = path.split(".")
+        block = config
+        for key in blocks:
+            block = block[key]
+        if value is DELETE:
+            del block[last]
+        else:
+            block[last] = value
+    return config
 
 
 def parse(*argv, options=()):

@@ -1,22 +1,21 @@
 """Editors must mark what a run would refuse, and nothing else."""
 
-import copy
 import json
 from dataclasses import dataclass, field
 from inspect import isclass
 
 import pytest
-from test_config import BAD_VALUES, DELETE
+from test_config import BAD_VALUES, DELETE, changed
 
 from base import BaseModel
 from model import loss, model
-from parse_config import ConfigParser, default_config
+from parse_config import ConfigParser
 from settings import Part
 from tools.schema import block_schema, find_types, make_schema
 from train import main, part_modules
 from utils import UserError
 from utils.check import check_arguments, read_value
-from utils.files import PROJECT_DIR, read_config, read_json
+from utils.files import PROJECT_DIR, read_json
 
 jsonschema = pytest.importorskip("jsonschema")
 
@@ -30,21 +29,6 @@ def schema():
 def is_valid(schema):
     jsonschema.Draft7Validator.check_schema(schema)
     return jsonschema.Draft7Validator(schema).is_valid
-
-
-def changed(changes):
-    """The project's own config with some changes."""
-    config = copy.deepcopy(read_config(default_config()))
-    for path, value in changes.items():
-        *blocks, last = path.split(".")
-        block = config
-        for key in blocks:
-            block = block[key]
-        if value is DELETE:
-            del block[last]
-        else:
-            block[last] = value
-    return config
 
 
 def is_accepted(config):

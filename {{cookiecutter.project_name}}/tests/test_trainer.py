@@ -186,17 +186,20 @@ def test_schedulers_per_epoch_per_step_and_on_plateau(make_config):
     assert lr_after(plateau, **{"trainer.epochs": 3}) == (pytest.approx(0.01), [1.0, 1.0, 0.1])
 
 
+class Count:
+    """A metric that collects: the number of samples."""
+
+    def reset(self):
+        self.n = 0
+
+    def update(self, output, target):
+        self.n += len(target)
+
+    def compute(self):
+        return torch.tensor(self.n)
+
+
 def test_metrics_that_collect_over_the_epoch(make_trainer):
-    class Count:
-        def reset(self):
-            self.n = 0
-
-        def update(self, output, target):
-            self.n += len(target)
-
-        def compute(self):
-            return torch.tensor(self.n)
-
     plain = make_trainer({"trainer.epochs": 1})
     trainer = Trainer(
         plain.model,
@@ -276,16 +279,6 @@ def test_several_optimizers_losses_and_schedulers(make_config, tmp_path):
 
 
 def test_a_collecting_metric_goes_on_in_the_middle_of_an_epoch(make_config):
-    class Count:
-        def reset(self):
-            self.n = 0
-
-        def update(self, output, target):
-            self.n += len(target)
-
-        def compute(self):
-            return self.n
-
     def trainer(**kwargs):
         config = make_config({"trainer.monitor": "off", "trainer.len_epoch": 4}, **kwargs)
         model = Identity()

@@ -5,10 +5,11 @@ from utils.check import nearest
 
 
 def look_up(name, modules):
-    """The class or function called `name` in the first of `modules` that has it.
+    """The class or function called `name` in the first of `modules`, or the only one, that has it.
 
     A dotted name is imported. Raises LookupError with the nearest names where there is none.
     """
+    modules = modules if isinstance(modules, list) else [modules]
     for module in modules:
         if is_usable(found := getattr(module, name, None)):
             return found
