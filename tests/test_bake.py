@@ -27,12 +27,14 @@ FILES = """
     tests/conftest.py tests/test_checkpoint.py tests/test_commands.py tests/test_config.py
     tests/test_data_loader.py tests/test_meter.py tests/test_model.py tests/test_trainer.py
     tests/test_schema.py tests/test_faults.py tests/test_old_checkpoints.py tests/test_tools.py
+    tests/test_switches.py
     tools/__init__.py tools/check.py tools/compare.py tools/fast_dev_run.py tools/overfit_batches.py
     tools/replay.py tools/verify_resume.py tools/schema.py
     trainer/__init__.py trainer/trainer.py
     utils/__init__.py utils/check.py utils/checkpoint.py utils/device.py utils/errors.py
-    utils/files.py utils/finite.py utils/lookup.py utils/loop.py utils/manifest.py utils/meter.py
-    utils/old_checkpoint.py utils/record.py utils/resume.py utils/schedule.py
+    utils/files.py utils/finite.py utils/groups.py utils/lookup.py utils/loop.py utils/manifest.py
+    utils/meter.py utils/old_checkpoint.py utils/precision.py utils/record.py utils/resume.py
+    utils/schedule.py
     utils/seed.py utils/signals.py
 """.split()
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from logger import setup_logging
-from settings import Metric, Part, Settings
+from settings import Metric, Optimizer, Part, Settings
 from utils.check import Mistake, check_arguments, check_together, read_value
 from utils.errors import UserError
 from utils.files import PROJECT_DIR, project_path, read_config, write_json
@@ -119,7 +119,7 @@ class ConfigParser:
         mistakes = []
         for key, places in modules.items():
             positional = 1 if key in ("optimizer", "lr_scheduler") else 0
-            for path, part in _parts((key,), getattr(self.settings, key)):
+            for path, part in _parts((key,), getattr(self.settings, key), mistakes):
                 _find(path, part, places, mistakes, positional, (keywords or {}).get(key, ()))
         return mistakes
 
@@ -129,7 +129,7 @@ class ConfigParser:
         The type is looked up in `module`, one or a list, and called with `args`, the args of the
         config and `kwargs`, which win over the config.
         """
-        part = self._part(name)
+        part = self.part(name)
         if part is None:
             return None
         found = self._found(name, part, module, len(args), kwargs)
@@ -144,13 +144,13 @@ class ConfigParser:
 
     def init_ftn(self, name, module, *args, **kwargs):
         """As init_obj, but not called yet: a function that takes the remaining arguments."""
-        part = self._part(name)
+        part = self.part(name)
         found = look_up(part.type, module)
         return partial(found, *args, **{**part.args, **kwargs})
 
     def init_callable(self, name, module):
         """A loss or metric: a function of (output, target) with its args set, or an object."""
-        part = self._part(name)
+        part = self.part(name)
         found = self._found(name, part, module)
         ready = found(**part.args) if isclass(found) else partial(found, **part.args)
         ready.__name__ = part.name or getattr(found, "__name__", part.type)
@@ -163,11 +163,13 @@ class ConfigParser:
             return {name: build((key, name), name) for name in value}
         return build((key,), "")
 
-    def _part(self, name):
+    def part(self, name):
+        """The class and arguments under `name`, a key or a tuple of keys; None for null."""
         value = self.config
         for key in _keys(name):
             value = value[key]
-        return None if value is None else read_value(Metric, value, _keys(name), [])
+        form = Optimizer if _keys(name)[0] == "optimizer" else Metric
+        return None if value is None else read_value(form, value, _keys(name), [])
 
     def _found(self, name, part, module, positional=0, keywords=()):
         mistakes = []
@@ -345,14 +347,17 @@ def _merge(config, changes):
             config[key] = value
 
 
-def _parts(path, value):
+def _parts(path, value, mistakes):
     """Every part in a setting that is one, a list of them, or several by name."""
     if isinstance(value, Part):
         if isinstance(value.type, str) and isinstance(value.args, dict):  # else a mistake by itself
             yield path, value
+            path = (*path, "args", "schedulers")
+            inner = value.args.get("schedulers", []) if path[0] == "lr_scheduler" else []
+            yield from _parts(path, read_value(list[Part], inner, path, mistakes), mistakes)
     elif isinstance(value, (list, dict)):
         for key, one in enumerate(value) if isinstance(value, list) else value.items():
-            yield from _parts((*path, key), one)
+            yield from _parts((*path, key), one, mistakes)
 
 
 def _find(path, part, modules, mistakes, positional=0, keywords=()):
@@ -365,6 +370,9 @@ def _find(path, part, modules, mistakes, positional=0, keywords=()):
     if path[0] in ("loss", "metrics") and not isclass(found):
         positional = 2  # output and target
     mistakes += check_arguments(found, part.args, (*path, "args"), positional, keywords)
+    for pattern, args in getattr(part, "groups", {}).items():
+        place = (*path, "groups", pattern)
+        mistakes += check_arguments(found, args, place, positional, part.args)
     return found
 
 

@@ -26,6 +26,12 @@ class Metric(Part):
 
 
 @dataclass
+class Optimizer(Part):
+    groups: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Arguments for some parameters alone, by patterns of names: {"*.bias": {"lr": 0.1}}."""
+
+
+@dataclass
 class Scheduler(Part):
     interval: Literal["epoch", "step"] = "epoch"
     """When it moves on; ReduceLROnPlateau follows `trainer.monitor` after each epoch."""
@@ -71,6 +77,18 @@ class TrainerSettings:
     """What to do about a loss or gradient that is not finite, before it reaches the weights."""
     max_skipped: Annotated[int, Range(0)] = 100
     """With "skip", how many steps of a run may be skipped before it stops."""
+    accumulate_steps: Annotated[int, Range(1)] = 1
+    """Batches that make one optimizer step, each with the weight of its samples."""
+    clip_grad_norm: Annotated[float, Range(0)] | None = None
+    """The largest norm that the gradients of a step may have; larger ones are scaled down."""
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
+    """What a GPU computes in; bf16 and fp16 use autocast, fp16 with a scaled loss."""
+    compile: bool | dict[str, Any] = False
+    """torch.compile the model; a block gives its options, such as {"mode": "max-autotune"}."""
+    channels_last: bool = False
+    """The order in memory that convolutions on a GPU like best."""
+    ema: Annotated[float, Range(0, below=1)] | None = None
+    """Keep a moving average of the weights with this decay, and validate, test and use that."""
     log_step: Annotated[int, Range(1)] = 20
     """Batches between two lines of progress, on the console and in TensorBoard."""
     verbosity: Literal[0, 1, 2] = 2
@@ -85,7 +103,7 @@ class Settings:
     """The model: a class in model/model.py."""
     data_loader: Part
     """The data: a class in data_loader/data_loaders.py."""
-    optimizer: Part | dict[str, Part]
+    optimizer: Optimizer | dict[str, Optimizer]
     """A class in torch.optim, or several by the name of the part of the model that each trains."""
     loss: Part | dict[str, Part]
     """In model/loss.py, torch.nn or torch.nn.functional; or several by name."""

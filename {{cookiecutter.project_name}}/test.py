@@ -17,7 +17,7 @@ def evaluate(config):
 
     state = checkpoint.load(config.resume)
     device, model, criterion, metrics = build_model(config)
-    checkpoint.set_weights(model, state["state_dict"], config.resume)
+    checkpoint.set_weights(model, checkpoint.weights_to_use(state), config.resume)
     # The same loader, told to give the held-out data: it must have these three arguments
     changes = {"shuffle": False, "validation_split": 0, "training": False}
     try:

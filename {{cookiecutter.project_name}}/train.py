@@ -10,7 +10,7 @@ import argparse
 from importlib import import_module
 
 from parse_config import ConfigParser, Option, find_file
-from utils.errors import UserError, exit_on_user_error
+from utils.errors import exit_on_user_error
 
 # Importing torch takes a second. It is imported inside the functions that need it, so that --help
 # and a config that cannot be read do not wait for it.
@@ -80,6 +80,7 @@ def build_trainer(config):
     """All that the config describes, put together: `.train()` on the result trains."""
     from trainer import Trainer
     from utils import checkpoint
+    from utils.groups import trainable
 
     modules = part_modules()
     device, model, criterion, metrics = build_model(config)
@@ -90,12 +91,14 @@ def build_trainer(config):
     config.check_data(data_loader)
     optimizer = config.init_each(
         "optimizer",
-        lambda key, name: config.init_obj(key, modules["optimizer"], trainable(model, name)),
+        lambda key, name: config.init_obj(
+            key, modules["optimizer"], trainable(model, name, config.part(key).groups)
+        ),
     )
     lr_scheduler = config.init_each(
         "lr_scheduler",
-        lambda key, name: config.init_obj(
-            key, modules["lr_scheduler"], optimizer[name] if name else optimizer
+        lambda key, name: build_scheduler(
+            config, key, modules["lr_scheduler"], optimizer[name] if name else optimizer
         ),
     )
     return Trainer(
@@ -111,14 +114,14 @@ def build_trainer(config):
     )
 
 
-def trainable(model, name=""):
-    """The parameters of the model, or of its part `name`, that are not frozen."""
-    try:
-        part = model.get_submodule(name)
-    except AttributeError:
-        parts = ", ".join(child for child, _ in model.named_children())
-        raise UserError(f"optimizer.{name}: the model has no such part, but {parts}") from None
-    return [parameter for parameter in part.parameters() if parameter.requires_grad]
+def build_scheduler(config, key, modules, optimizer):
+    """The schedule under `key`, and before it those that it is made of, as in SequentialLR."""
+    part = config.part(key)
+    parts = part.args.get("schedulers", []) if part is not None else []
+    keys = [(*key, "args", "schedulers", index) for index in range(len(parts))]
+    inner = [build_scheduler(config, one, modules, optimizer) for one in keys]
+    given = {"schedulers": inner} if inner else {}
+    return config.init_obj(key, modules, optimizer, **given)
 
 
 def main(argv=None):

@@ -15,7 +15,7 @@ class BaseDataLoader(DataLoader):
 
     `validation_split` is a fraction of the samples (0.1) or their number (500); the split is the
     same in every run with the same `split_seed`. `valid_dataset` holds the same samples for
-    validation, without the training transforms. Further options go to `DataLoader` as they are.
+    validation, without the training transforms. Further `options` go to `DataLoader` as they are.
     The loader draws from generators of its own and leaves the global random state alone.
 
     A config is checked against these hints also where a subclass has arguments of the same names.
@@ -34,7 +34,11 @@ class BaseDataLoader(DataLoader):
         split_seed=0,
         **options,
     ):
-        options = {"worker_init_fn": ignore_stop_signals} | options
+        options = {
+            "worker_init_fn": ignore_stop_signals,
+            "pin_memory": torch.cuda.is_available(),  # makes copies to a GPU faster
+            "persistent_workers": num_workers > 0,
+        } | options
         self.shuffle = shuffle
         self.validation_split = validation_split
         self.split_seed = split_seed
@@ -48,15 +52,18 @@ class BaseDataLoader(DataLoader):
             **options,
         }
         self.init_kwargs.pop("drop_last", None)  # validation has every sample
-        super().__init__(
-            dataset,
-            batch_size,
-            sampler=self.sampler,
-            collate_fn=collate_fn,
-            num_workers=num_workers,
-            generator=torch.Generator(),
-            **options,
-        )
+        try:
+            super().__init__(
+                dataset,
+                batch_size,
+                sampler=self.sampler,
+                collate_fn=collate_fn,
+                num_workers=num_workers,
+                generator=torch.Generator(),
+                **options,
+            )
+        except ValueError as error:  # options that do not go together
+            raise UserError(f"data_loader: {error}") from None
         _seed_batches(self)
         if len(self) == 0:
             raise UserError(f"batch_size = {batch_size}: {self.n_samples} samples give no batch")

@@ -22,6 +22,7 @@ class MnistDataLoader(BaseDataLoader):
         training=True,
         source: Literal["embedded", "full"] = "embedded",
         augment=True,
+        **options,
     ):
         data_dir = project_path(data_dir)
         if source == "full":
@@ -36,6 +37,7 @@ class MnistDataLoader(BaseDataLoader):
             num_workers,
             collate_fn=whole_batch,
             valid_dataset=MnistDataset(images, labels),
+            **options,
         )
 
 

@@ -263,6 +263,22 @@ def test_hints_are_judged_as_far_as_they_can_be():
     assert mistakes(names="a") == [' = "a": must be a list or null']
 
 
+def test_what_a_class_hands_on_is_checked_against_its_base_class():
+    class Loader(torch.utils.data.DataLoader):
+        def __init__(self, folder="data", **options):
+            super().__init__([], **options)
+
+    class Free:
+        def __init__(self, **anything):
+            pass
+
+    assert not check_arguments(Loader, {"num_workers": 2, "pin_memory": True}, ())
+    [typo, wrong] = check_arguments(Loader, {"num_wokers": 2, "pin_memory": 1}, ())
+    assert typo.text == ": unknown key; did you mean 'num_workers'?"
+    assert wrong.text == " = 1: must be true or false"
+    assert not check_arguments(Free, {"whatever": 1}, ())
+
+
 def test_a_value_that_torch_refuses_is_one_line(make_config, monkeypatch):
     config = make_config({"optimizer.args.lr": -1.0})
     with pytest.raises(UserError, match="optimizer.args: Invalid learning rate: -1.0"):

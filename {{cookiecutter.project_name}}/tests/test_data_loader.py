@@ -60,6 +60,11 @@ def test_options_of_torch_are_passed_on():
     assert seen(loader) == second
 
 
+def test_options_that_do_not_go_together_are_one_line():
+    with pytest.raises(UserError, match="^data_loader: prefetch_factor"):
+        BaseDataLoader(Numbers(), 6, True, 0, 0, prefetch_factor=2)
+
+
 def test_the_split_is_the_same_every_time_and_follows_its_own_seed():
     valid = seen(BaseDataLoader(Numbers(), 4, True, 5, 0).split_validation())
     assert valid == seen(BaseDataLoader(Numbers(), 4, False, 5, 0).split_validation())

@@ -282,8 +282,23 @@ def test_a_loss_that_is_not_finite_stops_before_the_step_and_can_be_replayed(exp
     saved, boxed = checkpoint.load(trainer.checkpoint_dir / "last.pth"), checkpoint.load(box)
     for part in ("state_dict", "optimizer", "step"):
         assert first_difference(saved[part], boxed[part]) is None
-    assert torch.equal(boxed["torch_random"], saved["random"]["torch"])
-    assert [len(part) for part in boxed["batch"]] == [64, 64]
+    assert torch.equal(boxed["torch_random"][0], saved["random"]["torch"])
+    assert [[len(part) for part in batch] for batch in boxed["batches"]] == [[64, 64]]
+
+
+def test_what_is_left_out_without_waiting_is_told_later_and_exactly(explosive):
+    """The way of a GPU; fused optimizers know it on the CPU too."""
+    boxes = []
+    for may_wait in (True, False):
+        trainer = explosive({"trainer.log_step": 4, "trainer.accumulate_steps": 1})
+        trainer.guard.may_wait = may_wait
+        with pytest.raises(RunError, match="the step was not taken"):
+            trainer.train()
+        assert trainer.step == (2 if may_wait else 4)
+        [box] = trainer.checkpoint_dir.glob("black_box_step2.pt")
+        boxes.append(checkpoint.load(box))
+    for part in ("state_dict", "optimizer", "step", "batch_idx", "torch_random", "batches"):
+        assert first_difference(boxes[0][part], boxes[1][part], part) is None
 
 
 def test_steps_can_be_skipped_up_to_a_limit(explosive):

@@ -5,8 +5,8 @@ import torch
 from parse_config import ConfigParser
 from train import build_trainer
 from utils import checkpoint
-from utils.device import to_device
 from utils.finite import NotFinite
+from utils.seed import set_torch_state
 
 
 def run(_, path):
@@ -17,13 +17,15 @@ def run(_, path):
     checkpoint.set_weights(trainer.model, state["state_dict"], path)
     checkpoint.set_state(trainer.optimizer, state["optimizer"])
     trainer.model.train()
-    torch.set_rng_state(state["torch_random"])
+    set_torch_state(state["torch_random"], trainer.device)
+    trainer.guard.may_wait = True
+    trainer.train_metrics.reset()
     try:
         with torch.autograd.detect_anomaly(check_nan=True):
-            values = trainer.train_step(to_device(state["batch"], trainer.device))
+            trainer._step(state["batches"])
     except NotFinite as error:
         print(f"Repeated: {error}")
     except RuntimeError as error:  # of the anomaly detection, which has printed the place
         print(f"Repeated: {error}")
     else:
-        print(f"Not repeated: the step gives { ({key: float(v) for key, v in values.items()}) }")
+        print(f"Not repeated: the step gives {trainer.train_metrics.result()}")

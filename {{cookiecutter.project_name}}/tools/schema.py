@@ -17,7 +17,7 @@ from typing import Annotated, Literal, Union, get_args, get_origin, get_type_hin
 
 from settings import Settings
 from train import part_modules
-from utils.check import Pattern, Range, hints_of, is_of_torch
+from utils.check import Pattern, Range, hints_of, is_of_torch, parameters_of
 from utils.lookup import is_usable
 
 TYPES = {
@@ -88,16 +88,14 @@ def args_schema(function, key):
     is_call = key in ("loss", "metrics") and not inspect.isclass(function)
     given = 2 if is_call else 1 if key in ("optimizer", "lr_scheduler") else 0
     try:
-        parameters = list(inspect.signature(function).parameters.values())[given:]
+        named, takes_any = parameters_of(function, given)
     except ValueError:  # written in C, without a signature
         return {"type": "object"}
-    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     hints = {name: value_schema(hint) for name, hint in hints_of(function).items()}
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
     properties = {name: one for name, one in hints.items() if one and takes_any}
-    for p in named:
-        properties[p.name] = _with_default(hints.get(p.name, _like(p.default)), p.default)
-    return _block(properties, [p.name for p in named if p.default is p.empty], takes_any)
+    for name, p in named.items():
+        properties[name] = _with_default(hints.get(name, _like(p.default)), p.default)
+    return _block(properties, [n for n, p in named.items() if p.default is p.empty], takes_any)
 
 
 def _like(default):

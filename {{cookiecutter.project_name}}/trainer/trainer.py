@@ -1,16 +1,31 @@
+from collections import deque
+from contextlib import contextmanager
 from itertools import islice
+from typing import NamedTuple
 
 import torch
 from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from base import BaseTrainer
 from utils import MetricTracker, checkpoint, inf_loop
 from utils.check import nearest
 from utils.device import batch_size, to_device
 from utils.errors import RunError, UserError
-from utils.finite import NotFinite, check_finite
+from utils.finite import FiniteGuard, NotFinite
 from utils.meter import name_of
+from utils.precision import EagerIfSmaller, autocast, grad_scaler, prepare_model
 from utils.schedule import learning_rates, schedulers_for
+from utils.seed import get_torch_state
+
+
+class Share(NamedTuple):
+    """What one batch is of an optimizer step."""
+
+    samples: int = 1
+    of: int = 1
+    is_first: bool = True
+    is_last: bool = True
 
 
 class Trainer(BaseTrainer):
@@ -30,20 +45,35 @@ class Trainer(BaseTrainer):
         len_epoch=None,
     ):
         super().__init__(model, criterion, metric_ftns, optimizer, config)
+        settings = config.settings.trainer
         if device is not None:
             self.device = torch.device(device)
             self.model.to(self.device)
+        self.ema = None
+        if settings.ema is not None:
+            self.ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema))
+        prepare_model(self.model, settings)
+        self.autocast = autocast(settings.precision, self.device)
+        self.scaler = grad_scaler(settings.precision, self.device)
+        self.eager_if_smaller = EagerIfSmaller(settings.compile is not False)
         self.data_loader = data_loader
         self.valid_data_loader = valid_data_loader
         self.do_validation = valid_data_loader is not None
         self.lr_scheduler = lr_scheduler
-        self.len_epoch = len_epoch or config.settings.trainer.len_epoch or length_of(data_loader)
-        self.log_step = config.settings.trainer.log_step
-        self.non_finite = config.settings.trainer.non_finite
+        self.len_epoch = len_epoch or settings.len_epoch or length_of(data_loader)
+        self.accumulate_steps = settings.accumulate_steps
+        self.clip_grad_norm = settings.clip_grad_norm
+        self.log_step = settings.log_step
+        self.non_finite = settings.non_finite
+        can_go_back = hasattr(data_loader, "set_epoch")  # to the batch, when it is known to be bad
+        is_late = self.device.type == "cuda" and self.non_finite == "stop" and can_go_back
+        self.guard = FiniteGuard(may_wait=not is_late)
         self.train_metrics = MetricTracker(metrics=metric_ftns)
         self.valid_metrics = MetricTracker(metrics=metric_ftns)
         self.batch_idx = 0  # batches done of the epoch that runs
         self.n_skipped = 0  # steps whose loss or gradients were not finite
+        self._share = Share()
+        self._newest = deque(maxlen=self.log_step)  # steps: first batch, random states
         self._stream = None  # batches of a loader that has no set_epoch
 
     def train_step(self, batch):
@@ -66,14 +96,30 @@ class Trainer(BaseTrainer):
     def optimize(self, loss, optimizer=None):
         """One step of `optimizer`, or of the only one there is, to lower `loss`.
 
-        Raises NotFinite before the step where loss or gradients are not.
+        Where a step has several batches, it is taken with the last of them. Raises NotFinite before
+        the step where loss or gradients are not.
         """
         optimizer = optimizer or self.optimizer
-        optimizer.zero_grad()
-        loss.backward()
+        share = self._share
+        if share.is_first:
+            optimizer.zero_grad()
+        if share.samples != share.of:
+            loss = loss * share.samples / share.of
+        self.scaler.scale(loss).backward()
+        if not share.is_last:
+            return
+        norm = None
+        if self.clip_grad_norm is not None:
+            self.scaler.unscale_(optimizer)
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            norm = torch.nn.utils.clip_grad_norm_(parameters, self.clip_grad_norm)
+            self.train_metrics.update("grad_norm", norm)
         if self.non_finite != "ignore":
-            check_finite(loss, optimizer)
-        optimizer.step()
+            # The scaler itself leaves out a step whose gradients overflow, and lowers its scale
+            self.guard.check(loss, optimizer, self.step, 0 if self.scaler.is_enabled() else norm)
+        self.scaler.step(optimizer)
+        self.scaler.update()
+        torch.clear_autocast_cache()  # it holds the weights from before the step
 
     @torch.no_grad()
     def measure(self, output, target):
@@ -90,17 +136,16 @@ class Trainer(BaseTrainer):
         if self.batch_idx == 0:  # else a resumed epoch goes on
             self.train_metrics.reset()
         step_schedulers = self._schedulers("step")
-        for batch in self._batches(epoch):
-            batch = to_device(batch, self.device)
-            values = self._guarded_step(batch)
-            self.train_metrics.add(values, self.batch_size(batch))
-            self.batch_idx += 1
+        for batches in in_groups(self._batches(epoch), self.accumulate_steps):
+            self._guarded_step(batches)
             self.step += 1
+            self.batch_idx += len(batches)
             for scheduler in step_schedulers:
                 scheduler.step()
-            if self.batch_idx % self.log_step == 0:
+            if self.batch_idx % self.log_step < len(batches):
                 self._log_progress(epoch)
             self._after_step()
+        self._stop_if_left_out()
         log = self.train_metrics.result()
         if self.do_validation:
             log |= {f"val_{key}": value for key, value in self._valid_epoch(epoch).items()}
@@ -111,24 +156,47 @@ class Trainer(BaseTrainer):
         self.batch_idx = 0
         return log
 
-    def _guarded_step(self, batch):
-        """`train_step`; what is done where it is not finite, `trainer.non_finite` says."""
-        random_state = torch.get_rng_state()
+    def _step(self, batches):
+        """One optimizer step: `train_step` for each of its batches."""
+        self._newest.append((self.batch_idx, get_torch_state(self.device)))
+        sizes = [self.batch_size(batch) for batch in batches]
+        for index, (batch, n) in enumerate(zip(batches, sizes, strict=True)):
+            self._share = Share(n, sum(sizes), index == 0, index == len(batches) - 1)
+            with self.autocast, self.eager_if_smaller(n):
+                values = self.train_step(to_device(batch, self.device))
+            self.train_metrics.add(values, n)
+        if self.ema is not None:
+            self.ema.update_parameters(self.model)
+
+    def _guarded_step(self, batches):
+        """`_step`; what is done where it is not finite, `trainer.non_finite` says."""
         try:
-            return self.train_step(batch)
+            self._step(batches)
         except NotFinite as error:
             self.n_skipped += 1
             limit = self.config.settings.trainer.max_skipped
-            if self.non_finite == "skip" and self.n_skipped <= limit:
-                self.logger.warning(
-                    "step %d skipped, number %d: %s", self.step, self.n_skipped, error
-                )
-                return {}
-            path = self.checkpoint_dir / f"black_box_step{self.step}.pt"
-            before = {"torch_random": random_state, "batch": to_device(batch, "cpu")}
-            checkpoint.save(self._state(self.epoch - 1) | before, path)
-            repeat = f"python train.py --replay {path}"
-            raise RunError(f"{error}; the step was not taken. To repeat it: {repeat}") from None
+            if self.non_finite != "skip" or self.n_skipped > limit:
+                self._stop(error, self.step, batches)
+            self.logger.warning("step %d skipped, number %d: %s", self.step, self.n_skipped, error)
+
+    def _stop_if_left_out(self):
+        """Stop where the guard has kept something from the weights without waiting for it."""
+        if (step := self.guard.left_out()) is not None:
+            self.batch_idx, _ = self._newest[step - self.step]
+            batches = next(in_groups(self._batches(self.epoch), self.accumulate_steps))
+            self._stop("the loss or a gradient is not finite", step, batches)
+
+    def _stop(self, reason, step, batches):
+        path = self.checkpoint_dir / f"black_box_step{step}.pt"
+        torch_state = self._newest[step - self.step or -1][1]
+        before = {"step": step, "torch_random": torch_state, "batches": to_device(batches, "cpu")}
+        checkpoint.save(self._state(self.epoch - 1) | before, path)
+        repeat = f"python train.py --replay {path}"
+        raise RunError(f"{reason}; the step was not taken. To repeat it: {repeat}") from None
+
+    def _save(self, epochs_done, names):
+        self._stop_if_left_out()
+        super()._save(epochs_done, names)
 
     def _valid_epoch(self, epoch):
         return self.evaluate(self.valid_data_loader)
@@ -136,13 +204,26 @@ class Trainer(BaseTrainer):
     @torch.no_grad()
     def evaluate(self, data_loader):
         """The means of what `valid_step` gives, over all samples of a loader."""
-        self.model.eval()
         self.valid_metrics.reset()
-        for batch in data_loader:
-            self._leave_if_asked(self.epoch - 1)
-            batch = to_device(batch, self.device)
-            self.valid_metrics.add(self.valid_step(batch), self.batch_size(batch))
+        with self._averaged_model():
+            self.model.eval()
+            for batch in data_loader:
+                self._leave_if_asked(self.epoch - 1)
+                n = self.batch_size(batch)
+                with self.autocast, self.eager_if_smaller(n):
+                    values = self.valid_step(to_device(batch, self.device))
+                self.valid_metrics.add(values, n)
         return self.valid_metrics.result()
+
+    @contextmanager
+    def _averaged_model(self):
+        """Where an average of the weights is kept, `model` is the one with these inside."""
+        trained = self.model
+        self.model = trained if self.ema is None else self.ema.module
+        try:
+            yield
+        finally:
+            self.model = trained
 
     def _batches(self, epoch):
         """The batches of an epoch that are not done yet.
@@ -164,12 +245,18 @@ class Trainer(BaseTrainer):
             "batch_idx": self.batch_idx,
             "n_skipped": self.n_skipped,
             "train_metrics": self.train_metrics.state_dict(),
+            "ema": checkpoint.get_state(self.ema),
+            "scaler": self.scaler.state_dict(),
         }
 
     def _load_state(self, state, changes):
         super()._load_state(state, changes)
         self.batch_idx = state["batch_idx"]
         self.n_skipped = state["n_skipped"]
+        if state["scaler"] and self.scaler.is_enabled():
+            self.scaler.load_state_dict(state["scaler"])
+        if self.ema is not None:
+            checkpoint.set_state(self.ema, state["ema"])
         if state["train_metrics"] is not None and self.batch_idx > 0:
             self.train_metrics.load_state_dict(state["train_metrics"])
 
@@ -191,6 +278,7 @@ class Trainer(BaseTrainer):
 
     def _log_progress(self, epoch):
         """Means since the last such line, on the console and in TensorBoard."""
+        self._stop_if_left_out()
         means = self.train_metrics.window()
         self.writer.set_step(self.step)
         for key, value in means.items():
@@ -199,6 +287,13 @@ class Trainer(BaseTrainer):
         self.logger.debug(
             "epoch %3d  batch %d/%d  %s", epoch, self.batch_idx, self.len_epoch, words
         )
+
+
+def in_groups(batches, size):
+    """Lists of `size` batches each; the last may be shorter."""
+    batches = iter(batches)
+    while group := list(islice(batches, size)):
+        yield group
 
 
 def length_of(data_loader):

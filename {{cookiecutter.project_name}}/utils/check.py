@@ -112,11 +112,9 @@ def check_arguments(function, args, path, positional=0, keywords=()):
     judged by the hints, those of base classes too, else by the default; what cannot be, passes.
     """
     try:
-        parameters = list(inspect.signature(function).parameters.values())[positional:]
+        known, takes_any = parameters_of(function, positional)
     except ValueError:  # written in C, without a signature
         return []
-    known = {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
     mistakes = [
         Mistake((*path, name), f": is missing, {function.__name__} needs it")
         for name, parameter in known.items()
@@ -136,6 +134,23 @@ def check_arguments(function, args, path, positional=0, keywords=()):
             )
             mistakes.append(wrong_value((*path, name), value, valid))
     return mistakes
+
+
+def parameters_of(function, positional=0):
+    """The parameters of a class or function that have names, and whether it takes others as well.
+
+    Where a class hands on what it does not name, those of its base classes count too, as optional.
+    """
+    parameters = list(inspect.signature(function).parameters.values())[positional:]
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    known = {p.name: p for p in parameters if p.kind in named}
+    bases = list(function.__mro__[1:]) if inspect.isclass(function) else []
+    while (takes_any := any(p.kind is p.VAR_KEYWORD for p in parameters)) and bases:
+        if "__init__" in vars(base := bases.pop(0)):
+            parameters = list(inspect.signature(base.__init__).parameters.values())[1:]
+            for p in [p for p in parameters if p.kind in named and p.name not in known]:
+                known[p.name] = p.replace(default=None) if p.default is p.empty else p
+    return known, takes_any
 
 
 def hints_of(function):
@@ -185,6 +200,9 @@ def check_together(settings):
     schedulers, optimizers = settings.lr_scheduler, settings.optimizer
     several = schedulers if isinstance(schedulers, dict) else {"": schedulers} if schedulers else {}
     known = optimizers if isinstance(optimizers, dict) else {"": optimizers}
+    if settings.trainer.accumulate_steps > 1 and isinstance(optimizers, dict):
+        path = ("trainer", "accumulate_steps")
+        mistakes.append(Mistake(path, ": goes with one optimizer, not with several"))
     mode = settings.trainer.monitor.partition(" ")[0]
     for name, one in several.items():
         path = ("lr_scheduler", name) if name else ("lr_scheduler",)

@@ -201,7 +201,7 @@ def set_weights(model, state_dict, path):
 
 def init_weights(model, path, strict):
     """Load the weights alone; without `strict`, those that fit. Returns a line that says which."""
-    weights = without_prefixes(load(path)["state_dict"])
+    weights = without_prefixes(weights_to_use(load(path)))
     if strict:
         set_weights(model, weights, path)
         return f"{path}: all {len(weights)} weights taken"
@@ -211,6 +211,13 @@ def init_weights(model, path, strict):
     left = [key for key in [*own, *weights] if key not in fitting]
     others = ", ".join(dict.fromkeys(left)) or "none"
     return f"{path}: {len(fitting)} of {len(own)} weights taken; not taken: {others}"
+
+
+def weights_to_use(state):
+    """The weights that a model is used with: their moving average, where the run has kept one."""
+    if not state["ema"]:
+        return state["state_dict"]
+    return without_prefixes({k: w for k, w in state["ema"].items() if k != "n_averaged"})
 
 
 def without_prefixes(state_dict):

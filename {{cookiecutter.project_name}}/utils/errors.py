@@ -34,6 +34,8 @@ def explain(error):
     last_line = message.rpartition("\n")[2]  # of an error in a worker, which brings its traceback
     if isinstance(error, MemoryError) or "out of memory" in message or "allocate memory" in message:
         return "out of memory: a smaller data_loader.args.batch_size takes less"
+    if isinstance(error, ConnectionError):  # as it handed over a batch
+        return f"a worker of the data loader died: {last_line}"
     if isinstance(error, OSError):
         return last_line
     if isinstance(error, RunError):

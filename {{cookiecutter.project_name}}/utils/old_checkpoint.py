@@ -67,6 +67,8 @@ DEFAULTS = {
     "lr_scheduler": None,
     "monitor_best": None,
     "train_metrics": None,
+    "ema": None,
+    "scaler": None,
     "random": None,
 }
 

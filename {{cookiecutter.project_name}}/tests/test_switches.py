@@ -1,0 +1,275 @@
+"""Each switch gives, bit for bit, the weights of a loop written by hand."""
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from tools.compare import first_difference
+from train import build_trainer
+from trainer import Trainer
+from trainer.trainer import in_groups
+from utils import UserError
+
+SHORT = {
+    "trainer.epochs": 1,
+    "trainer.len_epoch": None,
+    "trainer.monitor": "off",
+    "lr_scheduler": None,
+    "data_loader.args.batch_size": 48,  # 300 images are 6 batches and 12 images more
+    "data_loader.args.validation_split": 3700,
+}
+
+
+@pytest.fixture
+def both(make_config):
+    """A trained trainer, and the same parts at the beginning, for a loop by hand."""
+
+    def make(changes=None):
+        trainers = [build_trainer(make_config(SHORT | (changes or {}))) for _ in range(2)]
+        for trainer in trainers:
+            trainer.valid_data_loader, trainer.do_validation = None, False
+        torch.manual_seed(1)
+        trainers[0].train()
+        torch.manual_seed(1)
+        trainers[1].model.train()
+        return trainers
+
+    return make
+
+
+def train_by_hand(trainer, before_step=lambda: None, after_step=lambda: None):
+    model, optimizer = trainer.model, trainer.optimizer
+    for data, target in trainer.data_loader:
+        optimizer.zero_grad()
+        cross_entropy(model(data), target).backward()
+        before_step()
+        optimizer.step()
+        after_step()
+
+
+def assert_same(trained, by_hand):
+    assert first_difference(trained.model.state_dict(), by_hand.model.state_dict()) is None
+    states = (one.optimizer.state_dict()["state"] for one in (trained, by_hand))
+    assert first_difference(*states) is None
+
+
+def test_with_all_switches_off(both):
+    trained, by_hand = both({"trainer.epochs": 15})
+    for _ in range(15):  # 105 steps
+        train_by_hand(by_hand)
+    assert_same(trained, by_hand)
+
+
+def test_accumulated_batches_weigh_as_their_samples(both):
+    trained, by_hand = both({"trainer.accumulate_steps": 3})
+    steps = 0
+    for batches in in_groups(by_hand.data_loader, 3):  # 3, 3 and, with 12 images alone, 1
+        total = sum(len(target) for _, target in batches)
+        by_hand.optimizer.zero_grad()
+        for data, target in batches:
+            loss = cross_entropy(by_hand.model(data), target)
+            (loss * len(target) / total).backward()
+        by_hand.optimizer.step()
+        steps += 1
+    assert trained.step == steps == 3
+    assert_same(trained, by_hand)
+
+
+def test_accumulated_batches_of_one_size_are_divided_by_their_number(both):
+    trained, by_hand = both({"trainer.accumulate_steps": 4, "trainer.len_epoch": 6})
+    for batches in in_groups(list(by_hand.data_loader)[:6], 4):  # 4 and 2
+        by_hand.optimizer.zero_grad()
+        for data, target in batches:
+            (cross_entropy(by_hand.model(data), target) / len(batches)).backward()
+        by_hand.optimizer.step()
+    assert trained.step == 2
+    assert_same(trained, by_hand)
+
+
+def test_clipped_gradients(both):
+    trained, by_hand = both({"trainer.clip_grad_norm": 0.5})
+    parameters = list(by_hand.model.parameters())
+    norms = []
+    train_by_hand(
+        by_hand,
+        lambda: norms.append(torch.nn.utils.clip_grad_norm_(parameters, 0.5)),
+    )
+    assert max(norms) > 0.5
+    assert_same(trained, by_hand)
+    assert trained.train_metrics.avg("grad_norm") == pytest.approx(float(sum(norms)) / len(norms))
+
+
+def test_a_moving_average_is_kept_validated_and_resumed(both, make_config):
+    trained, by_hand = both({"trainer.ema": 0.9})
+    average = AveragedModel(by_hand.model, multi_avg_fn=get_ema_multi_avg_fn(0.9))
+    train_by_hand(by_hand, after_step=lambda: average.update_parameters(by_hand.model))
+    assert_same(trained, by_hand)
+    assert first_difference(trained.ema.state_dict(), average.state_dict()) is None
+    data, target = next(iter(by_hand.data_loader))
+    expected = cross_entropy(average.module.eval()(data), target)
+    assert trained.evaluate([(data, target)])["loss"] == pytest.approx(expected.item())
+    last = trained.checkpoint_dir / "last.pth"
+    resumed = build_trainer(make_config(SHORT | {"trainer.ema": 0.9}, resume=last))
+    resumed.train()
+    assert first_difference(resumed.ema.state_dict(), average.state_dict()) is None
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp16", torch.half)])
+def test_half_precision(both, precision, dtype):
+    changes = {"trainer.precision": precision, "trainer.clip_grad_norm": 1.0}
+    trained, by_hand = both(changes)
+    model, optimizer = by_hand.model, by_hand.optimizer
+    scaler = torch.amp.GradScaler("cpu", enabled=precision == "fp16")
+    for data, target in by_hand.data_loader:
+        optimizer.zero_grad()
+        with torch.autocast("cpu", dtype):
+            output = model(data)
+            loss = cross_entropy(output, target)
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        scaler.step(optimizer)
+        scaler.update()
+    assert output.dtype == dtype
+    assert_same(trained, by_hand)
+    assert trained.scaler.state_dict() == scaler.state_dict()
+
+
+def test_half_precision_with_two_optimizer_steps_on_a_batch(make_config, monkeypatch):
+    class Twice(Trainer):
+        def train_step(self, batch):
+            data, target = batch
+            for _ in range(2):  # the second forward must see the weights after the first step
+                self.optimize(self.criterion(self.model(data), target))
+            return {}
+
+    monkeypatch.setattr("trainer.Trainer", Twice)
+    changes = SHORT | {"trainer.precision": "bf16", "arch.args.dropout": 0.0}
+    trained, by_hand = (build_trainer(make_config(changes)) for _ in range(2))
+    trained.valid_data_loader, trained.do_validation = None, False
+    trained.train()
+    by_hand.model.train()
+    for data, target in by_hand.data_loader:
+        for _ in range(2):
+            by_hand.optimizer.zero_grad()
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = cross_entropy(by_hand.model(data), target)
+            loss.backward()
+            by_hand.optimizer.step()
+    assert_same(trained, by_hand)
+
+
+def test_tf32_is_for_a_run_that_asks_for_it(make_trainer):
+    for precision, expected in (("tf32", "high"), ("fp32", "highest")):
+        make_trainer({"trainer.precision": precision})
+        assert torch.get_float32_matmul_precision() == expected
+
+
+def test_groups_of_parameters_by_pattern(both):
+    groups = {"*.bias": {"weight_decay": 0.0}, "fc*": {"lr": 0.01}}
+    adamw = {"type": "AdamW", "args": {"lr": 0.001, "weight_decay": 0.1}, "groups": groups}
+    trained, by_hand = both({"optimizer": adamw})
+    named = dict(by_hand.model.named_parameters())
+    options = {
+        name: {
+            "weight_decay": 0.0 if name.endswith(".bias") else 0.1,
+            "lr": 0.01 if name.startswith("fc") else 0.001,
+        }
+        for name in named
+    }
+    optimizer = torch.optim.AdamW([{"params": [p], **options[name]} for name, p in named.items()])
+    by_hand.optimizer = optimizer
+    train_by_hand(by_hand)
+    weights = (one.model.state_dict() for one in (trained, by_hand))
+    assert first_difference(*weights) is None
+    assert sorted(len(group["params"]) for group in trained.optimizer.param_groups) == [2, 2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("groups", "line"),
+    [
+        ({"nothing.*": {"lr": 0.1}}, r"optimizer.groups: no parameter .* fits 'nothing\.\*'"),
+        ({"*.bias": {"weight_decy": 0}}, r"optimizer\.groups\.\*\.bias\.weight_decy: unknown key"),
+        ({"*.bias": {"lr": "0.1"}}, r"optimizer\.groups\.\*\.bias\.lr = .0\.1.: must be a number"),
+    ],
+)
+def test_a_mistake_in_groups_is_named(make_trainer, groups, line):
+    with pytest.raises(UserError, match=line):
+        make_trainer({"optimizer.groups": groups})
+
+
+def test_accumulation_is_for_one_optimizer(make_trainer):
+    several = {"conv1": {"type": "SGD"}, "fc1": {"type": "SGD"}}
+    changes = {"optimizer": several, "lr_scheduler": None, "trainer.accumulate_steps": 2}
+    with pytest.raises(UserError, match="trainer.accumulate_steps: goes with one optimizer"):
+        make_trainer(changes)
+
+
+WARM_UP = {
+    "type": "SequentialLR",
+    "interval": "step",
+    "args": {
+        "milestones": [3],
+        "schedulers": [
+            {"type": "LinearLR", "args": {"start_factor": 0.1, "total_iters": 3}},
+            {"type": "CosineAnnealingLR", "args": {"T_max": 4}},
+        ],
+    },
+}
+
+
+def test_warm_up_and_then_a_schedule(both):
+    trained, by_hand = both({"lr_scheduler": WARM_UP})
+    warm_up = LinearLR(by_hand.optimizer, 0.1, total_iters=3)
+    cosine = CosineAnnealingLR(by_hand.optimizer, 4)
+    schedule = SequentialLR(by_hand.optimizer, [warm_up, cosine], milestones=[3])
+    train_by_hand(by_hand, after_step=schedule.step)
+    assert_same(trained, by_hand)
+    assert trained.lr_scheduler.state_dict() == schedule.state_dict()
+
+
+def test_a_mistake_in_a_schedule_within_a_schedule_is_named(make_trainer):
+    path = "lr_scheduler.args.schedulers"
+    inner = [{"type": "LinearLR", "args": {"total_itres": 3}}, {"typ": "CosineAnnealingLR"}]
+    with pytest.raises(UserError) as error:
+        make_trainer({"lr_scheduler": WARM_UP, path: inner})
+    lines = str(error.value)
+    assert f"{path}.0.args.total_itres: unknown key; did you mean 'total_iters'?" in lines
+    assert f"{path}.1.typ: unknown key; did you mean 'type'?" in lines
+
+
+def test_compiled_once_and_not_again_for_a_smaller_last_batch(both):
+    counters = torch._dynamo.utils.counters
+    torch._dynamo.reset()
+    counters.clear()
+    trained, by_hand = both({"trainer.compile": {"backend": "aot_eager"}, "trainer.epochs": 2})
+    assert counters["stats"]["unique_graphs"] == 1
+    for _ in range(2):
+        train_by_hand(by_hand)
+    states = (one.model.state_dict() for one in (trained, by_hand))
+    assert all(not name.startswith("_orig") for name in trained.model.state_dict())
+    for one, other in zip(*(state.values() for state in states), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_channels_last(both):
+    trained, by_hand = both({"trainer.channels_last": True})
+    convolution = next(p for p in trained.model.parameters() if p.dim() == 4 and p.shape[1] > 1)
+    assert convolution.is_contiguous(memory_format=torch.channels_last)
+    train_by_hand(by_hand)
+    assert_same(trained, by_hand)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_nothing_waits_for_the_gpu_in_a_step(make_trainer):
+    trainer = make_trainer({"device": "cuda", "trainer.clip_grad_norm": 1.0, "trainer.ema": 0.9})
+    trainer.model.train()
+    batches = [next(iter(trainer.data_loader))]
+    trainer._step(batches)  # the first makes the optimizer's state
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        trainer._step(batches)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
