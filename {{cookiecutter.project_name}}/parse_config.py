@@ -47,7 +47,7 @@ class ConfigParser:
         self.resume = None if resume is None else Path(resume)
         self.run_id = run_id
         self.source = source
-        self.data = {}  # what data.json will say about the data
+        self.data = {}  # what data.json says about the data
         self.allow_data_change = False
         self.modification = {_keys(name): value for name, value in (modification or {}).items()}
         config = copy.deepcopy(config)
@@ -188,19 +188,6 @@ class ConfigParser:
         )
         source = "command line" if is_typed else self.source
         return f"{source}: {'.'.join(map(str, mistake.path))}{mistake.text}"
-
-    def check_data(self, loader):
-        """Note the data, for the run directory; refuse others than a resumed run began with.
-
-        Only a BaseDataLoader can say what its data are.
-        """
-        from utils import manifest  # takes torch
-
-        if not hasattr(loader, "valid_sampler"):
-            return
-        self.data = manifest.describe(loader)
-        if self.resume is not None and not self.allow_data_change:
-            manifest.check_same(self.save_dir / "data.json", self.data)
 
     @property
     def _runs_dir(self):

@@ -6,25 +6,20 @@ python test.py -r saved/<name>/<run_id>/model_best.pth
 import argparse
 
 from parse_config import ConfigParser
-from train import build_model, part_modules
+from train import build_model, build_test_loader, part_modules
 from utils.errors import UserError, exit_on_user_error
 
 
 def evaluate(config):
     """The loss and metrics of the checkpoint `config.resume` on the test data, and its epoch."""
     from trainer import Trainer
-    from utils import checkpoint
+    from utils import checkpoint, manifest
 
     state = checkpoint.load(config.resume)
     device, model, criterion, metrics = build_model(config)
     checkpoint.set_weights(model, checkpoint.weights_to_use(state), config.resume)
-    # The same loader, told to give the held-out data: it must have these three arguments
-    changes = {"shuffle": False, "validation_split": 0, "training": False}
-    try:
-        data_loader = config.init_obj("data_loader", part_modules()["data_loader"], **changes)
-    except TypeError as error:
-        needed = ", ".join(changes)
-        raise UserError(f"data_loader: test.py calls it with {needed}: {error}") from error
+    data_loader = build_test_loader(config)
+    manifest.check(config, data_loader, is_test=True)
     trainer = Trainer(model, criterion, metrics, None, config, device, data_loader)
     return trainer.evaluate(data_loader), state["epoch"], data_loader.n_samples
 

@@ -10,7 +10,7 @@ import argparse
 from importlib import import_module
 
 from parse_config import ConfigParser, Option, find_file
-from utils.errors import exit_on_user_error
+from utils.errors import UserError, exit_on_user_error
 
 # Importing torch takes a second. It is imported inside the functions that need it, so that --help
 # and a config that cannot be read do not wait for it.
@@ -34,7 +34,7 @@ TOOLS = {
     "fast_dev_run": {"type": positive, "metavar": "N", "help": "a run on N batches of each phase"},
     "overfit_batches": {"type": positive, "metavar": "N", "help": "train on the same N batches"},
     "verify_resume": FLAG | {"help": "prove that an interrupted run ends as one that was not"},
-    "replay": {"metavar": "FILE", "help": "repeat the step in a black box"},
+    "replay": {"metavar": "PATH", "help": "repeat the step in a black box"},
     "schema": FLAG | {"help": "print a JSON Schema of the config, for editors"},
 }
 
@@ -79,7 +79,7 @@ def build_model(config):
 def build_trainer(config):
     """All that the config describes, put together: `.train()` on the result trains."""
     from trainer import Trainer
-    from utils import checkpoint
+    from utils import checkpoint, manifest
     from utils.groups import trainable
 
     modules = part_modules()
@@ -88,7 +88,7 @@ def build_trainer(config):
         line = checkpoint.init_weights(model, find_file(init.checkpoint), init.strict)
         config.get_logger("train").info(line)
     data_loader = config.init_obj("data_loader", modules["data_loader"])
-    config.check_data(data_loader)
+    config.data = manifest.check(config, data_loader)
     optimizer = config.init_each(
         "optimizer",
         lambda key, name: config.init_obj(
@@ -114,6 +114,24 @@ def build_trainer(config):
     )
 
 
+def train(config):
+    from utils import manifest
+
+    log = build_trainer(config).train()
+    manifest.note_test(config, lambda: build_test_loader(config))
+    return log
+
+
+def build_test_loader(config):
+    """The held-out data, from the loader of the config: it must have these three arguments."""
+    changes = {"shuffle": False, "validation_split": 0, "training": False}
+    try:
+        return config.init_obj("data_loader", part_modules()["data_loader"], **changes)
+    except TypeError as error:
+        needed = ", ".join(changes)
+        raise UserError(f"data_loader: test.py calls it with {needed}: {error}") from error
+
+
 def build_scheduler(config, key, modules, optimizer):
     """The schedule under `key`, and before it those that it is made of, as in SequentialLR."""
     part = config.part(key)
@@ -135,7 +153,7 @@ def main(argv=None):
         for name in TOOLS:
             if value := getattr(config.args, name):
                 return import_module(f"tools.{name}").run(config, value)
-        build_trainer(config).train()
+        train(config)
 
 
 if __name__ == "__main__":

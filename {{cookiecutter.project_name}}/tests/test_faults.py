@@ -14,9 +14,10 @@ import torch
 from torch import nn
 
 from base import BaseDataLoader
+from test import main as evaluate
 from tools.compare import first_difference
 from tools.verify_resume import run as verify_resume
-from train import build_trainer, main
+from train import build_trainer, main, train
 from trainer import Trainer
 from utils import UserError, checkpoint
 from utils.errors import RunError
@@ -333,9 +334,13 @@ def test_replay_repeats_the_step(tmp_path, capsys):
     with pytest.raises(SystemExit, match="1"):
         main(args)
     [box] = tmp_path.glob("*/*/black_box_*.pt")
-    with pytest.warns(UserWarning, match="Anomaly Detection|Traceback of forward call"):
-        main(["--replay", str(box)])
-    assert "Repeated: Function 'LogSoftmaxBackward0' returned nan" in capsys.readouterr().out
+    for path in (box, box.parent):
+        with pytest.warns(UserWarning, match="Anomaly Detection|Traceback of forward call"):
+            main(["--replay", str(path)])
+        assert "Repeated: Function 'LogSoftmaxBackward0' returned nan" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="2"):
+        main(["--replay", str(tmp_path)])
+    assert capsys.readouterr().err == f"{tmp_path}: has no black box in it\n"
     assert len([*tmp_path.glob("*/*")]) == 1
 
 
@@ -401,6 +406,21 @@ def test_data_that_changed_are_refused_unless_allowed(make_config, tmp_path, cap
     assert "another choice for training" in capsys.readouterr().err
     assert len(read_json(first.checkpoint_dir / "data.json")["validation"]) == 400
     main(["-r", last, elsewhere, "--allow-data-change"])
+
+
+def test_testing_on_other_data_is_refused(make_config, tmp_path, capsys):
+    trainer_dir = train(make_config({"trainer.epochs": 1})) and next(tmp_path.glob("saved/*/*"))
+    best = str(trainer_dir / "model_best.pth")
+    evaluate(["-r", best])
+    with np.load(PROJECT_DIR / "data" / "mnist_5k.npz") as arrays:
+        changed = {name: arrays[name].copy() for name in arrays}
+    changed["test_images"][7, 3, 3] ^= 1
+    np.savez(tmp_path / "mnist_5k.npz", **changed)
+    elsewhere = f"data_loader.args.data_dir={tmp_path}"
+    with pytest.raises(SystemExit, match="2"):
+        evaluate(["-r", best, elsewhere])
+    assert "data.json: the data have changed since, other samples" in capsys.readouterr().err
+    evaluate(["-r", best, elsewhere, "--allow-data-change"])
 
 
 def test_any_data_set_has_a_fingerprint():

@@ -1,15 +1,24 @@
 """Repeat the step that a black box holds, with torch looking for the operation that went wrong."""
 
+from pathlib import Path
+
 import torch
 
 from parse_config import ConfigParser
 from train import build_trainer
 from utils import checkpoint
+from utils.errors import UserError
 from utils.finite import NotFinite
 from utils.seed import set_torch_state
 
 
 def run(_, path):
+    """`path` is a black box, or a run directory: then the newest in it."""
+    if Path(path).is_dir():
+        boxes = sorted(Path(path).glob("black_box_*.pt"), key=lambda box: box.stat().st_mtime_ns)
+        if not boxes:
+            raise UserError(f"{path}: has no black box in it")
+        path = boxes[-1]
     state = checkpoint.load(path)
     config = ConfigParser(state["config"], source=path)
     trainer = build_trainer(config)

@@ -1,28 +1,55 @@
 """Which samples a run uses, with a fingerprint of them, so that a change of the data is noticed."""
 
+from contextlib import suppress
 from hashlib import blake2b
 
 import torch
 
 from utils.errors import UserError
-from utils.files import read_json
+from utils.files import read_json, write_json
 from utils.seed import preserved_random_state, seed_cpu
 
 PROBES = 16
+NAME = "data.json"
+
+
+def check(config, loader, is_test=False):
+    """Refuse other data than the run of `config.resume` began with. Returns what data.json says.
+
+    Only a BaseDataLoader can say what its data are.
+    """
+    if not hasattr(loader, "valid_sampler"):
+        return {}
+    now = describe_test(loader) if is_test else describe(loader)
+    path = None if config.resume is None else config.resume.parent / NAME
+    before = read_json(path) if path is not None and path.exists() else {}
+    changed = next((key for key in now if key in before and now[key] != before[key]), None)
+    if changed is not None and not config.allow_data_change:
+        is_content = changed.endswith("fingerprint")
+        what = "other samples" if is_content else f"another choice for {changed}"
+        go_on = "--allow-data-change goes on with them"
+        raise UserError(f"{path}: the data have changed since, {what}; {go_on}")
+    return before | now
+
+
+def note_test(config, make_loader):
+    """Add the held-out data to data.json. Not before training, as it may take long to read them."""
+    with suppress(Exception):  # a loader that has no such data; test.py will say so
+        data = describe_test(make_loader()) | config.data
+        write_json(data, config.save_dir / NAME, indent=None)
 
 
 def describe(loader):
     """What there is to know again of a BaseDataLoader: its data and who is in which part."""
-    dataset = getattr(loader, "init_kwargs", {}).get("dataset", loader.dataset)
+    dataset = loader.init_kwargs["dataset"]
     samplers = {"training": loader.sampler, "validation": loader.valid_sampler}
     parts = {name: getattr(one, "indices", None) for name, one in samplers.items()}
-    return {
-        "fingerprint": fingerprint(dataset),
-        **{
-            name: None if one is None else torch.as_tensor(one).tolist()
-            for name, one in parts.items()
-        },
-    }
+    indices = {k: None if v is None else torch.as_tensor(v).tolist() for k, v in parts.items()}
+    return {"fingerprint": fingerprint(dataset), **indices}
+
+
+def describe_test(loader):
+    return {"test_fingerprint": fingerprint(loader.dataset), "test": list(range(loader.n_samples))}
 
 
 def fingerprint(dataset):
@@ -51,12 +78,3 @@ def _contents(value):
         yield value.tobytes()
     elif isinstance(value, (str, bytes, bool, int, float)):
         yield repr(value).encode()
-
-
-def check_same(path, now):
-    """Raise UserError where the data are not those that the manifest at `path` describes."""
-    before = read_json(path) if path.exists() else now
-    if key := next((key for key in now if now[key] != before.get(key)), None):
-        what = "other samples" if key == "fingerprint" else f"another choice for {key}"
-        go_on = "--allow-data-change goes on with them"
-        raise UserError(f"{path}: the data have changed since, {what}; {go_on}")
