@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from logger import setup_logging
 from settings import Metric, Optimizer, Part, Settings
+from utils import distributed
 from utils.check import Mistake, check_arguments, check_together, read_value
 from utils.errors import UserError
 from utils.files import PROJECT_DIR, project_path, read_config, write_json
@@ -87,10 +88,11 @@ class ConfigParser:
         for action, option in zip(added, options, strict=True):
             if getattr(args, action.dest) is not None:
                 modification[option.target] = getattr(args, action.dest)
-        resume = None if args.resume == "auto" else find_file(args.resume)
+        is_auto = args.resume == "auto" or distributed.is_restart()
+        resume = None if is_auto else find_file(args.resume)
         config, source = _read_source(find_file(args.config), resume)
         config_parser = cls(config, resume, modification, source=source, modules=modules)
-        if args.resume == "auto":
+        if is_auto:
             config_parser.resume = config_parser.find_newest()
         config_parser.args = args
         config_parser.allow_data_change = args.allow_data_change
@@ -199,7 +201,7 @@ class ConfigParser:
         if self.resume is not None:
             return self.resume.parent
         try:
-            return _make_run_dir(self._runs_dir, self.run_id)
+            return distributed.agree(lambda: _make_run_dir(self._runs_dir, self.run_id))
         except OSError as error:
             reason = f"cannot make a run in {self._runs_dir}: {error.strerror}"
             raise UserError(f"{self.source}: trainer.save_dir: {reason}") from None
@@ -219,17 +221,21 @@ class ConfigParser:
 
     def start_run(self, device):
         """Record what this run is made with in its directory and start its log file."""
+        if distributed.is_main():
+            self._record(device)
+        setup_logging(self.save_dir)
+
+    def _record(self, device):
         for half_written in self.save_dir.glob(".*.tmp"):
             half_written.unlink()
         write_json(self.config, self.save_dir / "config.json")
         if self.data:
             write_json(self.data, self.save_dir / "data.json", indent=None)
         record_start(self.save_dir, device)
-        setup_logging(self.save_dir)
 
     def discard_run(self):
         """Remove the run directory again where nothing has been written to it."""
-        with suppress(OSError):
+        with suppress(OSError):  # also where another process has removed it
             for folder in (self.save_dir, *self.save_dir.parents[:2]):
                 folder.rmdir()  # only ever an empty one
 

@@ -54,6 +54,14 @@ class SaveEvery:
 
 
 @dataclass
+class Parallel:
+    sync_batch_norm: bool = False
+    """Batch norm takes its statistics over the batches of all processes; on GPUs only."""
+    find_unused_parameters: bool = False
+    """Let there be steps in which some parameters take no part; looking for them takes time."""
+
+
+@dataclass
 class TrainerSettings:
     epochs: Annotated[int, Range(1)] = 10
     """How many epochs to train in all; a resumed run counts those that it has behind it."""
@@ -121,7 +129,9 @@ class Settings:
     """Use deterministic algorithms only, which can be slower; where there is none, stop."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps; auto takes the first GPU there is."""
-    n_gpu: Annotated[int, Range(0, below=2)] | None = None
+    n_gpu: Annotated[int, Range(0)] | None = None
     """For configs of older projects: 0 means cpu. For several GPUs start train.py with torchrun."""
+    parallel: Parallel = field(default_factory=Parallel)
+    """How several processes work together that torchrun has started."""
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
     """How long to train, what to keep, when to stop."""

@@ -10,6 +10,7 @@ import argparse
 from importlib import import_module
 
 from parse_config import ConfigParser, Option, find_file
+from utils import distributed
 from utils.errors import UserError, exit_on_user_error
 
 # Importing torch takes a second. It is imported inside the functions that need it, so that --help
@@ -59,13 +60,14 @@ def part_modules():
 def build_model(config):
     """What training and testing share: the device, the model on it, the loss and the metrics."""
     from utils.device import get_device, to_device
-    from utils.seed import seed_everything
+    from utils.seed import seed_everything, seed_rank
 
     modules = part_modules()
     config.check_parts(modules)
     device = get_device(config["device"])
     seed_everything(config["seed"], config["deterministic"])
     model = config.init_obj("arch", modules["arch"]).to(device)
+    seed_rank(config["seed"], distributed.rank())
     criterion = config.init_each(
         "loss", lambda key, _: to_device(config.init_callable(key, modules["loss"]), device)
     )
@@ -118,7 +120,8 @@ def train(config):
     from utils import manifest
 
     log = build_trainer(config).train()
-    manifest.note_test(config, lambda: build_test_loader(config))
+    if distributed.is_main():
+        manifest.note_test(config, lambda: build_test_loader(config))
     return log
 
 
@@ -150,10 +153,12 @@ def main(argv=None):
         parser.add_argument("--" + name.replace("_", "-"), **kwargs)
     with exit_on_user_error():
         config = ConfigParser.from_args(parser, OPTIONS, argv, part_modules)
-        for name in TOOLS:
-            if value := getattr(config.args, name):
-                return import_module(f"tools.{name}").run(config, value)
-        train(config)
+        with distributed.process_group():
+            config.resume = distributed.agree(lambda: config.resume)
+            for name in TOOLS:
+                if value := getattr(config.args, name):
+                    return import_module(f"tools.{name}").run(config, value)
+            train(config)
 
 
 if __name__ == "__main__":

@@ -92,12 +92,13 @@ class BaseDataLoader(DataLoader):
         loader = DataLoader(sampler=self.valid_sampler, generator=generator, **self.init_kwargs)
         return _seed_batches(loader, is_fixed=True)
 
-    def set_epoch(self, seed, epoch, start_batch=0):
+    def set_epoch(self, seed, epoch, start_batch=0, skip=None):
         """Make the next pass the one that belongs to (seed, epoch), from its batch `start_batch`.
 
-        Without a call, each pass is that of the next epoch, with seed 0.
+        Where the batches before had another size, `skip` says how many samples they were. Without a
+        call, each pass is that of the next epoch, with seed 0.
         """
-        self.batch_sampler.set_epoch(seed, epoch, start_batch)
+        self.batch_sampler.set_epoch(seed, epoch, start_batch, skip)
 
 
 def _seed_batches(loader, is_fixed=False):

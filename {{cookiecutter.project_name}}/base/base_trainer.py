@@ -1,10 +1,11 @@
 from abc import ABC, abstractmethod
 from contextlib import contextmanager, suppress
 from math import inf
+from signal import Signals
 from time import monotonic
 
 from logger import EpochLog, TensorboardWriter
-from utils import checkpoint
+from utils import checkpoint, distributed
 from utils.checkpoint import BEST_NAME, EPOCH_NAME, LAST_NAME
 from utils.device import get_device
 from utils.errors import RunError, UserError, explain
@@ -43,11 +44,13 @@ class BaseTrainer(ABC):
         self.step = 0  # optimizer steps so far
 
         self.checkpoint_dir = config.save_dir
-        self.writer = TensorboardWriter(config.log_dir, self.logger, settings.tensorboard)
+        tensorboard = settings.tensorboard and distributed.is_main()
+        self.writer = TensorboardWriter(config.log_dir, self.logger, tensorboard)
         self.epoch_log = EpochLog(config.save_dir, self.logger, self.writer)
         self.saver = checkpoint.BackgroundSaver()
         self.stop_signals = StopSignals()
-        self._saved_at = monotonic()
+        self.votes = distributed.Votes()
+        self._saved_at, self._saved_step = monotonic(), None
 
     @abstractmethod
     def _train_epoch(self, epoch):
@@ -70,7 +73,7 @@ class BaseTrainer(ABC):
                 self.epoch_log.add(log, self.step, is_best)
                 if is_best or self._is_save_due(epoch):
                     self._save_checkpoint(epoch, save_best=is_best)
-                self._leave_if_asked(epoch)
+                self._leave_if_asked(epoch, *self.votes.cast(self.stop_signals.received, wait=True))
         return log
 
     def _prepare(self):
@@ -84,7 +87,8 @@ class BaseTrainer(ABC):
             self.config.discard_run()
             raise
         self.config.start_run(self.device)
-        self.logger.info("%s\nRun directory: %s", self.model, self.checkpoint_dir)
+        model = distributed.unwrap(self.model)
+        self.logger.info("%s\nRun directory: %s", model, self.checkpoint_dir)
         self.epoch_log.start(self.start_epoch)
         if self.start_epoch > self.epochs:
             done = self.start_epoch - 1
@@ -151,42 +155,54 @@ class BaseTrainer(ABC):
     def _save(self, epochs_done, names):
         """Begin to write the present state under all `names`; training goes on meanwhile."""
         keep_last = self.config.settings.trainer.keep_last
-        self.saver.save(
-            self._state(epochs_done),
-            *(self.checkpoint_dir / name for name in names),
-            then=lambda: checkpoint.remove_old(self.checkpoint_dir, keep_last),
-        )
-        self._saved_at = monotonic()
+        state = self._state(epochs_done)
+        if distributed.is_main():
+            self.saver.save(
+                state,
+                *(self.checkpoint_dir / name for name in names),
+                then=lambda: checkpoint.remove_old(self.checkpoint_dir, keep_last),
+            )
+        self._saved_at, self._saved_step = monotonic(), self.step
 
     def _after_step(self):
         """A trainer calls this between two steps: saves if that is due, leaves if a signal asks."""
         every = self.config.settings.trainer.save_every
         minutes = (monotonic() - self._saved_at) / 60
-        due_by_steps = every.steps is not None and self.step % every.steps == 0
-        if due_by_steps or (every.minutes is not None and minutes >= every.minutes):
+        is_late = every.minutes is not None and minutes >= every.minutes and distributed.is_main()
+        signal, is_late = self.votes.cast(self.stop_signals.received, is_late)
+        is_due = every.steps is not None and self.step % every.steps == 0
+        if is_due or (is_late and self._saved_step != self.step - 1):  # that was this very vote
             self._save(self.epoch - 1, [LAST_NAME])
-        self._leave_if_asked(self.epoch - 1)
+        self._leave_if_asked(self.epoch - 1, signal)
 
-    def _leave_if_asked(self, epochs_done):
-        if signal := self.stop_signals.received:
+    def _leave_if_asked(self, epochs_done, signal):
+        if signal:
             self._save(epochs_done, [LAST_NAME])
             self.saver.wait()
-            raise RunError(f"stopped by {signal.name}", status=128 + signal)
+            name = Signals(signal).name
+            raise RunError(f"stopped by {name}", status=128 + signal)
 
     def _state(self, epochs_done):
-        """All that a resumed run needs, as tensors and plain types."""
+        """All that a resumed run needs, as tensors and plain types; the same in all processes."""
+        model = distributed.unwrap(self.model)
+        ranks = distributed.gather(self._rank_state())
         return {
-            "arch": type(self.model).__name__,
+            "arch": type(model).__name__,
             "epoch": epochs_done,
             "step": self.step,
-            "state_dict": self.model.state_dict(),
+            "state_dict": model.state_dict(),
             "optimizer": checkpoint.get_state(self.optimizer),
             "lr_scheduler": checkpoint.get_state(self.lr_scheduler),
             "monitor_best": self.mnt_best,
             "not_improved_count": self.not_improved_count,
-            "random": get_random_state(),
+            **ranks[0],
+            "ranks": ranks[1:],
             "config": self.config.config,
         }
+
+    def _rank_state(self):
+        """What is different in each of several processes."""
+        return {"random": get_random_state()}
 
     def _resume_checkpoint(self, path):
         """Put everything back to where it was when the checkpoint was written."""
@@ -200,7 +216,9 @@ class BaseTrainer(ABC):
 
     def _load_state(self, state, changes):
         """The counterpart of `_state`; `changes` are those of the config since it was saved."""
-        checkpoint.set_weights(self.model, state["state_dict"], self.config.resume)
+        checkpoint.set_weights(
+            distributed.unwrap(self.model), state["state_dict"], self.config.resume
+        )
         checkpoint.set_state(self.optimizer, state["optimizer"])
         if not is_new_schedule(changes):
             checkpoint.set_state(self.lr_scheduler, state["lr_scheduler"])
@@ -210,8 +228,9 @@ class BaseTrainer(ABC):
         if ("trainer", "monitor") not in changes and state["monitor_best"] is not None:
             self.mnt_best = float(state["monitor_best"])
             self.not_improved_count = state["not_improved_count"]
-        if state["random"] is not None:
-            set_random_state(state["random"])
+        ranks = [state, *state["ranks"]]
+        if distributed.rank() < len(ranks) and state["random"] is not None:
+            set_random_state(ranks[distributed.rank()]["random"])
 
 
 def plain_numbers(log):

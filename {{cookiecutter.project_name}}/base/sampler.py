@@ -1,10 +1,9 @@
 """Which samples a batch has, and what is random about them, as functions of the seed."""
 
-from itertools import islice
-
 import torch
 from torch.utils.data import BatchSampler, Sampler
 
+from utils import distributed
 from utils.seed import CPU_GENERATORS, derive_seed, preserved_random_state
 
 
@@ -31,23 +30,54 @@ class EpochSampler(Sampler):
 
 
 class EpochBatchSampler(BatchSampler):
-    """The batches of (seed, epoch) from batch number `start` on; then, those of the next epoch."""
+    """The batches of (seed, epoch), the first `skip` samples left out; then, of the next epoch.
+
+    Of several processes each has its part of every batch, so that a batch of all is `batch_size`
+    times their number. In training all have the same number of batches: where less than one sample
+    for each is left over at the end, these join the batch before.
+    """
 
     def __init__(self, sampler, batch_size, drop_last, is_fixed=False):
         super().__init__(sampler, batch_size, drop_last)
-        self.is_fixed = is_fixed  # every pass is that of the same epoch
+        self.is_fixed = is_fixed  # every pass is that of the same epoch, as for validation
+        self.rank, self.size = distributed.rank(), distributed.size()
         self.set_epoch(seed=0, epoch=0)
 
-    def set_epoch(self, seed, epoch, start=0):
-        self.seed, self.epoch, self.start = seed, epoch, start
+    def set_epoch(self, seed, epoch, first=0, skip=None):
+        """`first` is the number of the first batch; if `skip` is None, those before it are skipped.
+
+        Numbered otherwise than by what was skipped are batches of another size than those before.
+        """
+        self.seed, self.epoch, self.first = seed, epoch, first
+        self.skip = first * self.batch_size * self.size if skip is None else skip
+
+    def count(self, skip=0):
+        """How many batches there are after the first `skip` samples of an epoch."""
+        full, rest = divmod(len(self.sampler) - skip, self.batch_size * self.size)
+        is_enough = rest >= self.size or (self.is_fixed and rest > 0)
+        return full + (is_enough and not self.drop_last)
+
+    def bounds(self, index, skip=0):
+        """The places in an epoch where batch `index` after `skip` samples begins and ends."""
+        start = skip + index * self.batch_size * self.size
+        end = start + self.batch_size * self.size
+        is_last = index == self.count(skip) - 1
+        return start, len(self.sampler) if is_last and not self.drop_last else end
+
+    def __len__(self):
+        return self.count()
 
     def __iter__(self):
-        seed, epoch, start = self.seed, self.epoch, self.start
+        seed, epoch, first, skip = self.seed, self.epoch, self.first, self.skip
         self.set_epoch(seed, epoch + (not self.is_fixed))
         if hasattr(self.sampler, "set_epoch"):
             self.sampler.set_epoch(seed, epoch)
-        for number, indices in enumerate(islice(super().__iter__(), start, None), start):
-            yield SeededBatch(indices, seed, epoch, number)
+        order = list(self.sampler)
+        for index in range(self.count(skip)):
+            start, end = self.bounds(index, skip)
+            low, high = (start + (end - start) * n // self.size for n in (self.rank, self.rank + 1))
+            if low < high:
+                yield SeededBatch(order[low:high], seed, epoch, first + index, self.rank)
 
 
 class SeededBatch(list):
@@ -55,19 +85,19 @@ class SeededBatch(list):
 
     What is random about a sample is so a function of (seed, epoch, index), in whatever process it
     is made. A data set that makes whole batches in `__getitems__` can use `seed`, a function of
-    (seed, epoch, number of the batch).
+    (seed, epoch, number of the batch, rank of the process).
     """
 
-    def __init__(self, indices, seed, epoch, number):
+    def __init__(self, indices, *place):
         super().__init__(indices)
-        self.place = seed, epoch, number
+        self.place = place
 
     @property
     def seed(self):
         return derive_seed("batch", *self.place)
 
     def __iter__(self):
-        seed, epoch, _ = self.place
+        seed, epoch, *_ = self.place
         used = CPU_GENERATORS
         with preserved_random_state():
             for position, index in enumerate(super().__iter__()):

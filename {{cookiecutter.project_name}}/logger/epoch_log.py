@@ -1,4 +1,5 @@
 from logger.metrics_csv import MetricsCsv
+from utils import distributed
 
 
 class EpochLog:
@@ -11,10 +12,14 @@ class EpochLog:
 
     def start(self, first_epoch):
         """Drop what an earlier process has logged of `first_epoch` and after."""
+        if not distributed.is_main():
+            return
         self.csv.keep_until(first_epoch)
         self.logger.info("Values in epoch lines: training / validation")
 
     def add(self, log, step, is_best):
+        if not distributed.is_main():
+            return
         self.csv.add(log)
         is_number = (int, float)
         values = {k: v for k, v in log.items() if k != "epoch" and isinstance(v, is_number)}

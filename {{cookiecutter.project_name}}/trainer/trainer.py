@@ -8,7 +8,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from base import BaseTrainer
-from utils import MetricTracker, checkpoint, inf_loop
+from utils import MetricTracker, checkpoint, distributed, inf_loop
 from utils.check import nearest
 from utils.device import batch_size, to_device
 from utils.errors import RunError, UserError
@@ -23,7 +23,8 @@ class Share(NamedTuple):
     """What one batch is of an optimizer step."""
 
     samples: int = 1
-    of: int = 1
+    of: float = 1
+    of_all: int = 1  # in all processes
     is_first: bool = True
     is_last: bool = True
 
@@ -53,6 +54,7 @@ class Trainer(BaseTrainer):
         if settings.ema is not None:
             self.ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema))
         prepare_model(self.model, settings)
+        self.model = distributed.wrap(self.model, self.device, config.settings.parallel)
         self.autocast = autocast(settings.precision, self.device)
         self.scaler = grad_scaler(settings.precision, self.device)
         self.eager_if_smaller = EagerIfSmaller(settings.compile is not False)
@@ -71,6 +73,8 @@ class Trainer(BaseTrainer):
         self.train_metrics = MetricTracker(metrics=metric_ftns)
         self.valid_metrics = MetricTracker(metrics=metric_ftns)
         self.batch_idx = 0  # batches done of the epoch that runs
+        self.samples_done = 0  # in them, by all processes
+        self._resumed_at = None  # (batches, samples) where the batches before had another size
         self.n_skipped = 0  # steps whose loss or gradients were not finite
         self._share = Share()
         self._newest = deque(maxlen=self.log_step)  # steps: first batch, random states
@@ -140,6 +144,7 @@ class Trainer(BaseTrainer):
             self._guarded_step(batches)
             self.step += 1
             self.batch_idx += len(batches)
+            self.samples_done += self._share.of_all
             for scheduler in step_schedulers:
                 scheduler.step()
             if self.batch_idx % self.log_step < len(batches):
@@ -153,20 +158,34 @@ class Trainer(BaseTrainer):
         for scheduler in self._schedulers("epoch"):
             on_plateau = isinstance(scheduler, ReduceLROnPlateau)
             scheduler.step(self._monitored(log)) if on_plateau else scheduler.step()
-        self.batch_idx = 0
+        self.batch_idx = self.samples_done = 0
+        self._resumed_at = None
         return log
 
     def _step(self, batches):
         """One optimizer step: `train_step` for each of its batches."""
         self._newest.append((self.batch_idx, get_torch_state(self.device)))
         sizes = [self.batch_size(batch) for batch in batches]
+        of_all = self._samples_of_all(sizes)
         for index, (batch, n) in enumerate(zip(batches, sizes, strict=True)):
-            self._share = Share(n, sum(sizes), index == 0, index == len(batches) - 1)
-            with self.autocast, self.eager_if_smaller(n):
+            is_last = index == len(batches) - 1
+            self._share = Share(n, of_all / distributed.size(), of_all, index == 0, is_last)
+            averaging = distributed.without_averaging(self.model, is_last)
+            with self.autocast, self.eager_if_smaller(n), averaging:
                 values = self.train_step(to_device(batch, self.device))
             self.train_metrics.add(values, n)
         if self.ema is not None:
             self.ema.update_parameters(self.model)
+
+    def _samples_of_all(self, sizes):
+        """How many samples all processes have in a step, this one having `sizes` in its batches."""
+        if distributed.size() == 1:
+            return sum(sizes)
+        first, skip = self._resumed_at or (0, 0)
+        index = (self.epoch - 1) * self.len_epoch + self.batch_idx - first
+        sampler = self.data_loader.batch_sampler
+        places = [(index + n) % sampler.count(skip) for n in range(len(sizes))]
+        return sum(end - start for start, end in (sampler.bounds(one, skip) for one in places))
 
     def _guarded_step(self, batches):
         """`_step`; what is done where it is not finite, `trainer.non_finite` says."""
@@ -187,7 +206,8 @@ class Trainer(BaseTrainer):
             self._stop("the loss or a gradient is not finite", step, batches)
 
     def _stop(self, reason, step, batches):
-        path = self.checkpoint_dir / f"black_box_step{step}.pt"
+        which = "" if distributed.is_main() else f"_rank{distributed.rank()}"
+        path = self.checkpoint_dir / f"black_box_step{step}{which}.pt"
         torch_state = self._newest[step - self.step or -1][1]
         before = {"step": step, "torch_random": torch_state, "batches": to_device(batches, "cpu")}
         checkpoint.save(self._state(self.epoch - 1) | before, path)
@@ -207,8 +227,10 @@ class Trainer(BaseTrainer):
         self.valid_metrics.reset()
         with self._averaged_model():
             self.model.eval()
+            distributed.share_buffers(self.model)
             for batch in data_loader:
-                self._leave_if_asked(self.epoch - 1)
+                if distributed.size() == 1:  # else they must leave together, after the epoch
+                    self._leave_if_asked(self.epoch - 1, self.stop_signals.received)
                 n = self.batch_size(batch)
                 with self.autocast, self.eager_if_smaller(n):
                     values = self.valid_step(to_device(batch, self.device))
@@ -219,7 +241,7 @@ class Trainer(BaseTrainer):
     def _averaged_model(self):
         """Where an average of the weights is kept, `model` is the one with these inside."""
         trained = self.model
-        self.model = trained if self.ema is None else self.ema.module
+        self.model = distributed.unwrap(trained) if self.ema is None else self.ema.module
         try:
             yield
         finally:
@@ -230,6 +252,9 @@ class Trainer(BaseTrainer):
 
         An epoch is one pass over the loader, or len_epoch batches of endless passes.
         """
+        if self._resumed_at is not None:
+            self.data_loader.set_epoch(self.config.settings.seed, epoch - 1, *self._resumed_at)
+            return iter(self.data_loader)
         if hasattr(self.data_loader, "set_epoch"):  # then any place in the data can be gone to
             first = (epoch - 1) * self.len_epoch + self.batch_idx
             batches = inf_loop(self.data_loader, self.config.settings.seed, first)
@@ -243,22 +268,32 @@ class Trainer(BaseTrainer):
     def _state(self, epochs_done):
         return super()._state(epochs_done) | {
             "batch_idx": self.batch_idx,
+            "samples_done": self.samples_done,
             "n_skipped": self.n_skipped,
-            "train_metrics": self.train_metrics.state_dict(),
             "ema": checkpoint.get_state(self.ema),
             "scaler": self.scaler.state_dict(),
         }
 
+    def _rank_state(self):
+        return super()._rank_state() | {"train_metrics": self.train_metrics.state_dict()}
+
     def _load_state(self, state, changes):
         super()._load_state(state, changes)
         self.batch_idx = state["batch_idx"]
+        self.samples_done = state["samples_done"] or 0
+        usual = self.batch_idx * (self.data_loader.batch_size or 0) * distributed.size()
+        is_pass = self.config.settings.trainer.len_epoch is None
+        if is_pass and state["samples_done"] not in (None, usual):
+            self._resumed_at = self.batch_idx, self.samples_done
         self.n_skipped = state["n_skipped"]
         if state["scaler"] and self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
         if self.ema is not None:
             checkpoint.set_state(self.ema, state["ema"])
-        if state["train_metrics"] is not None and self.batch_idx > 0:
-            self.train_metrics.load_state_dict(state["train_metrics"])
+        ranks = [state, *state["ranks"]]
+        for one in ranks[distributed.rank() :: distributed.size()]:
+            if one["train_metrics"] is not None and self.batch_idx > 0:
+                self.train_metrics.load_state_dict(one["train_metrics"])
 
     def _fault_of_monitor(self):
         """Look at what validation gives; what only `train_step` gives, nobody knows yet."""
@@ -279,6 +314,8 @@ class Trainer(BaseTrainer):
     def _log_progress(self, epoch):
         """Means since the last such line, on the console and in TensorBoard."""
         self._stop_if_left_out()
+        if not distributed.is_main():
+            return
         means = self.train_metrics.window()
         self.writer.set_step(self.step)
         for key, value in means.items():

@@ -4,9 +4,9 @@ import pickle
 import shutil
 import zipfile
 from collections import Counter, OrderedDict
+from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Thread
 
 import numpy as np
 import torch
@@ -60,8 +60,8 @@ class BackgroundSaver:
 
     def __init__(self):
         self._buffers = {}
-        self._thread = None
-        self._error = None
+        self._thread = ThreadPoolExecutor(1, "checkpoint")
+        self._writing = None
 
     def save(self, state, *paths, then=None):
         """Begin to write `state` to all `paths`, and call `then` when it is done."""
@@ -69,25 +69,20 @@ class BackgroundSaver:
         copies = []
         state = self._with_buffers(to_plain(state), (), copies)
         self._copy(copies)
-        self._thread = Thread(target=self._write, args=(state, paths, then), name="checkpoint")
-        self._thread.start()
+        self._writing = self._thread.submit(self._write, state, paths, then)
 
     def wait(self):
         """Until the last save is complete; raises what went wrong with it."""
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-        error, self._error = self._error, None
-        if error is not None:
-            raise error
+        if self._writing is not None:
+            futures.wait([self._writing])  # a signal may break in: then it is still being written
+            writing, self._writing = self._writing, None
+            writing.result()
 
-    def _write(self, state, paths, then):
-        try:
-            save(state, *paths)
-            if then is not None:
-                then()
-        except Exception as error:  # raised again where somebody waits
-            self._error = error
+    @staticmethod
+    def _write(state, paths, then):
+        save(state, *paths)
+        if then is not None:
+            then()
 
     def _with_buffers(self, value, path, copies):
         """`value` with a buffer in place of each tensor; what to copy to where joins `copies`."""

@@ -1,8 +1,12 @@
+from utils import distributed
 from utils.errors import UserError
 
 
 def get_device(name="auto"):
-    """The device for `auto`, `cpu`, `cuda`, `cuda:1` or `mps`; UserError where it is not there."""
+    """The device for `auto`, `cpu`, `cuda`, `cuda:1` or `mps`; UserError where it is not there.
+
+    Of several processes each has a GPU of its own.
+    """
     import torch
 
     available = ["cpu"]
@@ -15,7 +19,7 @@ def get_device(name="auto"):
         name = available[0]
     if name not in available:
         raise UserError(f"device {name!r} is not there; this machine has: {', '.join(available)}")
-    return torch.device(name)
+    return distributed.own_device(torch.device(name))
 
 
 def to_device(batch, device):

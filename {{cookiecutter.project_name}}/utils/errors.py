@@ -2,6 +2,8 @@ import re
 import sys
 from contextlib import contextmanager
 
+from utils import distributed
+
 
 class UserError(ValueError):
     """A mistake that the user can mend: the scripts print its message alone and exit with 2."""
@@ -24,7 +26,7 @@ def exit_on_user_error():
         yield
     except UserError as error:
         if not getattr(error, "is_shown", False):
-            print(error, file=sys.stderr)
+            print(distributed.speaker() + str(error), file=sys.stderr)
         sys.exit(error.status)
 
 
@@ -40,6 +42,10 @@ def explain(error):
         return last_line
     if isinstance(error, RunError):
         return message
+    if "Connection closed by peer" in message:
+        return "another process has ended; its own message says why"
+    if "find_unused_parameters=True" in message:
+        return "parameters took no part in a step; parallel.find_unused_parameters=true allows it"
     for one in (message, str(error.__context__)):  # torch may stumble over it when it cleans up
         if re.match(r"DataLoader worker \(pid.*\) (is killed|exited)", one):
             return f"a worker of the data loader died, perhaps for want of memory: {one.strip()}"

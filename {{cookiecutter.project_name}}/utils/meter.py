@@ -1,5 +1,8 @@
 import copy
 
+from utils import distributed
+from utils.errors import UserError
+
 
 class MetricTracker:
     """Means of named values, weighted by the number of samples behind each value.
@@ -52,9 +55,19 @@ class MetricTracker:
         return float(self._totals[key]) / max(float(self._counts[key]), 1)
 
     def result(self):
-        """The mean of every key that was updated since the last reset, and what was collected."""
-        means = {key: self.avg(key) for key, n in self._counts.items() if n}
-        return means | {name_of(metric): float(metric.compute()) for metric in self.collectors}
+        """The mean of every key that was updated since the last reset, and what was collected.
+
+        Over all processes, if there are several.
+        """
+        sums = {key: (float(self._totals[key]), float(n)) for key, n in self._counts.items()}
+        ranks = distributed.gather(sums)
+        keys = dict.fromkeys(key for one in ranks for key in one)
+        of_all = {key: [one[key] for one in ranks if key in one] for key in keys}
+        totals = {
+            key: [sum(column) for column in zip(*one, strict=True)] for key, one in of_all.items()
+        }
+        means = {key: total / n for key, (total, n) in totals.items() if n}
+        return means | {name_of(one): float(of_all_ranks(one).compute()) for one in self.collectors}
 
     def window(self):
         """The means over what came since the last call of `window` alone."""
@@ -72,7 +85,10 @@ class MetricTracker:
         return {"totals": self._totals, "counts": self._counts, "collected": collected}
 
     def load_state_dict(self, state):
-        self._totals, self._counts = state["totals"], state["counts"]
+        """Take up the sums of a state, in addition to those that are there."""
+        for key, n in state["counts"].items():
+            self._totals[key] = self._totals.get(key, 0.0) + state["totals"][key]
+            self._counts[key] = self._counts.get(key, 0) + n
         for metric, collected in zip(self.collectors, state["collected"], strict=True):
             if collected is None:
                 metric.reset()
@@ -80,6 +96,23 @@ class MetricTracker:
                 metric.load_state_dict(collected)
             else:
                 vars(metric).update(collected)
+
+
+def of_all_ranks(metric):
+    """A collecting metric with what every process has collected.
+
+    Those of torchmetrics do it by themselves in `compute`; others have a method `merge` that takes
+    in another process's `state_dict`, or its attributes where it has none.
+    """
+    if distributed.size() == 1 or hasattr(metric, "sync"):
+        return metric
+    if not hasattr(metric, "merge"):
+        raise UserError(f"metrics: for several processes {name_of(metric)} needs a method merge")
+    whole = copy.deepcopy(metric)
+    whole.reset()
+    for state in distributed.gather(_collected(metric)):
+        whole.merge(state)
+    return whole
 
 
 def _sum(total, value, n):
@@ -90,6 +123,8 @@ def _sum(total, value, n):
     if isinstance(total, float):
         exact = value if value.device.type == "mps" else value.double()
         total = exact.new_full((), total)
+    if total.device != value.device:  # it comes from a checkpoint
+        total = total.to(value.device)
     return total.add_(value, alpha=n) if isinstance(n, int) else total.add_(value * n)
 
 

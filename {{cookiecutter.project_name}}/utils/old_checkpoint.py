@@ -69,6 +69,8 @@ DEFAULTS = {
     "train_metrics": None,
     "ema": None,
     "scaler": None,
+    "ranks": [],
+    "samples_done": None,
     "random": None,
 }
 

@@ -23,6 +23,13 @@ def seed_everything(seed, deterministic=False):
     torch.backends.cudnn.benchmark = not deterministic
 
 
+def seed_rank(seed, rank):
+    """Let each of several processes draw its own numbers, in dropout for example."""
+    if rank > 0:
+        seed_cpu(derive_seed(seed, rank))
+        torch.manual_seed(derive_seed(seed, rank))
+
+
 # What a data set may draw from: how it is seeded, and what changes when it is drawn from.
 # (torch.manual_seed takes 100 times as long.)
 CPU_GENERATORS = (

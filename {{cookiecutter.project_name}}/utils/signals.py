@@ -8,10 +8,10 @@ class StopSignals:
     """While entered, remembers a signal to stop until the loop asks; a second SIGINT is at once."""
 
     def __init__(self):
-        self.received = None
+        self.received = 0  # the number of the signal
 
     def __enter__(self):
-        self.received, self._before = None, {}
+        self.received, self._before = 0, {}
         if threading.current_thread() is threading.main_thread():  # others cannot set handlers
             for name in NAMES:
                 if hasattr(signal, name):  # Windows has no SIGUSR1
@@ -26,7 +26,7 @@ class StopSignals:
     def _remember(self, number, frame):
         if number == signal.SIGINT == self.received:
             raise KeyboardInterrupt
-        self.received = signal.Signals(number)
+        self.received = number
 
 
 def ignore_stop_signals(*_):

@@ -1,0 +1,150 @@
+"""Several processes that train one model, as torchrun starts them. Without it, all this is idle.
+
+torch.distributed is imported and started only where torchrun has said so in the environment.
+"""
+
+import os
+from contextlib import contextmanager, nullcontext
+
+
+def size():
+    """How many processes there are."""
+    return int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1
+
+
+def rank():
+    """The number of this process among all, from 0: the one that writes and speaks."""
+    return int(os.environ["RANK"]) if size() > 1 else 0
+
+
+def is_main():
+    return rank() == 0
+
+
+def speaker():
+    """Who says something: nothing for the main process."""
+    return "" if is_main() else f"rank {rank()}: "
+
+
+def is_restart():
+    """Whether torchrun has started the processes anew, after one of them died."""
+    return size() > 1 and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+
+
+@contextmanager
+def process_group():
+    """While entered, the processes can speak to each other: by gloo on CPUs, by nccl on GPUs."""
+    if size() == 1:
+        yield
+        return
+    import torch
+    import torch.distributed as dist
+
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group()
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def own_device(device):
+    """Of the GPUs of a machine, the one that belongs to this process."""
+    if size() == 1 or device.type != "cuda":
+        return device
+    import torch
+
+    return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+
+
+def agree(make):
+    """What `make` gives in the main process, in all of them; what it raises there, too."""
+    if size() == 1:
+        return make()
+    import torch.distributed as dist
+
+    answer = [None, None]
+    if is_main():
+        try:
+            answer = [make(), None]
+        except Exception as error:
+            answer = [None, error]
+    dist.broadcast_object_list(answer)
+    if answer[1] is not None:
+        raise answer[1]
+    return answer[0]
+
+
+def gather(value):
+    """The list of what every process has, in the order of their ranks."""
+    if size() == 1:
+        return [value]
+    import torch.distributed as dist
+
+    values = [None] * size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+class Votes:
+    """What any process asks for, made known to all in the same step."""
+
+    def __init__(self):
+        self._pending = None
+
+    def cast(self, *numbers, wait=False):
+        """For each number, the largest of all processes'.
+
+        With several processes these are the numbers that were cast the time before, as they come in
+        while training goes on; with `wait`, they are those of this time.
+        """
+        if size() == 1:
+            return numbers
+        import torch
+        import torch.distributed as dist
+
+        before = self._pending
+        votes = torch.tensor(numbers, dtype=torch.int64)
+        now = votes, dist.all_reduce(votes, dist.ReduceOp.MAX, async_op=True)
+        for _, work in [before or now] + [now] * wait:
+            work.wait()
+        self._pending = None if wait else now
+        known, _ = now if wait else before or now
+        return tuple(known.tolist())
+
+
+def wrap(model, device, settings):
+    """The model with its gradients averaged over all processes; `unwrap` gives it back."""
+    if size() == 1:
+        return model
+    import torch
+    from torch.nn.parallel import DistributedDataParallel
+
+    if settings.sync_batch_norm:
+        if device.type != "cuda":
+            from utils.errors import UserError  # it asks here who speaks
+
+            raise UserError("parallel.sync_batch_norm: works on GPUs only")
+        model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    devices = [device.index] if device.type == "cuda" else None
+    unused = settings.find_unused_parameters
+    return DistributedDataParallel(model, devices, find_unused_parameters=unused)
+
+
+def unwrap(model):
+    return model.module if type(model).__name__ == "DistributedDataParallel" else model
+
+
+def share_buffers(model):
+    """Give all processes the buffers of the main one, such as the statistics of batch norm."""
+    if size() > 1:
+        import torch.distributed as dist
+
+        for buffer in model.buffers():
+            dist.broadcast(buffer, 0)
+
+
+def without_averaging(model, is_last):
+    """A context for a batch: of several in one step, only the last averages the gradients."""
+    return nullcontext() if is_last or unwrap(model) is model else model.no_sync()
