@@ -4,6 +4,7 @@ import argparse
 import copy
 import json
 import logging
+import shutil
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
@@ -227,7 +228,7 @@ class ConfigParser:
 
     def _record(self, device):
         for half_written in self.save_dir.glob(".*.tmp"):
-            half_written.unlink()
+            shutil.rmtree(half_written) if half_written.is_dir() else half_written.unlink()
         write_json(self.config, self.save_dir / "config.json")
         if self.data:
             write_json(self.data, self.save_dir / "data.json", indent=None)

@@ -55,6 +55,12 @@ class SaveEvery:
 
 @dataclass
 class Parallel:
+    type: Literal["ddp", "fsdp"] = "ddp"
+    """Every process has the whole model, or with fsdp a part of each weight: for large models."""
+    blocks: list[str] = field(default_factory=list)
+    """With fsdp, the classes in the model, such as its layers, that are put together one by one."""
+    recompute: list[str] = field(default_factory=list)
+    """Classes in the model whose inner values are computed again for the gradients, not kept."""
     sync_batch_norm: bool = False
     """Batch norm takes its statistics over the batches of all processes; on GPUs only."""
     find_unused_parameters: bool = False

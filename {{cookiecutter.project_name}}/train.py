@@ -36,6 +36,7 @@ TOOLS = {
     "overfit_batches": {"type": positive, "metavar": "N", "help": "train on the same N batches"},
     "verify_resume": FLAG | {"help": "prove that an interrupted run ends as one that was not"},
     "replay": {"metavar": "PATH", "help": "repeat the step in a black box"},
+    "unshard": {"metavar": "FOLDER", "help": "make one file of a sharded checkpoint"},
     "schema": FLAG | {"help": "print a JSON Schema of the config, for editors"},
 }
 
@@ -82,13 +83,19 @@ def build_trainer(config):
     """All that the config describes, put together: `.train()` on the result trains."""
     from trainer import Trainer
     from utils import checkpoint, manifest
-    from utils.groups import trainable
+    from utils.groups import recompute, trainable
 
     modules = part_modules()
     device, model, criterion, metrics = build_model(config)
     if (init := config.settings.init_from) and config.resume is None:
         line = checkpoint.init_weights(model, find_file(init.checkpoint), init.strict)
         config.get_logger("train").info(line)
+    parallel = config.settings.parallel
+    recompute(model, parallel.recompute)
+    if parallel.type == "fsdp" and distributed.size() > 1:
+        from utils import sharded
+
+        sharded.shard(model, device, config.settings.trainer.precision, parallel.blocks)
     data_loader = config.init_obj("data_loader", modules["data_loader"])
     config.data = manifest.check(config, data_loader)
     optimizer = config.init_each(
@@ -153,6 +160,8 @@ def main(argv=None):
         parser.add_argument("--" + name.replace("_", "-"), **kwargs)
     with exit_on_user_error():
         config = ConfigParser.from_args(parser, OPTIONS, argv, part_modules)
+        if distributed.size() > 1:
+            config.check_parts(part_modules())  # before there are several that speak
         with distributed.process_group():
             config.resume = distributed.agree(lambda: config.resume)
             for name in TOOLS:

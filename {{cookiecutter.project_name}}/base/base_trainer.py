@@ -47,7 +47,7 @@ class BaseTrainer(ABC):
         tensorboard = settings.tensorboard and distributed.is_main()
         self.writer = TensorboardWriter(config.log_dir, self.logger, tensorboard)
         self.epoch_log = EpochLog(config.save_dir, self.logger, self.writer)
-        self.saver = checkpoint.BackgroundSaver()
+        self.saver = checkpoint.saver_for(model)
         self.stop_signals = StopSignals()
         self.votes = distributed.Votes()
         self._saved_at, self._saved_step = monotonic(), None
@@ -156,7 +156,7 @@ class BaseTrainer(ABC):
         """Begin to write the present state under all `names`; training goes on meanwhile."""
         keep_last = self.config.settings.trainer.keep_last
         state = self._state(epochs_done)
-        if distributed.is_main():
+        if distributed.is_main() or distributed.is_sharded(self.model):
             self.saver.save(
                 state,
                 *(self.checkpoint_dir / name for name in names),
@@ -187,7 +187,7 @@ class BaseTrainer(ABC):
         model = distributed.unwrap(self.model)
         ranks = distributed.gather(self._rank_state())
         return {
-            "arch": type(model).__name__,
+            "arch": type(model).__name__.removeprefix("FSDP"),
             "epoch": epochs_done,
             "step": self.step,
             "state_dict": model.state_dict(),
@@ -216,6 +216,10 @@ class BaseTrainer(ABC):
 
     def _load_state(self, state, changes):
         """The counterpart of `_state`; `changes` are those of the config since it was saved."""
+        if distributed.is_sharded(self.model):
+            from utils import sharded
+
+            state = sharded.to_parts(state, self.model, self.optimizer)
         checkpoint.set_weights(
             distributed.unwrap(self.model), state["state_dict"], self.config.resume
         )

@@ -181,8 +181,8 @@ class Trainer(BaseTrainer):
         """How many samples all processes have in a step, this one having `sizes` in its batches."""
         if distributed.size() == 1:
             return sum(sizes)
-        first, skip = self._resumed_at or (0, 0)
-        index = (self.epoch - 1) * self.len_epoch + self.batch_idx - first
+        first, skip = self._resumed_at or ((1 - self.epoch) * self.len_epoch, 0)
+        index = self.batch_idx - first
         sampler = self.data_loader.batch_sampler
         places = [(index + n) % sampler.count(skip) for n in range(len(sizes))]
         return sum(end - start for start, end in (sampler.bounds(one, skip) for one in places))

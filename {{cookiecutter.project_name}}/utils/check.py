@@ -203,6 +203,8 @@ def check_together(settings):
     if settings.trainer.accumulate_steps > 1 and isinstance(optimizers, dict):
         path = ("trainer", "accumulate_steps")
         mistakes.append(Mistake(path, ": goes with one optimizer, not with several"))
+    if settings.parallel.type == "fsdp" and settings.trainer.ema is not None:
+        mistakes.append(Mistake(("trainer", "ema"), ": not with parallel.type fsdp"))
     mode = settings.trainer.monitor.partition(" ")[0]
     for name, one in several.items():
         path = ("lr_scheduler", name) if name else ("lr_scheduler",)

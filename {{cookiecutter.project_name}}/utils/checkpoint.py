@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from utils import old_checkpoint
+from utils import distributed, old_checkpoint
 from utils.errors import RunError, UserError
 from utils.files import atomic_write
 
@@ -29,6 +29,8 @@ def save(state, path, *more_paths):
     """
     state = to_plain(state)
     try:
+        for folder in [one for one in (path, *more_paths) if Path(one).is_dir()]:
+            shutil.rmtree(folder)  # of a run that had sharded ones before
         with atomic_write(path, "wb") as file:
             torch.save(state, file)
         for other in more_paths:
@@ -38,6 +40,20 @@ def save(state, path, *more_paths):
             error = error.__context__ or error
         reason = getattr(error, "strerror", error)
         raise RunError(f"{path}: cannot be written: {reason}; the others are intact") from None
+
+
+def remove(path):
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def replace(folder, path):
+    """Give a folder the name of another, or of a file, which is removed."""
+    old = path.with_name(f".{path.name}.old.tmp")
+    remove(old)
+    if path.exists():
+        path.rename(old)
+    folder.rename(path)
+    remove(old)
 
 
 def _link(path, other):
@@ -119,8 +135,20 @@ class BackgroundSaver:
             torch.cuda.synchronize(device)
 
 
+def saver_for(model):
+    if not distributed.is_sharded(model):
+        return BackgroundSaver()
+    from utils.sharded import ShardedSaver
+
+    return ShardedSaver()
+
+
 def load(path):
     """The state in a checkpoint, on the CPU. Runs no code from the file; UserError if it is bad."""
+    if Path(path).is_dir():
+        from utils import sharded
+
+        return sharded.load(path)
     fault = _damage(path)
     if fault and fault != NO_ARCHIVE:  # older versions of torch did not write one
         raise UserError(f"{path}: {fault}")
@@ -148,6 +176,8 @@ def _load_inert(path):
 
 def _damage(path):
     """What is wrong with a file by the sums of its own zip directory; None where all is well."""
+    if Path(path).is_dir():
+        return None if (Path(path) / ".metadata").exists() else "incomplete"
     try:
         with zipfile.ZipFile(path) as archive:
             return "damaged" if archive.testzip() else None
@@ -248,4 +278,4 @@ def remove_old(directory, keep_last):
     """Delete all but the newest `keep_last` checkpoints of epochs; None keeps all."""
     files = sorted(directory.glob(EPOCH_NAME.format("*")), key=lambda file: file.stat().st_mtime_ns)
     for file in files[: -keep_last if keep_last else 0]:
-        file.unlink()
+        remove(file)

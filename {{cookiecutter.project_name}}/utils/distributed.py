@@ -43,10 +43,16 @@ def process_group():
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group()
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
+    yield
+    dist.destroy_process_group()  # not after an error: others may wait for this process
+
+
+def is_started():
+    if size() == 1:
+        return False
+    import torch.distributed as dist
+
+    return dist.is_initialized()
 
 
 def own_device(device):
@@ -114,9 +120,13 @@ class Votes:
         return tuple(known.tolist())
 
 
+def is_sharded(model):
+    return any(cls.__name__ == "FSDPModule" for cls in type(model).__mro__)
+
+
 def wrap(model, device, settings):
     """The model with its gradients averaged over all processes; `unwrap` gives it back."""
-    if size() == 1:
+    if size() == 1 or is_sharded(model):  # which does so by itself
         return model
     import torch
     from torch.nn.parallel import DistributedDataParallel
@@ -136,6 +146,14 @@ def unwrap(model):
     return model.module if type(model).__name__ == "DistributedDataParallel" else model
 
 
+def add_up(tensor):
+    """The sum over all processes, in place."""
+    import torch.distributed as dist
+
+    dist.all_reduce(tensor)
+    return tensor
+
+
 def share_buffers(model):
     """Give all processes the buffers of the main one, such as the statistics of batch norm."""
     if size() > 1:
@@ -147,4 +165,6 @@ def share_buffers(model):
 
 def without_averaging(model, is_last):
     """A context for a batch: of several in one step, only the last averages the gradients."""
+    if is_sharded(model):
+        model.set_requires_gradient_sync(is_last)
     return nullcontext() if is_last or unwrap(model) is model else model.no_sync()

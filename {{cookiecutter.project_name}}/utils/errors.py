@@ -25,7 +25,9 @@ def exit_on_user_error():
     try:
         yield
     except UserError as error:
-        if not getattr(error, "is_shown", False):
+        # A mistake in the config is found in all processes; what comes later, perhaps in one alone
+        speaks = distributed.is_main() or distributed.is_started()
+        if speaks and not getattr(error, "is_shown", False):
             print(distributed.speaker() + str(error), file=sys.stderr)
         sys.exit(error.status)
 

@@ -2,6 +2,8 @@ from math import isfinite
 
 import torch
 
+from utils import distributed
+
 
 class NotFinite(ArithmeticError):
     """A loss or a gradient is infinite or not a number; the optimizer has not stepped."""
@@ -48,4 +50,7 @@ def sum_of_norms(optimizer):
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     gradients = [p.grad for p in parameters if p.grad is not None]
     dense = [g.coalesce().values() if g.is_sparse else g for g in gradients]
-    return sum(norm.float() for norm in torch._foreach_norm(dense)) if dense else 0
+    local = [g.to_local() if hasattr(g, "to_local") else g for g in dense]  # of sharded weights
+    total = sum(norm.float() for norm in torch._foreach_norm(local)) if local else 0
+    is_part = any(g is not whole for g, whole in zip(local, dense, strict=True))
+    return distributed.add_up(total) if is_part else total

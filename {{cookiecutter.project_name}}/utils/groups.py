@@ -1,7 +1,8 @@
-"""The parameters of a model as an optimizer takes them."""
+"""Parts of a model by name: parameters for an optimizer, blocks by their class."""
 
 import json
 from fnmatch import fnmatchcase
+from functools import partial
 
 from utils.errors import UserError
 
@@ -28,3 +29,20 @@ def trainable(model, name="", patterns=None):
         arguments = {key: value for one in fitting for key, value in one.items()}
         by_arguments.setdefault(json.dumps(arguments, sort_keys=True), []).append(parameter)
     return [{"params": some, **json.loads(args)} for args, some in by_arguments.items() if some]
+
+
+def blocks_of(model, classes, key):
+    """The parts of a model that are of these classes; `key` is where the config names them."""
+    found = [part for part in model.modules() if type(part).__name__ in classes]
+    if missing := set(classes) - {type(part).__name__ for part in found}:
+        known = ", ".join(sorted({type(part).__name__ for part in model.modules()}))
+        raise UserError(f"{key}: the model has no {missing.pop()}, but {known}")
+    return found
+
+
+def recompute(model, classes):
+    """Let blocks of these classes keep no inner values for the backward pass (Chen et al. 2016)."""
+    from torch.utils.checkpoint import checkpoint
+
+    for block in blocks_of(model, classes, "parallel.recompute"):
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)

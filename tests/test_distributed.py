@@ -1,0 +1,404 @@
+"""Real `torchrun` with processes on this machine: right, with one voice, and never left waiting."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from helpers import ENVIRONMENT, succeed
+
+pytestmark = pytest.mark.slow
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
+SHORT = [
+    "trainer.epochs=2",
+    "trainer.tensorboard=false",
+    "data_loader.args.validation_split=3405",  # 595 images to train on: the last batches are uneven
+    "data_loader.args.augment=false",
+    "arch.args.dropout=0",
+    "optimizer.args.lr=0.001",
+    "trainer.keep_last=null",
+]
+# Compares weights with a tolerance, and prints the largest difference
+CLOSE = """
+import sys, torch
+from utils import checkpoint
+a, b = (checkpoint.load(path)["state_dict"] for path in sys.argv[1:])
+assert a.keys() == b.keys()
+print(max((a[key] - b[key]).abs().max().item() for key in a))
+"""
+EQUAL = """
+import sys
+from tools.compare import first_difference
+from utils import checkpoint
+a, b = (checkpoint.load(path) for path in sys.argv[1:])
+for one in (a, b):
+    del one["config"]
+print(first_difference(a, b))
+"""
+# A loader that writes down, for each process, which samples it has been asked for
+NOTING = """
+
+class NotingLoader(MnistDataLoader):
+    def __init__(self, notes="", **kwargs):
+        import os
+
+        super().__init__(**kwargs)
+        dataset, self.notes = self.dataset, notes
+        get = dataset.__getitems__
+
+        def note(indices):
+            rank = os.environ.get("RANK", "0")
+            with open(f"{notes}/rank{rank}.txt", "a") as file:
+                file.write(" ".join(map(str, indices)) + "\\n")
+            return get(indices)
+
+        dataset.__getitems__ = note
+"""
+
+
+@pytest.fixture(scope="module")
+def project(bake):
+    project = bake()
+    loaders = project / "data_loader" / "data_loaders.py"
+    loaders.write_text(loaders.read_text() + NOTING)
+    model = project / "model" / "model.py"
+    model.write_text(model.read_text() + HALF_USED)
+    trainer = project / "trainer" / "trainer.py"
+    trainer.write_text(trainer.read_text().replace("        data, target = batch\n", FAULT, 1))
+    return project
+
+
+HALF_USED = """
+
+class HalfUsed(MnistModel):
+    def __init__(self):
+        super().__init__()
+        self.spare = nn.Linear(3, 3)
+"""
+FAULT = """        data, target = batch
+        import os
+        rank, kind, step = os.environ.get("FAULT", "0 none 0").split()
+        if rank == os.environ.get("RANK") and self.step == int(step):
+            if kind == "error":
+                raise RuntimeError("the fault of this rank")
+            if kind == "nan":
+                data = data * float("nan")
+            if kind == "kill" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+                self.saver.wait()
+                os.kill(os.getpid(), 9)
+            if kind == "term":
+                os.kill(os.getpid(), 15)
+"""
+
+
+def arguments(save_dir, *overrides, batch_size=32):
+    size = f"data_loader.args.batch_size={batch_size}"
+    return ["train.py", "-d", "cpu", f"trainer.save_dir={save_dir}", size, *SHORT, *overrides]
+
+
+def torchrun(project, *arguments, n=2, agents=(), fault="0 none 0", limit=240):
+    """Run to the end, whatever it is; the status, and what was printed. No process is left."""
+    command = [*TORCHRUN, *(agents or ("--standalone",)), f"--nproc-per-node={n}", *arguments]
+    process = subprocess.Popen(
+        command,
+        cwd=project,
+        env={**ENVIRONMENT, "FAULT": fault},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        out, err = process.communicate(timeout=limit)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    assert not in_session(process.pid)
+    return process.returncode, out, err
+
+
+def in_session(leader):
+    """The processes of the session that `leader` began."""
+    listed = subprocess.run(
+        ["ps", "-s", str(leader), "-o", "stat="], capture_output=True, text=True
+    )
+    return [line for line in listed.stdout.split() if not line.startswith("Z")]
+
+
+def run_dir(save_dir):
+    [found] = save_dir.glob("*/*")
+    return found
+
+
+def rows(save_dir):
+    with open(run_dir(save_dir) / "metrics.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def last(save_dir):
+    return run_dir(save_dir) / "last.pth"
+
+
+@pytest.fixture(scope="module")
+def straight(project, tmp_path_factory):
+    """Two processes, never interrupted."""
+    save_dir = tmp_path_factory.mktemp("straight")
+    status, out, err = torchrun(project, *arguments(save_dir))
+    assert status == 0, err
+    return save_dir, out, err
+
+
+def test_two_processes_with_half_the_batch_give_the_same_weights(project, straight, tmp_path):
+    save_dir, _, _ = straight
+    succeed(*arguments(tmp_path, batch_size=64), cwd=project)
+    difference = float(succeed("-c", CLOSE, last(save_dir), last(tmp_path), cwd=project))
+    assert difference < 1e-4
+    for one, two in zip(rows(tmp_path), rows(save_dir), strict=True):
+        for key, value in one.items():
+            assert float(two[key]) == pytest.approx(float(value), rel=1e-3), key
+
+
+def test_validation_over_two_processes_is_that_of_one(project, straight):
+    """3,405 images are an odd number: the processes have not the same."""
+    save_dir, _, _ = straight
+    code = (
+        "import sys\nfrom parse_config import ConfigParser\nfrom train import build_trainer\n"
+        "from utils import checkpoint\nstate = checkpoint.load(sys.argv[1])\n"
+        "trainer = build_trainer(ConfigParser(state['config'], run_id='check'))\n"
+        "checkpoint.set_weights(trainer.model, state['state_dict'], '')\n"
+        "trainer.config.discard_run()\n"
+        "import json\nprint(json.dumps(trainer.evaluate(trainer.valid_data_loader)))\n"
+    )
+    found = json.loads(succeed("-c", code, last(save_dir), cwd=project).splitlines()[-1])
+    row = rows(save_dir)[-1]
+    assert float(row["val_accuracy"]) == found["accuracy"]
+    assert float(row["val_loss"]) == pytest.approx(found["loss"], rel=1e-6)
+
+
+def test_one_voice(straight):
+    save_dir, out, _ = straight
+    assert out.count("Run directory") == 1
+    assert len(re.findall(r"^epoch +1 +loss", out, re.MULTILINE)) == 1
+    files = {path.name for path in run_dir(save_dir).iterdir()}
+    assert "train.log" in files and not any(name.startswith("train_rank") for name in files)
+    assert len(rows(save_dir)) == 2
+
+
+def test_each_sample_comes_once_and_a_changed_number_of_processes_goes_on(project, tmp_path):
+    """Stopped in the second epoch by a signal to one process; gone on with by four, then by one."""
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    noting = ["data_loader.type=NotingLoader", f"data_loader.args.notes={notes}"]
+    status, out, err = torchrun(project, *arguments(tmp_path / "o", *noting), fault="1 term 12")
+    assert status != 0 and "stopped by SIGTERM" in err
+    seen = sorted(int(i) for note in notes.iterdir() for i in note.read_text().split())
+    assert len(set(seen)) == 595
+    first_epoch = 595
+    assert first_epoch < len(seen) < 2 * 595
+    on = ["train.py", "-r", last(tmp_path / "o")]
+    status, out, err = torchrun(project, *on, n=4, fault="0 term 14")
+    assert "stopped by SIGTERM" in err, err
+    succeed(*on, cwd=project)
+    counts = {}
+    for note in notes.iterdir():
+        for index in note.read_text().split():
+            counts[index] = counts.get(index, 0) + 1
+    assert len(counts) == 595 and set(counts.values()) == {2}
+    assert len(rows(tmp_path / "o")) == 2
+
+
+@pytest.mark.parametrize("who", ["agent", "rank"])
+def test_stopped_by_a_signal_and_resumed_it_ends_as_if_it_had_not_been(
+    project, straight, tmp_path, who
+):
+    save_dir, _, _ = straight
+    if who == "rank":
+        status, _, err = torchrun(project, *arguments(tmp_path), fault="1 term 7")
+    else:
+        command = [*TORCHRUN, "--standalone", "--nproc-per-node=2"]
+        command += arguments(tmp_path, "trainer.save_every.steps=1")
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        process = subprocess.Popen(command, cwd=project, env=ENVIRONMENT, **pipes)
+        while not any(tmp_path.glob("*/*/last.pth")):
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=120)
+    assert "stopped by SIGTERM" in err and "Go on with" in err
+    status, _, err = torchrun(
+        project, "train.py", "-r", last(tmp_path), "trainer.save_every.steps=null"
+    )
+    assert status == 0, err
+    assert succeed("-c", EQUAL, last(save_dir), last(tmp_path), cwd=project) == "None\n"
+
+
+def test_a_killed_process_is_started_again_and_goes_on(project, straight, tmp_path):
+    save_dir, _, _ = straight
+    status, _, err = torchrun(
+        project, *arguments(tmp_path, "trainer.save_every.steps=4"), fault="1 kill 9",
+        agents=["--standalone", "--max-restarts=1"],
+    )  # fmt: skip
+    assert status == 0, err
+    assert succeed("-c", EQUAL, last(save_dir), last(tmp_path), cwd=project) == "None\n"
+
+
+def test_an_error_on_one_rank_ends_all_and_is_shown(project, tmp_path):
+    start = time.monotonic()
+    status, _, err = torchrun(project, *arguments(tmp_path), fault="1 error 3")
+    assert status == 1 and "the fault of this rank" in err
+    assert time.monotonic() - start < 120  # no waiting for a time limit, which is 30 minutes
+    log = (run_dir(tmp_path) / "train_rank1.log").read_text()
+    assert "epoch 1, step 3: an error" in log
+
+
+def test_a_bad_number_on_one_rank_stops_all(project, tmp_path):
+    status, _, err = torchrun(project, *arguments(tmp_path), fault="1 nan 3")
+    assert status == 1 and "the step was not taken" in err
+    boxes = {path.name for path in run_dir(tmp_path).glob("black_box*")}
+    assert boxes == {"black_box_step3.pt", "black_box_step3_rank1.pt"}
+
+
+def test_unused_parameters_are_explained(project, tmp_path):
+    half = ["arch.type=HalfUsed", "arch.args={}"]
+    status, _, err = torchrun(project, *arguments(tmp_path / "a", *half))
+    assert status == 1 and "parallel.find_unused_parameters=true allows it" in err
+    allowed = [*half, "parallel.find_unused_parameters=true", "trainer.epochs=1"]
+    status, _, err = torchrun(project, *arguments(tmp_path / "b", *allowed))
+    assert status == 0, err
+
+
+COUNTING = """
+import torch.distributed as dist
+from parse_config import ConfigParser
+from train import build_trainer
+from utils import distributed
+import sys
+with distributed.process_group():
+    config = ConfigParser.from_file("config.json", dict(one.split("=") for one in sys.argv[1:]))
+    config.settings.trainer.accumulate_steps = 4
+    config.settings.trainer.epochs = 1
+    trainer = build_trainer(config)
+    trainer.do_validation = False
+    trainer.monitor = trainer.mnt_mode = "off"
+    calls = []
+    def hook(state, bucket):
+        calls.append(1)
+        work = dist.all_reduce(bucket.buffer().div_(2), async_op=True).get_future()
+        return work.then(lambda future: future.value()[0])
+    trainer.model.register_comm_hook(None, hook)
+    trainer.train()
+    if distributed.is_main():
+        print("CALLS", len(calls), "STEPS", trainer.step, "BATCHES", trainer.len_epoch)
+"""
+
+
+def test_accumulation_communicates_once_a_step(project, tmp_path):
+    script = tmp_path / "counting.py"
+    script.write_text("import os, sys\nsys.path.insert(0, os.getcwd())\n" + COUNTING)
+    status, out, err = torchrun(project, str(script), f"trainer.save_dir={tmp_path}")
+    assert status == 0, err
+    calls, steps, batches = map(
+        int, re.search(r"CALLS (\d+) STEPS (\d+) BATCHES (\d+)", out).groups()
+    )
+    assert steps == -(-batches // 4) and calls <= 2 * steps < batches
+
+
+def test_two_agents(project, straight, tmp_path):
+    """As two machines would, each with a process of its own."""
+    save_dir, _, _ = straight
+    agents = "--nnodes=2 --rdzv-backend=c10d --rdzv-endpoint=localhost:0 --rdzv-id=two".split()
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        agents[2] = f"--rdzv-endpoint=localhost:{free.getsockname()[1]}"
+    command = [*TORCHRUN, *agents, "--nproc-per-node=1", *arguments(tmp_path)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    both = [subprocess.Popen(command, cwd=project, env=ENVIRONMENT, **pipes) for _ in range(2)]
+    for process in both:
+        _, err = process.communicate(timeout=240)
+        assert process.returncode == 0, err
+    assert succeed("-c", EQUAL, last(save_dir), last(tmp_path), cwd=project) == "None\n"
+
+
+def test_early_stopping_together(project, tmp_path):
+    stopping = ["trainer.epochs=6", "trainer.early_stop=1", "optimizer.args.lr=0.0"]
+    status, out, err = torchrun(project, *arguments(tmp_path, *stopping))
+    assert status == 0, err
+    assert "No better val_loss for 1 epochs" in out and len(rows(tmp_path)) == 2
+
+
+def test_mistakes_are_told_once(project, tmp_path):
+    status, _, err = torchrun(project, *arguments(tmp_path, "optimizer.args.lrr=1"))
+    assert status != 0
+    assert err.count("optimizer.args.lrr: unknown key") == 1
+    assert not list(tmp_path.iterdir())
+
+
+FSDP = ["parallel.type=fsdp", 'parallel.blocks=["Linear"]', 'parallel.recompute=["Conv2d"]']
+WHOLE = """
+import sys
+from tools.compare import first_difference
+from utils import checkpoint
+a, b = (checkpoint.load(path) for path in sys.argv[1:])
+parts = ("state_dict", "optimizer", "step")
+print(first_difference(*({key: one[key] for key in parts} for one in (a, b))))
+"""
+
+
+@pytest.fixture(scope="module")
+def sharded(project, tmp_path_factory):
+    save_dir = tmp_path_factory.mktemp("sharded")
+    status, out, err = torchrun(project, *arguments(save_dir, *FSDP))
+    assert status == 0, err
+    return save_dir
+
+
+def test_sharded_weights_train_as_whole_ones(project, straight, sharded):
+    save_dir, _, _ = straight
+    difference = float(succeed("-c", CLOSE, last(save_dir), last(sharded), cwd=project))
+    assert difference < 1e-4
+    assert len(list(last(sharded).glob("__*_0.distcp"))) == 2  # each process has written its part
+
+
+def test_a_sharded_run_is_resumed_exactly(project, sharded, tmp_path):
+    status, _, err = torchrun(project, *arguments(tmp_path, *FSDP), fault="1 term 12")
+    assert "stopped by SIGTERM" in err, err
+    status, _, err = torchrun(project, "train.py", "-r", last(tmp_path))
+    assert status == 0, err
+    assert succeed("-c", WHOLE, last(sharded), last(tmp_path), cwd=project) == "None\n"
+
+
+def test_checkpoints_move_between_one_process_ddp_and_fsdp(project, straight, sharded, tmp_path):
+    """A third epoch, from each kind of checkpoint in each other way: always nearly the same."""
+    ends = []
+    for kind, origin in (("ddp", straight[0]), ("fsdp", sharded)):
+        for way in ("one", "ddp", "fsdp"):
+            copy = tmp_path / f"{kind}-{way}"
+            shutil.copytree(run_dir(origin), copy / "name" / "run")
+            more = ["trainer.epochs=3", f"parallel.type={'fsdp' if way == 'fsdp' else 'ddp'}"]
+            if way == "one":
+                succeed("train.py", "-r", last(copy), *more, cwd=project)
+            else:
+                status, _, err = torchrun(project, "train.py", "-r", last(copy), *more)
+                assert status == 0, err
+            ends.append(last(copy))
+    for end in (ends[1], ends[2], ends[4], ends[5]):  # of two processes, all
+        assert float(succeed("-c", CLOSE, ends[1], end, cwd=project)) < 1e-3
+
+
+def test_one_file_of_a_sharded_checkpoint(project, sharded):
+    out = succeed("train.py", "--unshard", last(sharded), cwd=project)
+    assert out == f"{run_dir(sharded) / 'last_whole.pth'}\n"
+    assert succeed("-c", WHOLE, last(sharded), out.strip(), cwd=project) == "None\n"
+    tables = [succeed("test.py", "-r", path, cwd=project) for path in (last(sharded), out.strip())]
+    assert tables[0].splitlines()[1:] == tables[1].splitlines()[1:]
+    accuracy = re.search(r"^accuracy +([\d.]+)", tables[0], re.MULTILINE)
+    assert float(accuracy[1]) > 0.5
