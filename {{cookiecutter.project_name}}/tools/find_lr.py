@@ -1,10 +1,11 @@
 """Suggest a learning rate by the range test of Smith (2017, arXiv:1506.01186).
 
 Training steps are taken with a rate that grows from one to the next, until the loss explodes. The
-suggestion is the rate at which the loss falls most steeply.
+suggestion is the rate at which the loss falls most steeply on the way to its lowest.
 """
 
 import copy
+from importlib.util import find_spec
 from math import isfinite
 from tempfile import TemporaryDirectory
 
@@ -17,11 +18,13 @@ from utils.files import atomic_write, project_path
 
 STEPS = 100
 LOWEST, HIGHEST = 1e-6, 10.0
-EXPLODED = 4  # times the lowest loss, both as means of RECENT steps
-RECENT = 5
+EXPLODED = 4  # times the first losses
+RECENT = 5  # steps whose mean is compared
 
 
 def run(config, _):
+    if find_spec("matplotlib") is None:
+        raise UserError("--find-lr draws with matplotlib: pip install matplotlib")
     path = project_path(config["trainer"]["save_dir"]) / config["name"] / "find_lr.png"
     with TemporaryDirectory() as folder:
         changes = {"save_dir": folder, "tensorboard": False, "verbosity": 0}
@@ -53,7 +56,8 @@ class Exploded(Exception):
 
 def take_steps(trainer, rates, losses):
     """An epoch with a step for each rate, which adds its loss to `losses`."""
-    trainer.len_epoch = trainer.log_step = len(rates)
+    trainer.len_epoch = len(rates)
+    trainer.log_step = trainer.len_epoch + 1  # no lines of progress
     trainer.do_validation, trainer.lr_scheduler, trainer.batch_idx = False, None, 0
     trainer.non_finite = "ignore"  # that ends the test, not more
     shares = [rate / trainer.optimizer.defaults["lr"] for rate in base_rates(trainer.optimizer)]
@@ -69,8 +73,7 @@ def take_steps(trainer, rates, losses):
         if not isfinite(means["loss"]):
             raise Exploded
         losses.append(means["loss"])
-        recent = [np.mean(losses[max(0, end - RECENT) : end]) for end in range(1, len(losses) + 1)]
-        if recent[-1] > EXPLODED * min(recent):
+        if np.mean(losses[-RECENT:]) > limit(losses):
             raise Exploded
         set_rate(rates[min(len(losses), len(rates) - 1)])
 
@@ -87,8 +90,15 @@ def base_rates(optimizer):
     return [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
 
 
+def limit(losses):
+    """The loss at which it counts as exploded."""
+    first = np.mean(losses[:RECENT])
+    return first + (EXPLODED - 1) * abs(first)
+
+
 def smooth(losses, width=4):
     """Means weighted by a bell curve of so many steps, which shifts nothing to either side."""
+    losses = np.minimum(losses, limit(losses))
     steps = np.arange(len(losses))
     weights = np.exp(-0.5 * ((steps[:, None] - steps) / width) ** 2)
     return weights @ losses / weights.sum(axis=1)
@@ -97,24 +107,26 @@ def smooth(losses, width=4):
 def suggest(rates, losses):
     if len(losses) < STEPS / 5:
         raise UserError(f"the loss explodes within {len(losses)} steps, from a rate of {LOWEST} on")
-    slopes = np.gradient(smooth(losses), np.log(rates))
+    smoothed = smooth(losses)
+    lowest = smoothed.argmin()  # what falls after it has exploded before
+    slopes = np.gradient(smoothed, np.log(rates))[: lowest + 1]
     if slopes.min() >= 0:
         raise UserError("the loss falls at no learning rate: does the model learn at all?")
     return float(rates[slopes.argmin()])
 
 
 def draw(rates, losses, best, path):
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise UserError("--find-lr draws with matplotlib: pip install matplotlib") from None
+    from matplotlib.figure import Figure
+
+    smoothed = smooth(losses)
+    low, high = smoothed.min(), smoothed[rates <= best].max()
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot(rates, losses, color="0.8", label="loss of each step")
-    axes.plot(rates, smooth(losses), label="smoothed")
+    axes.plot(rates, smoothed, label="smoothed")
     axes.axvline(best, linestyle="--", color="tab:red", label=f"suggested: {best:.2g}")
     axes.set(xscale="log", xlabel="learning rate", ylabel="loss")
-    axes.set_ylim(top=2 * losses[0])
+    axes.set_ylim(low - (high - low) / 2, high + (high - low) / 2)
     axes.legend()
     ensure_dir(path.parent)
     with atomic_write(path, "wb") as file:
