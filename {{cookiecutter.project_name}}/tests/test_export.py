@@ -5,22 +5,8 @@ import sys
 
 import pytest
 import torch
-from torch import nn
 
-from base import BaseModel
 from export import main
-from utils import checkpoint
-
-
-class CannotBeExported(BaseModel):
-    """Takes batches of two alone."""
-
-    def __init__(self, num_classes=10):
-        super().__init__()
-        self.linear = nn.LazyLinear(num_classes)
-
-    def forward(self, x):
-        return self.linear(x.reshape(2, -1))
 
 
 @pytest.fixture
@@ -31,13 +17,9 @@ def trained(make_trainer):
 
 
 @pytest.fixture
-def path(trained):
-    return trained.checkpoint_dir / "model_best.pth"
-
-
-@pytest.fixture
-def export(path, capsys):
+def export(trained, capsys):
     """Run export.py on the checkpoint; the status, standard output and errors."""
+    path = trained.checkpoint_dir / "model_best.pth"
 
     def run(*arguments):
         status = 0
@@ -48,3 +30,105 @@ def export(path, capsys):
         return status, *capsys.readouterr()
 
     return run
+
+
+def read_torch_export(path):
+    return torch.export.load(path).module()
+
+
+def read_onnx(path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    session = onnxruntime.InferenceSession(path)
+    [only] = session.get_inputs()
+    return lambda inputs: torch.from_numpy(session.run(None, {only.name: inputs.numpy()})[0])
+
+
+def read_safetensors(path, model_class):
+    from safetensors import safe_open
+    from safetensors.torch import load_file
+
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    assert metadata["arch"] == model_class.__name__
+    model = model_class(**json.loads(metadata["config"])["arch"]["args"])
+    model.load_state_dict(load_file(path))
+    return model.eval()
+
+
+@pytest.mark.parametrize("output", [[], ["-o", "exported"]], ids=["beside", "named"])
+@pytest.mark.parametrize(
+    ("to", "suffix"),
+    [
+        ("torch.export", "pt2"),
+        ("safetensors", "safetensors"),
+        pytest.param("onnx", "onnx", marks=pytest.mark.slow),
+    ],
+)
+def test_others_read_what_was_written(to, suffix, output, export, trained, tmp_path, monkeypatch):
+    for package in {"onnx": ["onnxscript", "onnxruntime"], "safetensors": ["safetensors"]}.get(
+        to, []
+    ):
+        pytest.importorskip(package, reason=f"--to {to} takes {package}")
+    monkeypatch.chdir(tmp_path)
+    before = {*trained.checkpoint_dir.iterdir()}
+    status, out, err = export("--to", to, *output)
+    file = trained.checkpoint_dir / f"model_best.{suffix}"
+    if output:
+        (tmp_path / "exported").rename(file)
+    assert status == 0 and {*trained.checkpoint_dir.iterdir()} == {*before, file}
+    assert "held-out samples, allowed 0.0001" in out
+    if to == "safetensors":
+        exported = read_safetensors(file, type(trained.model))
+    else:
+        exported = {"torch.export": read_torch_export, "onnx": read_onnx}[to](file)
+    inputs, _ = next(iter(trained.valid_data_loader))
+    for n in (1, 2, 7, len(inputs)):
+        with torch.no_grad():
+            expected, found = trained.model.eval()(inputs[:n]), exported(inputs[:n])
+        assert torch.allclose(expected, found, atol=1e-5)
+
+
+def test_a_file_that_gives_something_else_is_not_kept(export, trained, monkeypatch):
+    """As a model does that looks whether it is exported."""
+    forward = type(trained.model).forward
+
+    def differs(self, x):
+        return forward(self, x) + 0.01 * torch.compiler.is_compiling()
+
+    monkeypatch.setattr(type(trained.model), "forward", differs)
+    before = {*trained.checkpoint_dir.iterdir()}
+    status, out, err = export("--to", "torch.export")
+    assert status == 1 and not out
+    assert err == "not kept: its outputs differ by 1.0e-02, allowed is 0.0001\n"
+    assert {*trained.checkpoint_dir.iterdir()} == before
+
+
+def test_a_model_with_a_fixed_batch_size_is_refused(export, trained, monkeypatch):
+    forward = type(trained.model).forward
+
+    def fixed(self, x):
+        return forward(self, x) if len(x) != 2 else forward(self, x.reshape(2, *x.shape[1:]))
+
+    monkeypatch.setattr(type(trained.model), "forward", fixed)
+    before = {*trained.checkpoint_dir.iterdir()}
+    status, out, err = export("--to", "torch.export")
+    assert status == 1 and not out and len(err.splitlines()) == 1
+    assert f"{type(trained.model).__name__} cannot be exported" in err and "size()[0]" in err
+    assert {*trained.checkpoint_dir.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--to", "safetensors"], "--to safetensors takes safetensors: pip install safetensors"),
+        (["--to", "torch.export", "-o", "none/model.pt2"], "cannot be written: No such file"),
+        (["--to", "torch.export", "data_loader.args.batch_size=1"], "takes two samples"),
+        (["--to", "torch.export", "-r", "none.pth"], "none.pth: cannot be read"),
+    ],
+)
+def test_a_mistake_is_one_line(arguments, message, export, trained, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors", None)  # as if it were not installed
+    before = {*trained.checkpoint_dir.iterdir()}
+    status, out, err = export(*arguments)
+    assert status == 2 and not out and message in err and len(err.splitlines()) == 1
+    assert {*trained.checkpoint_dir.iterdir()} == before

@@ -43,8 +43,10 @@ def range_test(trainer):
         raise UserError(f"--find-lr takes one optimizer, the config has several: {names}")
     before = copy.deepcopy(trainer._state(trainer.start_epoch - 1))
     rates, losses = np.geomspace(LOWEST, HIGHEST, STEPS), []
+    probe = copy.copy(trainer)  # the same model, with settings of its own
+    probe.train_metrics = copy.deepcopy(trainer.train_metrics)
     try:
-        take_steps(copy.copy(trainer), rates, losses)
+        take_steps(probe, rates, losses)
     finally:
         trainer._load_state(before, {})
     return rates[: len(losses)], np.array(losses)
