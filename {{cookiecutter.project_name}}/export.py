@@ -10,7 +10,6 @@ The batch size stays open. Without -o, the file is written beside the checkpoint
 import argparse
 import json
 import logging
-import sys
 import warnings
 from collections.abc import Callable
 from importlib import import_module
@@ -73,7 +72,9 @@ def read_onnx(path):
 def write_safetensors(file, model, inputs, config):
     from safetensors.torch import save
 
-    weights = {name: one.clone() for name, one in model.state_dict().items()}  # shared ones twice
+    weights = {
+        name: one.clone().contiguous() for name, one in model.state_dict().items()
+    }  # shared ones twice
     file.write(save(weights, {"arch": type(model).__name__, "config": json.dumps(config)}))
 
 
@@ -173,7 +174,9 @@ def write(file, form, model, inputs, config):
 
 def export(config, to, path):
     """Write the model of `config.resume` to `path`, or nothing if the file differs from it."""
-    trainer, _ = load(config)
+    plain = {"compile": False, "precision": "fp32", "channels_last": False}  # as it runs anywhere
+    on_cpu = config.config | {"device": "cpu", "trainer": config["trainer"] | plain}
+    trainer, _ = load(ConfigParser(on_cpu, config.resume, source=config.source))
     inputs = model_inputs(trainer)
     n_samples = trainer.batch_size(inputs)
     if n_samples < 2:
@@ -203,10 +206,8 @@ def main(argv=None):
     )
     parser.add_argument("--to", choices=FORMATS, required=True, help="the format")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to write")
-    argv = sys.argv[1:] if argv is None else argv
     with exit_on_user_error():
-        # What is made on the CPU runs anywhere
-        config = ConfigParser.from_args(parser, argv=[*argv, "-d", "cpu"], modules=part_modules)
+        config = ConfigParser.from_args(parser, argv=argv, modules=part_modules)
         if config.resume is None:
             raise UserError("command line: -r CHECKPOINT is missing: which model to export")
         form = FORMATS[config.args.to]

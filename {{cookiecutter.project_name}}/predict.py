@@ -36,7 +36,7 @@ def load(path, device):
         raise UserError(f"{path}: has no config in it, which says how to build the model")
     config = ConfigParser(state["config"], modification={"device": device}, source=path)
     device, model, _, _ = build_model(config)
-    checkpoint.set_weights(model, state["state_dict"], path)
+    checkpoint.set_weights(model, checkpoint.weights_to_use(state), path)
     part = config.settings.data_loader
     loader = look_up(part.type, part_modules()["data_loader"])
     if not hasattr(loader, "prepare"):

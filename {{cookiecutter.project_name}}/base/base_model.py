@@ -27,7 +27,7 @@ class BaseModel(nn.Module, ABC):
         if arch.type.rpartition(".")[2] != cls.__name__:
             raise UserError(f"{path}: arch.type is {arch.type!r}, not {cls.__name__!r}")
         model = cls(**arch.args)
-        checkpoint.set_weights(model, state["state_dict"], path)
+        checkpoint.set_weights(model, checkpoint.weights_to_use(state), path)
         return model.to(get_device(device)).eval()
 
     def freeze(self, *names):

@@ -214,6 +214,15 @@ def test_a_model_from_a_checkpoint_gives_what_was_trained(trained, path):
     assert torch.equal(model(inputs), trained.model.eval()(inputs))
 
 
+def test_averaged_weights_are_used_where_there_are_some(make_trainer):
+    trainer = make_trainer({"trainer.epochs": 1, "trainer.ema": 0.5})
+    trainer.train()
+    model = type(trainer.model).from_checkpoint(trainer.checkpoint_dir / "model_best.pth", "cpu")
+    inputs, _ = next(iter(trainer.valid_data_loader))
+    assert torch.equal(model(inputs), trainer.ema.module.eval()(inputs))
+    assert not torch.equal(model(inputs), trainer.model.eval()(inputs))
+
+
 def test_from_checkpoint_says_what_does_not_fit(trained, path, tmp_path):
     cls = type(trained.model)
 

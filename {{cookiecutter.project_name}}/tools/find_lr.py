@@ -58,7 +58,7 @@ class Exploded(Exception):
 
 def take_steps(trainer, rates, losses):
     """An epoch with a step for each rate, which adds its loss to `losses`."""
-    trainer.len_epoch = len(rates)
+    trainer.len_epoch = len(rates) * trainer.accumulate_steps
     trainer.log_step = trainer.len_epoch + 1  # no lines of progress
     trainer.do_validation, trainer.lr_scheduler, trainer.batch_idx = False, None, 0
     trainer.non_finite = "ignore"  # that ends the test, not more

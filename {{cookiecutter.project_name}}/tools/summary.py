@@ -12,7 +12,6 @@ from utils.device import batch_size, tensors_in
 def run(config, _):
     with TemporaryDirectory() as folder:
         changes = {"save_dir": folder, "tensorboard": False, "verbosity": 0, "compile": False}
-        changes = {key: value for key, value in changes.items() if key in config["trainer"]}
         settings = config.config | {"trainer": config["trainer"] | changes}
         trainer = build_trainer(ConfigParser(settings, source=config.source))
         batch = next(iter(trainer.data_loader))
@@ -20,8 +19,8 @@ def run(config, _):
     print_table(layers(trainer.model, shapes))
     print_parameters(trainer.model)
     print(f"\nMemory of a training step with {batch_size(batch)} samples, in MB")
-    for name, size in memory(trainer, kept).items():
-        print(f"  {name:<22}{size / 1e6:>10,.2f}")
+    for name, n_bytes in memory(trainer, kept).items():
+        print(f"  {name:<22}{n_bytes / 1e6:>10,.2f}")
 
 
 def take_step(trainer, batch):
@@ -87,8 +86,9 @@ def memory(trainer, kept):
     several = trainer.optimizer
     optimizers = several.values() if isinstance(several, dict) else [several]
     gradients = [one.grad for one in model.parameters() if one.grad is not None]
+    averaged = [] if trainer.ema is None else trainer.ema.parameters()
     return {
-        "weights and buffers": size([*model.parameters(), *model.buffers()]),
+        "weights and buffers": size([*model.parameters(), *model.buffers(), *averaged]),
         "gradients": size(gradients),
         "state of the optimizer": size(tensors_in([one.state for one in optimizers])),
         "kept for backward": kept,
