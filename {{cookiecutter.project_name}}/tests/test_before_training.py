@@ -23,6 +23,7 @@ def test_summary_shows_layers_parameters_and_memory(make_config, make_trainer, t
         [line] = re.findall(rf"^  {name} +{kind} +\(64, [\d, ]+\) *([\d,]*)$", out, re.M)
         own = sum(parameter.numel() for parameter in layer.parameters())
         assert line == (f"{own:,}" if own else "")
+    assert re.search(rf"^model +{type(model).__name__} +\(64, 10\)$", out, re.M)
     n = sum(parameter.numel() for parameter in model.parameters())
     assert f"{n:,} parameters, of which {n:,} are trained" in out
     mb = {key: float(value) for key, value in re.findall(r"^  (\D+?) +([\d.]+)$", out, re.M)}
@@ -48,7 +49,7 @@ def test_find_lr_draws_and_suggests_and_leaves_only_the_picture(make_config, tmp
     find_lr.run(config, True)
     [line, suggested] = capsys.readouterr().out.splitlines()
     picture = tmp_path / "saved" / config["name"] / "find_lr.png"
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [picture]
+    assert sorted(tmp_path.rglob("*")) == [tmp_path / "saved", picture.parent, picture]
     assert line.startswith(f"{picture}: ") and picture.read_bytes().startswith(b"\x89PNG")
     rate = re.fullmatch(r"Suggested: optimizer\.args\.lr=(\S+)", suggested)[1]
     assert 1e-4 < float(rate) < 1e-1
@@ -81,6 +82,17 @@ def test_after_a_range_test_the_trainer_is_as_before(make_trainer):
     assert first_difference(state(trainer), state(other)) is None
 
 
+def test_groups_keep_their_proportion(make_trainer):
+    groups = {"fc2.*": {"lr": 0.5}}
+    trainer = make_trainer({"optimizer.args.lr": 0.05, "optimizer.groups": groups})
+    seen = []
+    with trainer.model.register_forward_pre_hook(
+        lambda *_: seen.append([group["lr"] for group in trainer.optimizer.param_groups])
+    ):
+        rates, losses = find_lr.range_test(trainer)
+    assert np.allclose(seen[: len(rates)], [[rate, 10 * rate] for rate in rates])
+
+
 def falling(rates, centre):
     """A loss that falls around a rate, and explodes at a hundred times as much."""
     position = np.log10(rates / centre)
@@ -91,9 +103,8 @@ def test_the_suggestion_is_where_the_loss_falls_most_steeply():
     rates = np.geomspace(find_lr.LOWEST, find_lr.HIGHEST, find_lr.STEPS)
     for centre in (1e-4, 1e-3, 1e-2):
         assert 0.5 < find_lr.suggest(rates, falling(rates, centre)) / centre < 2
-    spike = np.where(
-        abs(np.log10(rates)) < 0.1, 50, falling(rates, 1e-3)
-    )  # the fall from it is steep
+    spike = np.where(rates > 0.02, 2.5, falling(rates, 1e-3))
+    spike[(rates > 0.02) & (rates < 0.06)] = 50  # from here it falls more steeply than ever
     assert 0.5 < find_lr.suggest(rates, spike) / 1e-3 < 2
     with pytest.raises(UserError, match="falls at no learning rate"):
         find_lr.suggest(rates, np.linspace(1, 2, len(rates)))

@@ -88,14 +88,16 @@ def test_others_read_what_was_written(to, suffix, output, export, trained, tmp_p
         assert torch.allclose(expected, found, atol=1e-5)
 
 
-def test_a_file_that_gives_something_else_is_not_kept(export, trained, monkeypatch):
-    """As a model does that looks whether it is exported."""
+@pytest.mark.parametrize("differs", [lambda n: n == 1, lambda n: n > 2], ids=["one", "many"])
+def test_a_file_that_gives_something_else_is_not_kept(differs, export, trained, monkeypatch):
+    """As of a model that behaves in another way where it is not exported."""
     forward = type(trained.model).forward
 
-    def differs(self, x):
-        return forward(self, x) + 0.01 * torch.compiler.is_compiling()
+    def two_faced(self, x):
+        is_other = not torch.compiler.is_compiling() and differs(len(x))
+        return forward(self, x) + 0.01 * is_other
 
-    monkeypatch.setattr(type(trained.model), "forward", differs)
+    monkeypatch.setattr(type(trained.model), "forward", two_faced)
     before = {*trained.checkpoint_dir.iterdir()}
     status, out, err = export("--to", "torch.export")
     assert status == 1 and not out

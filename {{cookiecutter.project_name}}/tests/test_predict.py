@@ -7,7 +7,9 @@ import json
 import numpy as np
 import pytest
 import torch
+from torch.nn.modules.module import register_module_forward_pre_hook
 
+from base import BaseModel
 from predict import main
 from utils import UserError, checkpoint
 
@@ -73,12 +75,17 @@ def expected(trained, digits):
         return trained.model.eval()(inputs)
 
 
-@pytest.mark.parametrize("batch_size", [2, 64])
+@pytest.mark.parametrize(("batch_size", "sizes"), [(2, [2, 2, 1]), (64, [5])])
 def test_arrays_to_csv_with_classes_and_probabilities(
-    predict, trained, digits, tmp_path, batch_size
+    predict, trained, digits, tmp_path, batch_size, sizes
 ):
     np.save(tmp_path / "digits.npy", digits)
-    status, out, err = predict(tmp_path / "digits.npy", "--batch-size", batch_size)
+    seen = []
+    with register_module_forward_pre_hook(
+        lambda module, args: seen.append(len(args[0])) if isinstance(module, BaseModel) else None
+    ):
+        status, out, err = predict(tmp_path / "digits.npy", "--batch-size", batch_size)
+    assert seen == sizes
     rows = list(csv.DictReader(io.StringIO(out)))
     probabilities = expected(trained, digits).softmax(dim=1)
     assert status == 0 and not err and len(rows) == 5
