@@ -29,7 +29,7 @@ def test_summary_shows_layers_parameters_and_memory(make_config, make_trainer, t
     mb = {key: float(value) for key, value in re.findall(r"^  (\D+?) +([\d.]+)$", out, re.M)}
     assert mb["weights and buffers"] == mb["gradients"] == pytest.approx(4 * n / 1e6, abs=0.01)
     assert mb["state of the optimizer"] == pytest.approx(2 * mb["gradients"], abs=0.02)  # Adam
-    assert mb["kept for backward"] > 0.5
+    assert mb["kept for backward"] > 0.1
 
 
 def test_summary_counts_what_is_frozen_and_not_called(make_trainer):
