@@ -175,8 +175,10 @@ def write(file, form, model, inputs, config):
 def export(config, to, path):
     """Write the model of `config.resume` to `path`, or nothing if the file differs from it."""
     plain = {"compile": False, "precision": "fp32", "channels_last": False}  # as it runs anywhere
-    on_cpu = config.config | {"device": "cpu", "trainer": config["trainer"] | plain}
-    trainer, _ = load(ConfigParser(on_cpu, config.resume, source=config.source))
+    settings = config.config | {"device": "cpu", "trainer": config["trainer"] | plain}
+    on_cpu = ConfigParser(settings, config.resume, source=config.source)
+    on_cpu.allow_data_change = config.allow_data_change
+    trainer, _ = load(on_cpu)
     inputs = model_inputs(trainer)
     n_samples = trainer.batch_size(inputs)
     if n_samples < 2:

@@ -3,7 +3,7 @@
 python predict.py -r saved/<name>/<run_id>/model_best.pth digit.png pictures/
 python predict.py -r saved/<name>/<run_id>/model_best.pth digits.npy -o predictions.json
 
-What makes the model's input of a picture or an array is `prepare` of the data loader.
+What the model takes for a picture or the entry of an array is said by `prepare` of the data loader.
 """
 
 import argparse
@@ -39,11 +39,23 @@ def load(path, device):
     checkpoint.set_weights(model, checkpoint.weights_to_use(state), path)
     part = config.settings.data_loader
     loader = look_up(part.type, part_modules()["data_loader"])
-    if not hasattr(loader, "prepare"):
-        raise UserError(f"{part.type} has no 'prepare' for new inputs: docs/using.md shows one")
-    wanted = inspect.signature(loader.prepare).parameters
+    prepare = getattr(loader, "prepare", take_as_it_is)
+    wanted = inspect.signature(prepare).parameters
     args = {name: value for name, value in part.args.items() if name in wanted}
-    return model.eval(), device, partial(loader.prepare, **args), getattr(loader, "classes", None)
+    return model.eval(), device, partial(prepare, **args), getattr(loader, "classes", None)
+
+
+def take_as_it_is(sample):
+    """For a data loader without `prepare`: the entry of an array, with floats of 32 bits."""
+    import torch
+
+    if hasattr(sample, "convert"):
+        raise UserError("the data loader has no 'prepare', which images need: see docs/using.md")
+    try:
+        tensor = torch.as_tensor(sample)
+    except TypeError as error:
+        raise ValueError(error) from None
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def find_files(inputs):
@@ -119,11 +131,12 @@ def predict(model, device, samples, batch_size):
     while batch := list(islice(samples, batch_size)):
         names, inputs = zip(*batch, strict=True)
         try:
-            inputs = default_collate(inputs)
-        except RuntimeError as error:
-            raise UserError(f"--batch-size 1 is needed: inputs differ in shape: {error}") from None
-        with torch.inference_mode():
-            yield from zip(names, model(to_device(inputs, device)).cpu(), strict=True)
+            with torch.inference_mode():
+                outputs = model(to_device(default_collate(inputs), device)).cpu()
+        except RuntimeError as error:  # of shapes that do not fit each other or the model
+            reason = str(error).partition("\n")[0]
+            raise UserError(f"{names[0]} to {names[-1]}: {reason}") from error
+        yield from zip(names, outputs, strict=True)
 
 
 def describe(name, output, classes):

@@ -170,8 +170,25 @@ def test_prepare_gets_arguments_of_the_data_loader(
     assert len({line.split(",", 1)[1] for line in out.splitlines()[1:]}) == 1
 
 
-def remove_prepare(loader, state, monkeypatch):
-    monkeypatch.delattr(loader, "prepare")
+def test_without_prepare_arrays_are_taken_as_they_are(
+    predict, trained, digits, tmp_path, monkeypatch
+):
+    np.save(tmp_path / "raw.npy", digits)
+    inputs = np.stack([prepare(digit).numpy() for digit in digits]).astype(np.float64)
+    np.save(tmp_path / "ready.npy", inputs)
+    _, wanted, _ = predict(tmp_path / "raw.npy")
+    monkeypatch.delattr(type(trained.data_loader), "prepare")
+    status, found, _ = predict(tmp_path / "ready.npy")
+    assert status == 0 and found.replace("ready", "raw") == wanted
+    np.save(tmp_path / "words.npy", np.array(["no", "numbers"]))
+    for file, reason in {
+        save_images(digits, tmp_path / "images"): "no 'prepare', which images need",
+        tmp_path / "raw.npy": "raw.npy[0] to ",
+        tmp_path / "words.npy": "none of the inputs could be used",
+    }.items():
+        status, out, err = predict(file)
+        assert status == 2 and not out and reason in err.splitlines()[-1]
+        assert "Traceback" not in err
 
 
 def add_class(loader, state, monkeypatch):
@@ -185,7 +202,6 @@ def remove_config(loader, state, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "arguments", "message"),
     [
-        (remove_prepare, [], "has no 'prepare' for new inputs"),
         (add_class, [], "11 classes of the data loader, but outputs of (10,)"),
         (remove_config, [], "has no config in it"),
         (None, ["-o", "none/predictions.csv"], "cannot be written: No such file or directory"),
