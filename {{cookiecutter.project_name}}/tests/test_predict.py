@@ -3,6 +3,9 @@
 import csv
 import io
 import json
+import re
+import shlex
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from base import BaseModel
 from predict import main
 from utils import UserError, checkpoint
+from utils.files import PROJECT_DIR
 
 
 def prepare(sample):
@@ -228,6 +232,25 @@ def test_nothing_usable_is_status_2_and_no_file(predict, tmp_path):
     status, out, err = predict(tmp_path / "bad.png", "-o", tmp_path / "predictions.csv")
     assert status == 2 and not out and not (tmp_path / "predictions.csv").exists()
     assert err.splitlines()[1] == "none of the inputs could be used"
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_docs(path, digits, tmp_path, monkeypatch):
+    for package in ("onnxruntime", "onnxscript", "safetensors"):
+        pytest.importorskip(package, reason=f"export.py takes {package} for some formats")
+    monkeypatch.chdir(tmp_path)
+    np.save("arrays.npy", digits)
+    (save_images(digits, tmp_path / "pictures") / "0.png").rename("picture.png")
+    pages = [PROJECT_DIR / "README.md", PROJECT_DIR / "docs" / "using.md"]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    commands = re.findall(r"^python (predict|export)\.py (.*)$", text, re.MULTILINE)
+    assert len(commands) == 7
+    for script, arguments in commands:
+        arguments = shlex.split(
+            re.sub(r"saved/\S+/model_best.pth", str(path), arguments), comments=True
+        )
+        import_module(script).main(arguments)
+    assert {"predictions.json", "weights.safetensors"} <= {file.name for file in tmp_path.iterdir()}
 
 
 def test_a_model_from_a_checkpoint_gives_what_was_trained(trained, path):
