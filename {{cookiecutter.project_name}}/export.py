@@ -19,6 +19,7 @@ from typing import NamedTuple
 from parse_config import ConfigParser
 from test import load
 from train import build_model, part_modules
+from utils.device import batch_size, tensors_in
 from utils.errors import RunError, UserError, exit_on_user_error
 from utils.files import atomic_write
 
@@ -56,13 +57,12 @@ def write_onnx(file, model, inputs, config):
 def read_onnx(path):
     import onnxruntime
     import torch
-    from torch.utils._pytree import tree_leaves
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     names = [one.name for one in session.get_inputs()]
 
     def run(*args, **kwargs):
-        arrays = [tensor.numpy() for tensor in tree_leaves((args, kwargs))]
+        arrays = [tensor.numpy() for tensor in tensors_in((args, kwargs))]
         outputs = session.run(None, dict(zip(names, arrays, strict=True)))
         return [torch.from_numpy(array) for array in outputs]
 
@@ -133,10 +133,9 @@ def first(n, inputs):
 def open_batch_size(inputs):
     """What torch wants to be told: the first dimension of every tensor may be of any size."""
     import torch
-    from torch.utils._pytree import tree_leaves
 
     shapes = torch.export.ShapesCollection()
-    for tensor in tree_leaves(inputs):
+    for tensor in tensors_in(inputs):
         shapes[tensor] = {0: torch.export.Dim.DYNAMIC}
     return shapes
 
@@ -144,29 +143,32 @@ def open_batch_size(inputs):
 def largest_difference(model, other, inputs):
     """Between what two models give, as a part of the largest output, or of 1 if that is more."""
     import torch
-    from torch.utils._pytree import tree_leaves
 
     args, kwargs = inputs
     with torch.no_grad():
-        expected, found = tree_leaves(model(*args, **kwargs)), tree_leaves(other(*args, **kwargs))
-    return max(
-        ((a.double() - b.double()).abs().max() / a.abs().max().clamp(min=1)).item()
-        for a, b in zip(expected, found, strict=True)
-    )
+        outputs = model(*args, **kwargs), other(*args, **kwargs)
+    differences = [
+        (a.double() - b.double()).abs().max() / a.abs().max().clamp(min=1)
+        for a, b in zip(*map(tensors_in, outputs), strict=True)
+    ]
+    return torch.stack(differences).max()  # NaN where one is
 
 
 def write(file, form, model, inputs, config):
     """Write what is then read back and compared; the difference, for one sample and for all."""
+    import torch
+
     try:
         form.write(file, model, first(2, inputs), config)
         file.flush()
+        other = form.read(file.name)
+        found = [largest_difference(model, other, some) for some in (first(1, inputs), inputs)]
     except OSError:
         raise
-    except Exception as error:  # what torch raises depends on the model
+    except Exception as error:  # what is raised depends on the model
         reason = " ".join(str(error).split())[:500]
         raise RunError(f"{type(model).__name__} cannot be exported: {reason}") from error
-    other = form.read(file.name)
-    difference = max(largest_difference(model, other, some) for some in (first(1, inputs), inputs))
+    difference = torch.stack(found).max().item()
     if not difference <= TOLERANCE:
         raise RunError(f"not kept: its outputs differ by {difference:.1e}, allowed is {TOLERANCE}")
     return difference
@@ -180,7 +182,7 @@ def export(config, to, path):
     on_cpu.allow_data_change = config.allow_data_change
     trainer, _ = load(on_cpu)
     inputs = model_inputs(trainer)
-    n_samples = trainer.batch_size(inputs)
+    n_samples = batch_size(inputs)
     if n_samples < 2:
         raise UserError("an open batch size takes two samples: add data_loader.args.batch_size=2")
     try:

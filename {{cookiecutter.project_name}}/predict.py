@@ -108,16 +108,20 @@ def _read_image(path):
 
 
 def prepare_all(inputs, array_name, prepare, skipped):
-    """Pairs of a name and a sample as the model takes it. Bad files are said and join `skipped`."""
+    """Pairs of a name and a sample as the model takes it.
+
+    What is bad is named and added to `skipped`; after an entry of an array, the next file follows.
+    """
     for path in find_files(inputs):
+        name = path
         try:
             for name, sample in read(path, array_name):
                 yield name, prepare(sample)
         except UserError:
             raise
         except ValueError as error:
-            print(f"{path}: skipped: {error}", file=sys.stderr)
-            skipped.append(path)
+            print(f"{name}: skipped: {error}", file=sys.stderr)
+            skipped.append(name)
 
 
 def predict(model, device, samples, batch_size):
@@ -132,11 +136,13 @@ def predict(model, device, samples, batch_size):
         names, inputs = zip(*batch, strict=True)
         try:
             with torch.inference_mode():
-                outputs = model(to_device(default_collate(inputs), device)).cpu()
+                outputs = model(to_device(default_collate(inputs), device))
         except RuntimeError as error:  # of shapes that do not fit each other or the model
             reason = str(error).partition("\n")[0]
             raise UserError(f"{names[0]} to {names[-1]}: {reason}") from error
-        yield from zip(names, outputs, strict=True)
+        if not isinstance(outputs, torch.Tensor):
+            raise UserError(f"the model gives a {type(outputs).__name__}, not one tensor")
+        yield from zip(names, outputs.cpu(), strict=True)
 
 
 def describe(name, output, classes):

@@ -128,12 +128,12 @@ def test_bad_files_are_named_and_skipped(predict, digits, tmp_path):
     file = tmp_path / "predictions.csv"
     status, out, err = predict(*inputs, "-o", file)
     reasons = dict(line.split(": skipped: ") for line in err.splitlines())
-    names = ["1.png", "2.png", "floats.npy", "objects.npy", "two.npz", "zeros.npz"]
+    names = ["1.png", "2.png", "floats.npy[0]", "objects.npy", "two.npz", "zeros.npz"]
     assert status == 1 and not out
     assert sorted(reasons) == [
         str(folder / name) for name in sorted([*names, "missing.png", "empty"])
     ]
-    assert reasons[str(folder / "floats.npy")] == "grey values are uint8, not float64"
+    assert reasons[str(folder / "floats.npy[0]")] == "grey values are uint8, not float64"
     assert reasons[str(folder / "missing.png")] == "No such file or directory"
     assert reasons[str(folder / "two.npz")].endswith("with --array: a, b")
     rows = list(csv.DictReader(file.read_text().splitlines()))
