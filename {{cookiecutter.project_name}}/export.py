@@ -1,7 +1,7 @@
 """Write a trained model for use elsewhere, and compare what it gives there on held-out data.
 
 python export.py -r saved/<name>/<run_id>/model_best.pth --to torch.export   for PyTorch alone
-python export.py -r saved/<name>/<run_id>/model_best.pth --to onnx           for ONNX Runtime and others
+python export.py -r saved/<name>/<run_id>/model_best.pth --to onnx           for ONNX Runtime, say
 python export.py -r saved/<name>/<run_id>/model_best.pth --to safetensors    weights and config
 
 The batch size stays open. Without -o, the file is written beside the checkpoint.
