@@ -15,7 +15,7 @@ from helpers import PROJECT, ROOT, files, succeed, tomllib
 FILES = """
     .editorconfig .gitignore .pre-commit-config.yaml
     README.md config.schema.json pyproject.toml requirements.txt
-    export.py parse_config.py predict.py settings.py test.py train.py
+    parse_config.py settings.py test.py train.py
     base/__init__.py base/base_data_loader.py base/base_model.py base/base_trainer.py
     base/sampler.py
     data/README.md data/mnist_5k.npz
@@ -24,20 +24,21 @@ FILES = """
     logger/metrics_csv.py logger/visualization.py
     model/__init__.py model/loss.py model/metric.py model/model.py
     docs/checkpoints.md docs/config.md docs/data.md docs/faults.md docs/notebook.md
-    docs/using.md notebooks/first_steps.ipynb
     tests/conftest.py tests/test_checkpoint.py tests/test_commands.py tests/test_config.py
     tests/test_data_loader.py tests/test_meter.py tests/test_model.py tests/test_trainer.py
     tests/test_schema.py tests/test_faults.py tests/test_old_checkpoints.py tests/test_tools.py
-    tests/test_before_training.py tests/test_export.py tests/test_notebooks.py tests/test_predict.py
     tests/test_switches.py
     tools/__init__.py tools/check.py tools/compare.py tools/fast_dev_run.py tools/overfit_batches.py
-    tools/find_lr.py tools/replay.py tools/verify_resume.py tools/schema.py tools/summary.py
+    tools/replay.py tools/verify_resume.py tools/schema.py
     trainer/__init__.py trainer/trainer.py
     utils/__init__.py utils/check.py utils/checkpoint.py utils/device.py utils/errors.py
     utils/files.py utils/finite.py utils/groups.py utils/lookup.py utils/loop.py utils/manifest.py
     utils/meter.py utils/old_checkpoint.py utils/precision.py utils/record.py utils/resume.py
     utils/schedule.py
     utils/seed.py utils/signals.py
+    predict.py export.py tools/find_lr.py tools/summary.py
+    docs/using.md notebooks/first_steps.ipynb
+    tests/test_before_training.py tests/test_export.py tests/test_notebooks.py tests/test_predict.py
 """.split()
 
 # Every pair of choices of two prompts stands in some row
