@@ -227,6 +227,17 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_what_ends_in_the_middle_leaves_the_file_of_before(predict, digits, tmp_path):
+    np.save(tmp_path / "1.npy", digits)
+    np.save(tmp_path / "2.npy", digits[:, :-1])  # too small for the model
+    (tmp_path / "predictions.csv").write_text("old")
+    before = sorted(tmp_path.rglob("*"))
+    status, _, err = predict(tmp_path, "-o", tmp_path / "predictions.csv", "--batch-size", 1)
+    assert status == 2 and "2.npy[0] to " in err
+    assert (tmp_path / "predictions.csv").read_text() == "old"
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_nothing_usable_is_status_2_and_no_file(predict, tmp_path):
     (tmp_path / "bad.png").write_text("no image")
     status, out, err = predict(tmp_path / "bad.png", "-o", tmp_path / "predictions.csv")
