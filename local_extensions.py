@@ -12,6 +12,7 @@ WINDOWS |= {f"{port}{number}" for port in ("com", "lpt") for number in range(1, 
 PACKAGES = {"numpy", "pydantic", "pytest", "pyyaml", "ruff", "tensorboard", "torch", "tqdm", "yaml"}
 OWN = {"base", "data", "data_loader", "docs", "logger", "model", "parse_config", "settings"}
 OWN |= {"test", "tests", "tools", "train", "trainer", "utils"}
+OWN |= {"export", "notebooks", "predict"}
 
 
 @simple_filter

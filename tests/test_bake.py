@@ -36,6 +36,9 @@ FILES = """
     utils/meter.py utils/old_checkpoint.py utils/precision.py utils/record.py utils/resume.py
     utils/schedule.py
     utils/seed.py utils/signals.py
+    predict.py export.py tools/find_lr.py tools/summary.py
+    docs/using.md notebooks/first_steps.ipynb
+    tests/test_before_training.py tests/test_export.py tests/test_notebooks.py tests/test_predict.py
 """.split()
 
 # Every pair of choices of two prompts stands in some row

@@ -1,7 +1,9 @@
 """What is baked works: its tests pass, it trains, resumes and evaluates."""
 
+import csv
 import re
 
+import numpy as np
 import pytest
 
 from helpers import files, succeed
@@ -55,6 +57,36 @@ def test_defaults_reach_96_percent_on_held_out_digits(trained):
     output = succeed("test.py", "-r", the_run(trained) / "model_best.pth", cwd=trained)
     [accuracy] = re.findall(r"\baccuracy\W+(\d\.\d+)", output)
     assert float(accuracy) >= 0.96
+
+
+def test_a_trained_model_is_used(trained, tmp_path):
+    best = the_run(trained) / "model_best.pth"
+    arguments = [
+        "-r",
+        best,
+        "data/mnist_5k.npz",
+        "--array",
+        "test_images",
+        "-o",
+        tmp_path / "p.csv",
+    ]
+    succeed("predict.py", *arguments, cwd=trained)
+    rows = list(csv.DictReader((tmp_path / "p.csv").read_text(encoding="utf-8").splitlines()))
+    with np.load(trained / "data" / "mnist_5k.npz") as arrays:
+        labels = [str(label) for label in arrays["test_labels"]]
+    right = [row["class"] == label for row, label in zip(rows, labels, strict=True)]
+    assert sum(right) / len(right) >= 0.96
+    for to in ("torch.export", "onnx", "safetensors"):
+        output = succeed("export.py", "-r", best, "--to", to, "-o", tmp_path / to, cwd=trained)
+        assert "on 64 held-out samples" in output and (tmp_path / to).exists()
+
+
+def test_looking_before_training_makes_no_run(trained):
+    before = files(trained)
+    assert "46,730 parameters" in succeed("train.py", "--summary", cwd=trained)
+    assert "Suggested: optimizer.args.lr=0.00" in succeed("train.py", "--find-lr", cwd=trained)
+    assert files(trained) - before == {"saved/Mnist_LeNet/find_lr.png"}
+    (trained / "saved" / "Mnist_LeNet" / "find_lr.png").unlink()
 
 
 def test_evaluation_writes_nothing(trained):

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from helpers import PROJECT
+from helpers import PROJECT, tomllib
 
 # A part imports from itself and from lower layers only; those of one layer never import each other
 LAYERS = [
@@ -16,13 +16,15 @@ LAYERS = [
     {"base"},
     {"data_loader", "model", "trainer"},
     {"train"},
-    {"test", "tools"},
+    {"predict", "test", "tools"},
+    {"export"},
 ]
 LAYER = {part: number for number, parts in enumerate(LAYERS) for part in parts}
 SOURCES = [path for path in PROJECT.rglob("*.py") if "tests" not in path.relative_to(PROJECT).parts]
 
 # The core is all but the tools, the example, and what only files of other projects need
 ASIDE_PARTS = {"tools", "model"}
+ASIDE_PARTS |= {"export", "predict"}
 ASIDE = {"data_loader/mnist.py", "data_loader/data_loaders.py", "utils/old_checkpoint.py"}
 MAX_LINES = 2548  # of the core, not counting empty ones: it may shrink
 MAX_FUNCTION = 60
@@ -97,9 +99,12 @@ def test_the_core_does_not_grow():
 
 
 def test_requirements_are_what_is_imported():
-    packages = {"yaml": "pyyaml"}
+    packages = {"PIL": "pillow", "yaml": "pyyaml"}
     own = {*LAYER, *sys.stdlib_module_names}
     imported = {packages.get(x, x) for path in SOURCES for x in imports(path) if x not in own}
     lines = (PROJECT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    # torch imports tensorboard for us
-    assert imported | {"tensorboard"} == {re.split(r"\W", line)[0] for line in lines}
+    required = {re.split(r"\W", line)[0] for line in lines}
+    assert required <= imported | {"tensorboard"}  # that torch imports for us
+    pyproject = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+    extras = pyproject["project"]["optional-dependencies"].values()
+    assert imported <= required.union(*extras)

@@ -10,8 +10,8 @@ from train import build_model, build_test_loader, part_modules
 from utils.errors import UserError, exit_on_user_error
 
 
-def evaluate(config):
-    """The loss and metrics of the checkpoint `config.resume` on the test data, and its epoch."""
+def load(config):
+    """A trainer with the model of the checkpoint `config.resume` and the test data; its epoch."""
     from trainer import Trainer
     from utils import checkpoint, manifest
 
@@ -21,7 +21,13 @@ def evaluate(config):
     data_loader = build_test_loader(config)
     manifest.check(config, data_loader, is_test=True)
     trainer = Trainer(model, criterion, metrics, None, config, device, data_loader)
-    return trainer.evaluate(data_loader), state["epoch"], data_loader.n_samples
+    return trainer, state["epoch"]
+
+
+def evaluate(config):
+    """The loss and metrics of the checkpoint on the test data, its epoch and their number."""
+    trainer, epoch = load(config)
+    return trainer.evaluate(trainer.data_loader), epoch, trainer.data_loader.n_samples
 
 
 def main(argv=None):

@@ -24,7 +24,7 @@ OPTIONS = [
 
 def positive(text):
     if not text.isdecimal() or text == "0":
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of batches, 1 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 1 or more")
     return int(text)
 
 
@@ -32,6 +32,8 @@ def positive(text):
 FLAG = {"action": "store_true"}
 TOOLS = {
     "check": FLAG | {"help": "try everything on one batch and leave nothing behind"},
+    "summary": FLAG | {"help": "show layers, shapes, parameters and memory of the model"},
+    "find_lr": FLAG | {"help": "try learning rates, draw the loss, suggest one"},
     "fast_dev_run": {"type": positive, "metavar": "N", "help": "a run on N batches of each phase"},
     "overfit_batches": {"type": positive, "metavar": "N", "help": "train on the same N batches"},
     "verify_resume": FLAG | {"help": "prove that an interrupted run ends as one that was not"},

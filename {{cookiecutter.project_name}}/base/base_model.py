@@ -2,6 +2,10 @@ from abc import ABC, abstractmethod
 
 from torch import nn
 
+from parse_config import ConfigParser
+from utils import UserError, checkpoint
+from utils.device import get_device
+
 
 class BaseModel(nn.Module, ABC):
     """Base of all models: a `torch.nn.Module` that must have a `forward`."""
@@ -9,6 +13,22 @@ class BaseModel(nn.Module, ABC):
     @abstractmethod
     def forward(self, *inputs):
         """The output for a batch of inputs."""
+
+    @classmethod
+    def from_checkpoint(cls, path, device="auto"):
+        """The trained model in a checkpoint, ready to use: `MnistModel.from_checkpoint(path)`.
+
+        It is built as the config in the checkpoint says, on `device` and in evaluation mode.
+        """
+        state = checkpoint.load(path)
+        if not state.get("config"):
+            raise UserError(f"{path}: has no config in it, which says how to build the model")
+        arch = ConfigParser(state["config"], source=path).settings.arch
+        if arch.type.rpartition(".")[2] != cls.__name__:
+            raise UserError(f"{path}: arch.type is {arch.type!r}, not {cls.__name__!r}")
+        model = cls(**arch.args)
+        checkpoint.set_weights(model, checkpoint.weights_to_use(state), path)
+        return model.to(get_device(device)).eval()
 
     def freeze(self, *names):
         """Stop training the parts with these names, as `named_modules` or `named_parameters` say.

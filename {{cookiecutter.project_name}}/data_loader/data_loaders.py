@@ -1,7 +1,10 @@
 from typing import Literal
 
+import numpy as np
+import torch
+
 from base import BaseDataLoader
-from data_loader.mnist import MnistDataset, load_embedded, load_idx
+from data_loader.mnist import MnistDataset, load_embedded, load_idx, normalise
 from utils.files import project_path
 
 
@@ -11,6 +14,20 @@ class MnistDataLoader(BaseDataLoader):
     With `training` the training part, of which `validation_split` goes to validation; without, the
     held-out test part.
     """
+
+    classes = tuple("0123456789")  # what predict.py calls the outputs of the model
+
+    @staticmethod
+    def prepare(image):
+        """For predict.py: the model's input for a picture of a digit, light on dark.
+
+        A picture is one of Pillow's, or a (28, 28) uint8 array.
+        """
+        if hasattr(image, "convert"):
+            image = np.array(image.convert("L").resize((28, 28)))
+        if image.shape != (28, 28) or image.dtype != np.uint8:
+            raise ValueError(f"{image.dtype} {image.shape}: a digit is uint8 (28, 28)")
+        return normalise(torch.as_tensor(image)[None])[0]
 
     def __init__(
         self,

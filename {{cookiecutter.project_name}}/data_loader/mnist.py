@@ -43,11 +43,16 @@ class MnistDataset(Dataset):
         """The finished batch: (B, 1, 28, 28) images and (B,) labels."""
         seed = getattr(indices, "seed", 0)  # of the batch, where a loader asks for one
         indices = torch.as_tensor(indices)
-        images = self.images[indices].unsqueeze(1).float().div_(255)
-        images = images.sub_(0.1307).div_(0.3081)  # mean and deviation of the training images
+        images = normalise(self.images[indices])
         if self.augment:
             images = random_shift(images, torch.Generator().manual_seed(seed))
         return images, self.labels[indices]
+
+
+def normalise(images):
+    """(B, 28, 28) uint8 images as (B, 1, 28, 28) floats: what the model is trained on."""
+    images = images.unsqueeze(1).float().div_(255)
+    return images.sub_(0.1307).div_(0.3081)  # mean and deviation of the training images
 
 
 def random_shift(images, generator, pixels=2):

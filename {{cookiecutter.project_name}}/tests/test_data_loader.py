@@ -205,3 +205,16 @@ def test_missing_and_damaged_files_are_named(tmp_path):
     write_idx(tmp_path, "train-images-idx3-ubyte", np.zeros((59_999, 28, 28), np.uint8))
     with pytest.raises(UserError, match="train-images-idx3-ubyte: is not an IDX file"):
         MnistDataLoader(str(tmp_path), source="full")
+
+
+def test_new_digits_are_prepared_as_those_of_training():
+    from PIL import Image
+
+    loader = MnistDataLoader(augment=False)
+    raw, (wanted, _) = loader.dataset.images[7].numpy(), loader.dataset[7]
+    assert torch.equal(MnistDataLoader.prepare(raw), wanted)
+    assert torch.equal(MnistDataLoader.prepare(Image.fromarray(raw)), wanted)
+    larger = Image.fromarray(raw).convert("RGB").resize((280, 280))
+    assert (MnistDataLoader.prepare(larger) - wanted).abs().mean() < 0.2
+    with pytest.raises(ValueError, match=r"float64 \(28, 28\): a digit is uint8 \(28, 28\)"):
+        MnistDataLoader.prepare(raw / 255)

@@ -63,7 +63,7 @@ def test_overfitting_a_batch_learns_it_by_heart(train):
 @pytest.mark.parametrize("flag", ["--fast-dev-run", "--overfit-batches"])
 def test_a_number_of_batches_is_one_or_more(train, flag):
     status, output, runs = train(flag, "0")
-    assert status == 2 and "'0' is not a number of batches, 1 or more" in output and not runs
+    assert status == 2 and "'0' is not a whole number, 1 or more" in output and not runs
 
 
 def test_a_run_is_repeated_from_its_own_config(train):

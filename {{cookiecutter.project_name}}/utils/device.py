@@ -37,17 +37,17 @@ def to_device(batch, device):
 
 def batch_size(batch):
     """The number of samples in a batch: the length of the first tensor in it."""
-    for tensor in _tensors(batch):
+    for tensor in tensors_in(batch):
         return len(tensor)
     raise UserError("a batch without tensors: say in Trainer.batch_size how many samples it has")
 
 
-def _tensors(batch):
+def tensors_in(batch):
     if hasattr(batch, "shape"):
         yield batch
     elif isinstance(batch, (list, tuple, dict)):
         for part in batch.values() if isinstance(batch, dict) else batch:
-            yield from _tensors(part)
+            yield from tensors_in(part)
 
 
 def prepare_device(n_gpu_use):

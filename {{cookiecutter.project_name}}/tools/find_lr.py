@@ -1,0 +1,135 @@
+"""Suggest a learning rate by the range test of Smith (2017, arXiv:1506.01186).
+
+Training steps are taken with a rate that grows from one to the next, until the loss explodes. The
+suggestion is the rate at which the loss falls most steeply on the way to its lowest.
+"""
+
+import copy
+from importlib.util import find_spec
+from math import isfinite
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from parse_config import ConfigParser
+from train import build_trainer
+from utils import UserError, ensure_dir
+from utils.files import atomic_write, project_path
+
+STEPS = 100
+LOWEST, HIGHEST = 1e-6, 10.0
+EXPLODED = 4  # times the first losses
+RECENT = 5  # steps whose mean is compared
+
+
+def run(config, _):
+    if find_spec("matplotlib") is None:
+        raise UserError("--find-lr draws with matplotlib: pip install matplotlib")
+    path = project_path(config["trainer"]["save_dir"]) / config["name"] / "find_lr.png"
+    with TemporaryDirectory() as folder:
+        changes = {"save_dir": folder, "tensorboard": False, "verbosity": 0}
+        settings = config.config | {"trainer": config["trainer"] | changes, "lr_scheduler": None}
+        rates, losses = range_test(build_trainer(ConfigParser(settings, source=config.source)))
+    best = suggest(rates, losses)
+    draw(rates, losses, best, path)
+    print(f"{path}: the loss at {len(rates)} learning rates up to {rates[-1]:.2g}")
+    print(f"Suggested: optimizer.args.lr={best:.2g}")
+
+
+def range_test(trainer):
+    """Learning rates and the loss at each. The trainer is afterwards as it was before."""
+    if isinstance(trainer.optimizer, dict):
+        names = ", ".join(trainer.optimizer)
+        raise UserError(f"--find-lr takes one optimizer, the config has several: {names}")
+    before = copy.deepcopy(trainer._state(trainer.start_epoch - 1))
+    rates, losses = np.geomspace(LOWEST, HIGHEST, STEPS), []
+    probe = copy.copy(trainer)  # the same model, with settings of its own
+    probe.train_metrics = copy.deepcopy(trainer.train_metrics)
+    try:
+        take_steps(probe, rates, losses)
+    finally:
+        trainer._load_state(before, {})
+    return rates[: len(losses)], np.array(losses)
+
+
+class Exploded(Exception):
+    """Ends the epoch that the steps are taken in."""
+
+
+def take_steps(trainer, rates, losses):
+    """An epoch with a step for each rate, which adds its loss to `losses`."""
+    trainer.len_epoch = len(rates) * trainer.accumulate_steps
+    trainer.log_step = trainer.len_epoch + 1  # no lines of progress
+    trainer.do_validation, trainer.lr_scheduler, trainer.batch_idx = False, None, 0
+    trainer.non_finite = "ignore"  # that ends the test, not more
+    shares = [rate / trainer.optimizer.defaults["lr"] for rate in base_rates(trainer.optimizer)]
+
+    def set_rate(rate):
+        for group, share in zip(trainer.optimizer.param_groups, shares, strict=True):
+            group["lr"] = rate * share
+
+    def after_step():
+        means = trainer.train_metrics.window()
+        if "loss" not in means:
+            raise UserError(f"--find-lr goes by 'loss', train_step gives {', '.join(means)}")
+        if not isfinite(means["loss"]):
+            raise Exploded
+        losses.append(means["loss"])
+        if np.mean(losses[-RECENT:]) > limit(losses):
+            raise Exploded
+        set_rate(rates[min(len(losses), len(rates) - 1)])
+
+    trainer._after_step = after_step
+    set_rate(rates[0])
+    try:
+        trainer._train_epoch(1)
+    except Exploded:
+        pass
+
+
+def base_rates(optimizer):
+    """The rate of each group, which a schedule may have changed since."""
+    return [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
+
+
+def limit(losses):
+    """The loss at which it counts as exploded."""
+    first = np.mean(losses[:RECENT])
+    return first + (EXPLODED - 1) * abs(first)
+
+
+def smooth(losses, width=4):
+    """Means weighted by a bell curve of so many steps, which shifts nothing to either side."""
+    losses = np.minimum(losses, limit(losses))
+    steps = np.arange(len(losses))
+    weights = np.exp(-0.5 * ((steps[:, None] - steps) / width) ** 2)
+    return weights @ losses / weights.sum(axis=1)
+
+
+def suggest(rates, losses):
+    if len(losses) < STEPS / 5:
+        raise UserError(f"the loss explodes within {len(losses)} steps, from a rate of {LOWEST} on")
+    smoothed = smooth(losses)
+    lowest = smoothed.argmin()  # what falls after it has exploded before
+    slopes = np.gradient(smoothed, np.log(rates))[: lowest + 1]
+    if slopes.min() >= 0:
+        raise UserError("the loss falls at no learning rate: does the model learn at all?")
+    return float(rates[slopes.argmin()])
+
+
+def draw(rates, losses, best, path):
+    from matplotlib.figure import Figure
+
+    smoothed = smooth(losses)
+    low, high = smoothed.min(), smoothed[rates <= best].max()
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(rates, losses, color="0.8", label="loss of each step")
+    axes.plot(rates, smoothed, label="smoothed")
+    axes.axvline(best, linestyle="--", color="tab:red", label=f"suggested: {best:.2g}")
+    axes.set(xscale="log", xlabel="learning rate", ylabel="loss")
+    axes.set_ylim(low - (high - low) / 2, high + (high - low) / 2)
+    axes.legend()
+    ensure_dir(path.parent)
+    with atomic_write(path, "wb") as file:
+        figure.savefig(file, format="png")
