@@ -29,13 +29,13 @@ FILES = """
     tests/test_schema.py tests/test_faults.py tests/test_old_checkpoints.py tests/test_tools.py
     tests/test_switches.py
     tools/__init__.py tools/check.py tools/compare.py tools/fast_dev_run.py tools/overfit_batches.py
-    tools/replay.py tools/verify_resume.py tools/schema.py
+    tools/replay.py tools/unshard.py tools/verify_resume.py tools/schema.py
     trainer/__init__.py trainer/trainer.py
-    utils/__init__.py utils/check.py utils/checkpoint.py utils/device.py utils/errors.py
-    utils/files.py utils/finite.py utils/groups.py utils/lookup.py utils/loop.py utils/manifest.py
+    utils/__init__.py utils/check.py utils/checkpoint.py utils/device.py
+    utils/distributed.py utils/errors.py utils/files.py utils/finite.py utils/groups.py
+    utils/lookup.py utils/loop.py utils/manifest.py
     utils/meter.py utils/old_checkpoint.py utils/precision.py utils/record.py utils/resume.py
-    utils/schedule.py
-    utils/seed.py utils/signals.py
+    utils/schedule.py utils/seed.py utils/sharded.py utils/signals.py
     predict.py export.py tools/find_lr.py tools/summary.py
     docs/using.md notebooks/first_steps.ipynb
     tests/test_before_training.py tests/test_export.py tests/test_notebooks.py tests/test_predict.py
