@@ -103,7 +103,7 @@ class TrainerSettings:
     """The order in memory that convolutions on a GPU like best."""
     ema: Annotated[float, Range(0, below=1)] | None = None
     """Keep a moving average of the weights with this decay, and validate, test and use that."""
-    log_step: Annotated[int, Range(1)] = 20
+    log_step: Annotated[int, Range(1)] = 100
     """Batches between two lines of progress, on the console and in TensorBoard."""
     verbosity: Literal[0, 1, 2] = 2
     """0 shows warnings, 1 also a line for each epoch, 2 also progress within epochs."""

@@ -1,3 +1,5 @@
+import atexit
+import weakref
 from typing import Annotated
 
 import torch
@@ -92,6 +94,13 @@ class BaseDataLoader(DataLoader):
         loader = DataLoader(sampler=self.valid_sampler, generator=generator, **self.init_kwargs)
         return _seed_batches(loader, is_fixed=True)
 
+    def __iter__(self):
+        """Batches that the data set makes whole, without workers, take the short way."""
+        if self.num_workers or self.pin_memory or not hasattr(self.dataset, "__getitems__"):
+            return super().__iter__()
+        make = self.dataset.__getitems__
+        return (self.collate_fn(make(indices)) for indices in self.batch_sampler)
+
     def set_epoch(self, seed, epoch, start_batch=0, skip=None):
         """Make the next pass the one that belongs to (seed, epoch), from its batch `start_batch`.
 
@@ -106,4 +115,11 @@ def _seed_batches(loader, is_fixed=False):
     # Given to DataLoader as an argument, it would take the place of batch_size, sampler and
     # drop_last, which trainers read; set as an attribute, DataLoader would refuse it.
     loader.__dict__["batch_sampler"] = sampler
+    atexit.register(_end_workers, weakref.ref(loader))
     return loader
+
+
+def _end_workers(reference):
+    """Before the interpreter ends workers by SIGTERM, which they ignore, and waits for them."""
+    if (loader := reference()) is not None:
+        loader._iterator = None

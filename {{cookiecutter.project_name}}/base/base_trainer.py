@@ -34,6 +34,7 @@ class BaseTrainer(ABC):
 
         self.epochs = settings.epochs
         self.save_period = settings.save_period
+        self.save_every = settings.save_every
         self.monitor = settings.monitor
         self.mnt_mode, _, self.mnt_metric = self.monitor.partition(" ")
         self.mnt_best = -inf if self.mnt_mode == "max" else inf
@@ -166,11 +167,12 @@ class BaseTrainer(ABC):
 
     def _after_step(self):
         """A trainer calls this between two steps: saves if that is due, leaves if a signal asks."""
-        every = self.config.settings.trainer.save_every
-        minutes = (monotonic() - self._saved_at) / 60
-        is_late = every.minutes is not None and minutes >= every.minutes and distributed.is_main()
-        signal, is_late = self.votes.cast(self.stop_signals.received, is_late)
+        every = self.save_every
         is_due = every.steps is not None and self.step % every.steps == 0
+        is_late = False
+        if every.minutes is not None and distributed.is_main():
+            is_late = monotonic() - self._saved_at >= 60 * every.minutes
+        signal, is_late = self.votes.cast(self.stop_signals.received, is_late)
         if is_due or (is_late and self._saved_step != self.step - 1):  # that was this very vote
             self._save(self.epoch - 1, [LAST_NAME])
         self._leave_if_asked(self.epoch - 1, signal)

@@ -18,12 +18,14 @@ class EpochSampler(Sampler):
     def set_epoch(self, seed, epoch):
         self.seed, self.epoch = seed, epoch
 
+    def order(self):
+        if not self.shuffle:
+            return self.indices
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, self.epoch))
+        return self.indices[torch.randperm(len(self.indices), generator=generator)]
+
     def __iter__(self):
-        order = self.indices
-        if self.shuffle:
-            generator = torch.Generator().manual_seed(derive_seed(self.seed, self.epoch))
-            order = order[torch.randperm(len(order), generator=generator)]
-        return iter(order.tolist())
+        return iter(self.order().tolist())
 
     def __len__(self):
         return len(self.indices)
@@ -53,7 +55,8 @@ class EpochBatchSampler(BatchSampler):
 
     def count(self, skip=0):
         """How many batches there are after the first `skip` samples of an epoch."""
-        full, rest = divmod(len(self.sampler) - skip, self.batch_size * self.size)
+        left = max(0, len(self.sampler) - skip)
+        full, rest = divmod(left, self.batch_size * self.size)
         is_enough = rest >= self.size or (self.is_fixed and rest > 0)
         return full + (is_enough and not self.drop_last)
 
@@ -72,12 +75,14 @@ class EpochBatchSampler(BatchSampler):
         self.set_epoch(seed, epoch + (not self.is_fixed))
         if hasattr(self.sampler, "set_epoch"):
             self.sampler.set_epoch(seed, epoch)
-        order = list(self.sampler)
-        for index in range(self.count(skip)):
-            start, end = self.bounds(index, skip)
-            low, high = (start + (end - start) * n // self.size for n in (self.rank, self.rank + 1))
+        is_own = isinstance(self.sampler, EpochSampler)
+        order = self.sampler.order() if is_own else list(self.sampler)
+        all_bounds = [self.bounds(index, skip) for index in range(self.count(skip))]
+        for number, (start, end) in enumerate(all_bounds, first):
+            low = start + (end - start) * self.rank // self.size
+            high = start + (end - start) * (self.rank + 1) // self.size
             if low < high:
-                yield SeededBatch(order[low:high], seed, epoch, first + index, self.rank)
+                yield SeededBatch(order[low:high], seed, epoch, number, self.rank)
 
 
 class SeededBatch(list):
@@ -85,12 +90,17 @@ class SeededBatch(list):
 
     What is random about a sample is so a function of (seed, epoch, index), in whatever process it
     is made. A data set that makes whole batches in `__getitems__` can use `seed`, a function of
-    (seed, epoch, number of the batch, rank of the process).
+    (seed, epoch, number of the batch, rank of the process), and `tensor`, the indices as one.
     """
 
     def __init__(self, indices, *place):
-        super().__init__(indices)
+        super().__init__(indices.tolist() if isinstance(indices, torch.Tensor) else indices)
+        self.indices = indices
         self.place = place
+
+    @property
+    def tensor(self):
+        return torch.as_tensor(self.indices)
 
     @property
     def seed(self):

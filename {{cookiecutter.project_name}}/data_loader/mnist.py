@@ -41,8 +41,8 @@ class MnistDataset(Dataset):
 
     def __getitems__(self, indices):
         """The finished batch: (B, 1, 28, 28) images and (B,) labels."""
-        seed = getattr(indices, "seed", 0)  # of the batch, where a loader asks for one
-        indices = torch.as_tensor(indices)
+        seed = getattr(indices, "seed", 0)  # a BaseDataLoader gives both, see SeededBatch
+        indices = getattr(indices, "tensor", indices)
         images = normalise(self.images[indices])
         if self.augment:
             images = random_shift(images, torch.Generator().manual_seed(seed))

@@ -1,5 +1,7 @@
 import gzip
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from base import BaseDataLoader
 from data_loader.data_loaders import MnistDataLoader
 from data_loader.mnist import random_shift
 from utils import UserError
+from utils.files import PROJECT_DIR
 
 
 class Numbers(torch.utils.data.Dataset):
@@ -63,6 +66,16 @@ def test_options_of_torch_are_passed_on():
 def test_options_that_do_not_go_together_are_one_line():
     with pytest.raises(UserError, match="^data_loader: prefetch_factor"):
         BaseDataLoader(Numbers(), 6, True, 0, 0, prefetch_factor=2)
+
+
+def test_a_script_that_still_holds_a_loader_with_workers_ends():
+    code = (
+        "from parse_config import ConfigParser, default_config\nfrom train import build_trainer\n"
+        "config = ConfigParser.from_file(default_config(), {'data_loader.args.num_workers': 2})\n"
+        "trainer = build_trainer(config)\nnext(iter(trainer.data_loader))\n"
+        "config.discard_run()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=PROJECT_DIR, check=True, timeout=60)
 
 
 def test_the_split_is_the_same_every_time_and_follows_its_own_seed():

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 
 import numpy as np
 import pytest
@@ -292,7 +293,7 @@ def test_what_is_left_out_without_waiting_is_told_later_and_exactly(explosive):
     boxes = []
     for may_wait in (True, False):
         trainer = explosive({"trainer.log_step": 4, "trainer.accumulate_steps": 1})
-        trainer.guard.may_wait = may_wait
+        trainer.guard.may_wait, trainer._newest = may_wait, deque(maxlen=4)
         with pytest.raises(RunError, match="the step was not taken"):
             trainer.train()
         assert trainer.step == (2 if may_wait else 4)

@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from utils import MetricTracker
@@ -35,4 +36,13 @@ def test_a_value_does_not_keep_its_graph():
     value = torch.ones(1, requires_grad=True).sum()
     tracker.update("loss", value)
     tracker.update("loss", 2.0)
-    assert tracker.result() == {"loss": 1.5} and not tracker._totals["loss"].requires_grad
+    assert not any(value.requires_grad for _, value, _ in tracker._new if value != 2)
+    assert tracker.result() == {"loss": 1.5}
+
+
+def test_what_is_no_number_is_named():
+    for bad in ("much", torch.ones(2)):
+        tracker = MetricTracker()
+        tracker.update("loss", bad)
+        with pytest.raises(TypeError, match="'loss' is no number"):
+            tracker.result()

@@ -24,9 +24,11 @@ class Share(NamedTuple):
 
     samples: int = 1
     of: float = 1
-    of_all: int = 1  # in all processes
     is_first: bool = True
     is_last: bool = True
+
+
+WHOLE = [Share()]
 
 
 class Trainer(BaseTrainer):
@@ -73,11 +75,11 @@ class Trainer(BaseTrainer):
         self.train_metrics = MetricTracker(metrics=metric_ftns)
         self.valid_metrics = MetricTracker(metrics=metric_ftns)
         self.batch_idx = 0  # batches done of the epoch that runs
-        self.samples_done = 0  # in them, by all processes
         self._resumed_at = None  # (batches, samples) where the batches before had another size
         self.n_skipped = 0  # steps whose loss or gradients were not finite
-        self._share = Share()
-        self._newest = deque(maxlen=self.log_step)  # steps: first batch, random states
+        [self._share] = WHOLE
+        # First batch and random states of the newest steps, as far back as the guard looks
+        self._newest = deque(maxlen=1 if self.guard.may_wait else self.log_step)
         self._stream = None  # batches of a loader that has no set_epoch
 
     def train_step(self, batch):
@@ -144,7 +146,6 @@ class Trainer(BaseTrainer):
             self._guarded_step(batches)
             self.step += 1
             self.batch_idx += len(batches)
-            self.samples_done += self._share.of_all
             for scheduler in step_schedulers:
                 scheduler.step()
             if self.batch_idx % self.log_step < len(batches):
@@ -158,7 +159,7 @@ class Trainer(BaseTrainer):
         for scheduler in self._schedulers("epoch"):
             on_plateau = isinstance(scheduler, ReduceLROnPlateau)
             scheduler.step(self._monitored(log)) if on_plateau else scheduler.step()
-        self.batch_idx = self.samples_done = 0
+        self.batch_idx = 0
         self._resumed_at = None
         return log
 
@@ -166,26 +167,43 @@ class Trainer(BaseTrainer):
         """One optimizer step: `train_step` for each of its batches."""
         self._newest.append((self.batch_idx, get_torch_state(self.device)))
         sizes = [self.batch_size(batch) for batch in batches]
-        of_all = self._samples_of_all(sizes)
-        for index, (batch, n) in enumerate(zip(batches, sizes, strict=True)):
-            is_last = index == len(batches) - 1
-            self._share = Share(n, of_all / distributed.size(), of_all, index == 0, is_last)
-            averaging = distributed.without_averaging(self.model, is_last)
-            with self.autocast, self.eager_if_smaller(n), averaging:
-                values = self.train_step(to_device(batch, self.device))
+        for batch, n, share in zip(batches, sizes, self._shares(sizes), strict=True):
+            self._share = share
+            with self.autocast, self.eager_if_smaller(n), self._averaging():
+                values = self.train_step(self._on_device(batch))
             self.train_metrics.add(values, n)
         if self.ema is not None:
             self.ema.update_parameters(self.model)
 
-    def _samples_of_all(self, sizes):
-        """How many samples all processes have in a step, this one having `sizes` in its batches."""
+    def _shares(self, sizes):
+        """What each batch, of so many samples, is of the step that they make together."""
+        if len(sizes) == distributed.size() == 1:
+            return WHOLE
+        total, last = self._mean_samples(sizes), len(sizes) - 1
+        return [Share(n, total, index == 0, index == last) for index, n in enumerate(sizes)]
+
+    def _averaging(self):
+        return distributed.averaging(self.model, self._share.is_last)
+
+    def _on_device(self, batch):
+        return batch if self.device.type == "cpu" else to_device(batch, self.device)
+
+    def _mean_samples(self, sizes):
+        """How many samples a process has in a step on average, this one `sizes` in its batches."""
         if distributed.size() == 1:
             return sum(sizes)
         first, skip = self._resumed_at or ((1 - self.epoch) * self.len_epoch, 0)
         index = self.batch_idx - first
         sampler = self.data_loader.batch_sampler
         places = [(index + n) % sampler.count(skip) for n in range(len(sizes))]
-        return sum(end - start for start, end in (sampler.bounds(one, skip) for one in places))
+        bounds = [sampler.bounds(place, skip) for place in places]
+        return sum(end - start for start, end in bounds) / distributed.size()
+
+    def _samples_done(self):
+        """How many samples of the epoch all processes have behind them."""
+        first, skip = self._resumed_at or (0, 0)
+        batch_size = getattr(self.data_loader, "batch_size", None) or 0
+        return skip + (self.batch_idx - first) * batch_size * distributed.size()
 
     def _guarded_step(self, batches):
         """`_step`; what is done where it is not finite, `trainer.non_finite` says."""
@@ -233,7 +251,7 @@ class Trainer(BaseTrainer):
                     self._leave_if_asked(self.epoch - 1, self.stop_signals.received)
                 n = self.batch_size(batch)
                 with self.autocast, self.eager_if_smaller(n):
-                    values = self.valid_step(to_device(batch, self.device))
+                    values = self.valid_step(self._on_device(batch))
                 self.valid_metrics.add(values, n)
         return self.valid_metrics.result()
 
@@ -268,7 +286,7 @@ class Trainer(BaseTrainer):
     def _state(self, epochs_done):
         return super()._state(epochs_done) | {
             "batch_idx": self.batch_idx,
-            "samples_done": self.samples_done,
+            "samples_done": self._samples_done(),
             "n_skipped": self.n_skipped,
             "ema": checkpoint.get_state(self.ema),
             "scaler": self.scaler.state_dict(),
@@ -280,11 +298,9 @@ class Trainer(BaseTrainer):
     def _load_state(self, state, changes):
         super()._load_state(state, changes)
         self.batch_idx = state["batch_idx"]
-        self.samples_done = state["samples_done"] or 0
-        usual = self.batch_idx * (self.data_loader.batch_size or 0) * distributed.size()
         is_pass = self.config.settings.trainer.len_epoch is None
-        if is_pass and state["samples_done"] not in (None, usual):
-            self._resumed_at = self.batch_idx, self.samples_done
+        if is_pass and state["samples_done"] not in (None, self._samples_done()):
+            self._resumed_at = self.batch_idx, state["samples_done"]
         self.n_skipped = state["n_skipped"]
         if state["scaler"] and self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])

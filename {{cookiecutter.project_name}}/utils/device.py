@@ -37,6 +37,8 @@ def to_device(batch, device):
 
 def batch_size(batch):
     """The number of samples in a batch: the length of the first tensor in it."""
+    if isinstance(batch, (list, tuple)) and batch and hasattr(batch[0], "shape"):
+        return len(batch[0])
     for tensor in tensors_in(batch):
         return len(tensor)
     raise UserError("a batch without tensors: say in Trainer.batch_size how many samples it has")

@@ -5,13 +5,18 @@ torch.distributed is imported and started only where torchrun has said so in the
 
 import os
 from contextlib import contextmanager, nullcontext
+from functools import cache
+
+ALONE = nullcontext()
 
 
+@cache
 def size():
     """How many processes there are."""
     return int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1
 
 
+@cache
 def rank():
     """The number of this process among all, from 0: the one that writes and speaks."""
     return int(os.environ["RANK"]) if size() > 1 else 0
@@ -163,8 +168,10 @@ def share_buffers(model):
             dist.broadcast(buffer, 0)
 
 
-def without_averaging(model, is_last):
+def averaging(model, is_last):
     """A context for a batch: of several in one step, only the last averages the gradients."""
+    if size() == 1:
+        return ALONE
     if is_sharded(model):
         model.set_requires_gradient_sync(is_last)
     return nullcontext() if is_last or unwrap(model) is model else model.no_sync()

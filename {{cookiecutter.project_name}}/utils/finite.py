@@ -24,15 +24,15 @@ class FiniteGuard:
         )
 
     def check(self, loss, optimizer, step, norm=None):
-        """Look at a loss and at the gradients that `optimizer` would use, or at their `norm`."""
-        total = loss.detach().float().reshape(())
-        total = total + (sum_of_norms(optimizer) if norm is None else norm)
+        """Look at a loss and at the gradients that `optimizer` would use, or at their norm."""
+        norms = norms_of_gradients(optimizer) if norm is None else [norm]
         if self.may_wait or not getattr(optimizer, "_step_supports_amp_scaling", False):
-            if not isfinite(total.item()):
-                value = loss.item()
-                what = "a gradient is not finite" if isfinite(value) else f"the loss is {value}"
-                raise NotFinite(what)
+            if not isfinite(value := loss.item()):
+                raise NotFinite(f"the loss is {value}")
+            if not all(map(isfinite, norms)):
+                raise NotFinite("a gradient is not finite")
             return
+        total = loss.detach().float().reshape(()) + sum(norms)
         if self.seen_at is None:
             self.seen_at = total.new_full((), -1)
         is_first = (self.seen_at < 0) & ~total.isfinite()
@@ -45,12 +45,16 @@ class FiniteGuard:
         return None if step < 0 else step
 
 
-def sum_of_norms(optimizer):
-    """Finite exactly if all gradients that `optimizer` would use are, short of an overflow."""
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    dense = [g.coalesce().values() if g.is_sparse else g for g in gradients]
-    local = [g.to_local() if hasattr(g, "to_local") else g for g in dense]  # of sharded weights
-    total = sum(norm.float() for norm in torch._foreach_norm(local)) if local else 0
-    is_part = any(g is not whole for g, whole in zip(local, dense, strict=True))
-    return distributed.add_up(total) if is_part else total
+def norms_of_gradients(optimizer):
+    """They are finite exactly if the gradients that `optimizer` would use are, barring overflow."""
+    groups = optimizer.param_groups
+    gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
+    if not gradients:
+        return []
+    if any(gradient.is_sparse for gradient in gradients):
+        gradients = [g.coalesce().values() if g.is_sparse else g for g in gradients]
+    if hasattr(gradients[0], "to_local"):  # of sharded weights: all must come to the same decision
+        local = torch._foreach_norm([gradient.to_local() for gradient in gradients])
+        return [distributed.add_up(torch.stack(local).sum())]
+    norms = torch._foreach_norm(gradients)
+    return norms if norms[0].is_cpu else [torch.stack(norms).sum()]

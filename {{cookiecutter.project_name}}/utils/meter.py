@@ -7,22 +7,22 @@ from utils.errors import UserError
 class MetricTracker:
     """Means of named values, weighted by the number of samples behind each value.
 
-    Sums of tensors stay on their device, in float64 where it has that type: nothing waits for the
-    device until a mean is asked for. With a `writer`, each update is also written as a scalar.
-    `metrics` are measured with `measure`: functions of (output, target), whose values are to be
-    handed to `add`, and objects with `update`, `compute` and `reset`, which collect by themselves.
+    Tensors stay on their device until a mean is asked for; nothing waits for it before. With a
+    `writer`, each update is also written as a scalar. `metrics` are measured with `measure`:
+    functions of (output, target), whose values are to be handed to `add`, and objects with
+    `update`, `compute` and `reset`, which collect by themselves.
     """
 
     def __init__(self, *keys, writer=None, metrics=()):
         self.keys = keys
         self.writer = writer
-        self.functions = [m for m in metrics if not hasattr(m, "compute")]
+        self.functions = {name_of(m): m for m in metrics if not hasattr(m, "compute")}
         self.collectors = [copy.deepcopy(m) for m in metrics if hasattr(m, "compute")]
         self.reset()
 
     def reset(self):
-        self._totals = dict.fromkeys(self.keys, 0.0)
-        self._counts = dict.fromkeys(self.keys, 0)
+        self._new = []  # (key, value, n) of each update since the last look
+        self._sums = {key: (0.0, 0) for key in self.keys}  # of value * n, and of n
         self._window = {}
         for metric in self.collectors:
             metric.reset()
@@ -31,7 +31,7 @@ class MetricTracker:
         """The values of the functions by name; the collectors only take the batch in."""
         for metric in self.collectors:
             metric.update(output, target)
-        return {name_of(metric): metric(output, target) for metric in self.functions}
+        return {name: function(output, target) for name, function in self.functions.items()}
 
     def add(self, values, n):
         for key, value in values.items():
@@ -41,54 +41,62 @@ class MetricTracker:
         """Add a number or a one-element tensor, the mean over `n` samples; or a pair (value, n)."""
         if isinstance(value, tuple):
             value, n = value
-        if key not in self._counts:
-            self._totals[key], self._counts[key] = 0.0, 0
-        try:
-            self._totals[key] = _sum(self._totals[key], value, n)
-        except (TypeError, RuntimeError) as error:
-            raise TypeError(f"{key!r} is no number: {value!r:.80}") from error
-        self._counts[key] += n
+        self._new.append((key, value.detach() if hasattr(value, "detach") else value, n))
         if self.writer is not None:
             self.writer.add_scalar(key, value)
 
+    def sums(self):
+        """{key: (sum of value * n, sum of n)}, up to now."""
+        new, self._new = self._new, []
+        for key in dict.fromkeys(key for key, _, _ in new):
+            total, count = self._sums.get(key, (0.0, 0))
+            try:
+                values = plain([value for name, value, _ in new if name == key])
+                counts = plain([n for name, _, n in new if name == key])
+                for value, n in zip(values, counts, strict=True):
+                    total, count = total + value * n, count + n
+            except (TypeError, RuntimeError) as error:
+                raise TypeError(f"{key!r} is no number: {error}") from error
+            self._sums[key] = total, count
+        return self._sums
+
     def avg(self, key):
-        return float(self._totals[key]) / max(float(self._counts[key]), 1)
+        total, n = self.sums()[key]
+        return total / max(n, 1)
 
     def result(self):
         """The mean of every key that was updated since the last reset, and what was collected.
 
         Over all processes, if there are several.
         """
-        sums = {key: (float(self._totals[key]), float(n)) for key, n in self._counts.items()}
-        ranks = distributed.gather(sums)
-        keys = dict.fromkeys(key for one in ranks for key in one)
-        of_all = {key: [one[key] for one in ranks if key in one] for key in keys}
-        totals = {
-            key: [sum(column) for column in zip(*one, strict=True)] for key, one in of_all.items()
-        }
-        means = {key: total / n for key, (total, n) in totals.items() if n}
+        sums = {}
+        for one in distributed.gather(self.sums()):
+            for key, (total, n) in one.items():
+                so_far = sums.get(key, (0.0, 0))
+                sums[key] = so_far[0] + total, so_far[1] + n
+        means = {key: total / n for key, (total, n) in sums.items() if n}
         return means | {name_of(one): float(of_all_ranks(one).compute()) for one in self.collectors}
 
     def window(self):
         """The means over what came since the last call of `window` alone."""
-        now = {key: (float(self._totals[key]), n) for key, n in self._counts.items()}
+        now = dict(self.sums())
         then, self._window = self._window, now
         changes = {
-            key: (total - then.get(key, (0, 0))[0], n - then.get(key, (0, 0))[1])
-            for key, (total, n) in now.items()
+            key: [new - old for new, old in zip(one, then.get(key, (0, 0)), strict=True)]
+            for key, one in now.items()
         }
-        return {key: total / float(n) for key, (total, n) in changes.items() if n}
+        return {key: total / n for key, (total, n) in changes.items() if n}
 
     def state_dict(self):
         """The sums, and what the collectors have."""
         collected = [_collected(metric) for metric in self.collectors]
-        return {"totals": self._totals, "counts": self._counts, "collected": collected}
+        return {"sums": dict(self.sums()), "collected": collected}
 
     def load_state_dict(self, state):
         """Take up the sums of a state, in addition to those that are there."""
-        for key, n in state["counts"].items():
-            self._totals[key] = self._totals.get(key, 0.0) + state["totals"][key]
-            self._counts[key] = self._counts.get(key, 0) + n
+        for key, (total, n) in state["sums"].items():
+            old_total, old_n = self._sums.get(key, (0.0, 0))
+            self._sums[key] = old_total + total, old_n + n
         for metric, collected in zip(self.collectors, state["collected"], strict=True):
             if collected is None:
                 metric.reset()
@@ -96,6 +104,21 @@ class MetricTracker:
                 metric.load_state_dict(collected)
             else:
                 vars(metric).update(collected)
+
+
+def plain(values):
+    """Numbers and one-element tensors as plain numbers, with one wait for each device and type."""
+    if not any(hasattr(value, "detach") for value in values):
+        return values
+    import torch  # slow, and not needed for --help
+
+    kinds = [(one.device, one.dtype) if hasattr(one, "detach") else None for one in values]
+    for kind in set(kinds) - {None}:
+        places = [place for place, one in enumerate(kinds) if one == kind]
+        found = torch.stack([values[place].reshape(()) for place in places]).tolist()
+        for place, number in zip(places, found, strict=True):
+            values[place] = number
+    return values
 
 
 def of_all_ranks(metric):
@@ -113,19 +136,6 @@ def of_all_ranks(metric):
     for state in distributed.gather(_collected(metric)):
         whole.merge(state)
     return whole
-
-
-def _sum(total, value, n):
-    """total + value * n, on the device of the value and in float64 where it has that."""
-    if not hasattr(value, "detach"):
-        return total + value * n
-    value = value.detach().reshape(())
-    if isinstance(total, float):
-        exact = value if value.device.type == "mps" else value.double()
-        total = exact.new_full((), total)
-    if total.device != value.device:  # it comes from a checkpoint
-        total = total.to(value.device)
-    return total.add_(value, alpha=n) if isinstance(n, int) else total.add_(value * n)
 
 
 def _collected(metric):

@@ -4,6 +4,8 @@ from contextlib import nullcontext
 
 import torch
 
+AS_IT_IS = nullcontext()
+
 
 def prepare_model(model, settings):
     """Set up the model, in place, as `settings` of the trainer say."""
@@ -36,6 +38,7 @@ class EagerIfSmaller:
         self.largest = 0
 
     def __call__(self, n):
-        self.largest = max(self.largest, n)
-        is_small = self.is_compiled and n < self.largest
-        return torch.compiler.set_stance("force_eager") if is_small else nullcontext()
+        if not self.is_compiled or n >= self.largest:
+            self.largest = n
+            return AS_IT_IS
+        return torch.compiler.set_stance("force_eager")

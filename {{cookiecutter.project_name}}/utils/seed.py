@@ -35,7 +35,7 @@ def seed_rank(seed, rank):
 CPU_GENERATORS = (
     (random.seed, random.getstate),
     (lambda seed: np.random.seed(seed % 2**32), lambda: np.random.get_state()[2:]),
-    (torch.default_generator.manual_seed, lambda: torch.get_rng_state().tolist()),
+    (torch.default_generator.manual_seed, lambda: torch.get_rng_state().numpy().tobytes()),
 )
 
 
