@@ -208,6 +208,29 @@ except UserError as error:
     assert said == "a.pth: not the same after conversion: state_dict.w: largest difference 1.0\n"
 
 
+def test_check_stops_at_a_train_of_ones_own_too(tmp_path):
+    code = """
+import sys
+sys.path[:0] = sys.argv[1:]
+from base import BaseTrainer
+from migrating.old_script import UserError, first_trainer
+class Own(BaseTrainer):
+    __init__ = object.__init__
+    _train_epoch = None
+    def train(self): print("trains")
+class Config:
+    resume = None
+print(type(first_trainer(lambda config: Own().train(), Config)).__name__)
+Own().train()
+try:
+    first_trainer(lambda config, resume: None, Config)
+except UserError as error:
+    print(error)
+"""
+    said = succeed("-c", code, PROJECT, ROOT, cwd=tmp_path)
+    assert said == "Own\ntrains\n--check: main() trains nothing\n"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
