@@ -24,6 +24,12 @@ class Report:
             self.notes.append(
                 f"large files stay where they are, copy or link them: {', '.join(names)}"
             )
+        loaders = [one.get("data_loader") or {} for one in self.old.configs().values()]
+        if self.old.checkpoints and any("validation_split" in str(one) for one in loaders):
+            self.notes.append(
+                "validation_split draws other samples than the old base did: on some of them, the "
+                "old checkpoints were trained; docs/migrating.md says how to keep the old part"
+            )
         if (self.old.root / "requirements.txt").exists():
             listed = self._packages(self.old.root / "requirements.txt")
             have = self._packages(new / "requirements.txt") | {"tensorboardX", "tensorboardx"}

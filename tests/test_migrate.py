@@ -173,6 +173,7 @@ def test_old_checkpoints_of_each_era_are_converted(name, tmp_path):
     report = move(read(old), new)
     assert digest(old) == before
 
+    assert "validation_split draws other samples" in "".join(report.notes)
     broken, said, other = report.checkpoints
     assert other["refused"].endswith("copied as it is") and (new / "weights.pt").exists()
     assert "not a checkpoint" in broken["refused"]
