@@ -23,8 +23,10 @@ FILES = """
     logger/__init__.py logger/epoch_log.py logger/logger.py
     logger/metrics_csv.py logger/visualization.py
     model/__init__.py model/loss.py model/metric.py model/model.py
-    docs/checkpoints.md docs/config.md docs/data.md docs/faults.md docs/notebook.md
+    docs/checkpoints.md docs/config.md docs/data.md docs/faults.md docs/migrating.md
+    docs/notebook.md
     tests/conftest.py tests/test_checkpoint.py tests/test_commands.py tests/test_config.py
+    tests/test_contract.py
     tests/test_data_loader.py tests/test_meter.py tests/test_model.py tests/test_trainer.py
     tests/test_schema.py tests/test_faults.py tests/test_old_checkpoints.py tests/test_tools.py
     tests/test_switches.py
@@ -34,7 +36,8 @@ FILES = """
     utils/__init__.py utils/check.py utils/checkpoint.py utils/device.py
     utils/distributed.py utils/errors.py utils/files.py utils/finite.py utils/groups.py
     utils/lookup.py utils/loop.py utils/manifest.py
-    utils/meter.py utils/old_checkpoint.py utils/precision.py utils/record.py utils/resume.py
+    utils/meter.py utils/old/__init__.py utils/old/checkpoint.py utils/old/names.py
+    utils/precision.py utils/record.py utils/resume.py
     utils/schedule.py utils/seed.py utils/sharded.py utils/signals.py
     predict.py export.py tools/find_lr.py tools/summary.py
     docs/using.md notebooks/first_steps.ipynb

@@ -20,6 +20,7 @@ from utils.check import Mistake, check_arguments, check_together, read_value
 from utils.errors import UserError
 from utils.files import PROJECT_DIR, project_path, read_config, write_json
 from utils.lookup import look_up
+from utils.old.names import OldNames
 from utils.record import record_start
 from utils.resume import config_changes
 
@@ -33,7 +34,7 @@ class Option(NamedTuple):
     help: str | None = None
 
 
-class ConfigParser:
+class ConfigParser(OldNames):
     """The config of a run, checked: UserError has a line for each mistake in it.
 
     `config` is a dict as in config.json; `modification` maps keys such as "optimizer.args.lr" to
@@ -142,14 +143,6 @@ class ConfigParser:
             if isinstance(error, UserError) or not found.__module__.startswith("torch."):
                 raise  # the user's own code, whose traceback says more
             raise UserError(f"{self.source}: {'.'.join(_keys(name))}.args: {error}") from None
-
-    initialize = init_obj
-
-    def init_ftn(self, name, module, *args, **kwargs):
-        """As init_obj, but not called yet: a function that takes the remaining arguments."""
-        part = self.part(name)
-        found = look_up(part.type, module)
-        return partial(found, *args, **{**part.args, **kwargs})
 
     def init_callable(self, name, module):
         """A loss or metric: a function of (output, target) with its args set, or an object."""

@@ -58,6 +58,7 @@ class BaseDataLoader(DataLoader):
             super().__init__(
                 dataset,
                 batch_size,
+                shuffle=self.shuffle and self.sampler is None,  # of a _split_sampler of one's own
                 sampler=self.sampler,
                 collate_fn=collate_fn,
                 num_workers=num_workers,

@@ -29,7 +29,7 @@ class TensorboardWriter:
 
     def set_step(self, step, mode="train"):
         self.step = step
-        self.mode = mode
+        self.mode = getattr(mode, "value", mode)  # of an Enum too
 
     def add_scalar(self, tag, data, *args, **kwargs):
         self._add("add_scalar", tag, data, *args, **kwargs)

@@ -5,12 +5,28 @@ from math import isfinite
 
 import torch
 
-from train import build_trainer
 from utils import UserError, checkpoint
 
 
+class Batches(list):
+    """A few batches in place of a loader, with what else a trainer asks of the loader."""
+
+    def __init__(self, batches, loader):
+        super().__init__(batches)
+        self.loader = loader
+
+    def __getattr__(self, name):
+        return getattr(self.loader, name)
+
+
 def run(config, _):
-    trainer = build_trainer(config)
+    from train import build_trainer  # here, as the train.py of an old project has none
+
+    check(build_trainer(config))
+
+
+def check(trainer):
+    config = trainer.config
     if config.resume is not None:
         raise UserError("--check starts from a config (-c), not from a checkpoint (-r)")
     before = {*config.save_dir.iterdir()}
@@ -29,12 +45,13 @@ def findings(trainer):
     """Pairs of what was looked at and what was seen; raises what goes wrong on the way."""
     if fault := trainer._fault_of_monitor():
         raise UserError(f"trainer.monitor = {trainer.monitor!r}: {fault}")
-    n_batches = trainer.len_epoch
-    data_seconds, batch = first_batch(trainer.data_loader)
+    loader, valid_loader = trainer.data_loader, getattr(trainer, "valid_data_loader", None)
+    n_batches = getattr(trainer, "len_epoch", None) or len(loader)
+    data_seconds, batch = first_batch(loader)
     yield "training batch", describe(batch)
-    trainer.data_loader, trainer.len_epoch = [batch], 1
-    if trainer.do_validation:
-        trainer.valid_data_loader = [next(iter(trainer.valid_data_loader))]
+    trainer.data_loader, trainer.len_epoch = Batches([batch], loader), 1
+    if valid_loader is not None:
+        trainer.valid_data_loader = Batches([next(iter(valid_loader))], valid_loader)
         yield "validation batch", describe(trainer.valid_data_loader[0])
     parameters = list(trainer.model.parameters())
     trained = sum(p.numel() for p in parameters if p.requires_grad)
@@ -64,7 +81,8 @@ def size_of_checkpoint(trainer):
     path = trainer.checkpoint_dir / checkpoint.BEST_NAME
     saved = checkpoint.load(path)
     pairs = [(trainer.model.state_dict(), saved["state_dict"])]
-    pairs += [(checkpoint.get_state(trainer.optimizer), saved["optimizer"])]
+    if saved["optimizer"] is not None:  # a trainer that saves by itself may have it elsewhere
+        pairs += [(checkpoint.get_state(trainer.optimizer), saved["optimizer"])]
     for memory, file in pairs:
         if not equal(memory, file):
             raise UserError(f"{path}: what was read back differs from what was written")
@@ -92,7 +110,7 @@ def first_batch(data_loader):
 
 def seconds_of_step(trainer, batch, n=5):
     """The mean of a few training steps once everything is warm, a validation batch included."""
-    trainer.data_loader, trainer.len_epoch = [batch] * n, n
+    trainer.data_loader, trainer.len_epoch = Batches([batch] * n, trainer.data_loader.loader), n
     trainer._stream = None
     start = time.perf_counter()
     trainer._train_epoch(2)

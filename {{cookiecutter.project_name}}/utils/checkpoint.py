@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from utils import distributed, old_checkpoint
+from utils import distributed
 from utils.errors import RunError, UserError
 from utils.files import atomic_write
+from utils.old import checkpoint as old_checkpoint
 
 EPOCH_NAME = "checkpoint-epoch{}.pth"
 BEST_NAME = "model_best.pth"

@@ -50,11 +50,3 @@ def tensors_in(batch):
     elif isinstance(batch, (list, tuple, dict)):
         for part in batch.values() if isinstance(batch, dict) else batch:
             yield from tensors_in(part)
-
-
-def prepare_device(n_gpu_use):
-    """The device for `n_gpu_use` GPUs and the list of their numbers, for scripts that ask so."""
-    import torch
-
-    device_ids = list(range(min(n_gpu_use or 0, torch.cuda.device_count())))
-    return torch.device("cuda:0" if device_ids else "cpu"), device_ids

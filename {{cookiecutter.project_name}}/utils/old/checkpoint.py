@@ -21,6 +21,10 @@ SAFE = {
 }
 
 
+# What the ConfigParser called its dict: of 2020, of 2019, of this project
+CONFIGS = ("_config", "_ConfigParser__config", "config")
+
+
 class Inert:
     """Stands for an object whose class is not to be run: its attributes without its behaviour."""
 
@@ -50,9 +54,12 @@ def read(path):
     loader.Unpickler = Unpickler
     loader.load = lambda file, **kwargs: Unpickler(file, **kwargs).load()
     state = torch.load(path, map_location="cpu", pickle_module=loader, weights_only=False)
-    if isinstance(state, dict) and isinstance(state.get("config"), Inert):
-        inside = vars(state["config"])
-        state["config"] = inside.get("_config") or inside.get("config")
+    if isinstance(state, dict):
+        if isinstance(state.get("logger"), Inert):  # of 2018: the history of the run
+            del state["logger"]
+        if isinstance(state.get("config"), Inert):
+            inside = vars(state["config"])
+            state["config"] = next((inside[name] for name in CONFIGS if name in inside), None)
     return state
 
 

@@ -1,0 +1,1 @@
+"""What migrate.py is made of, a subject a file."""

@@ -1,0 +1,128 @@
+"""Config files of the old project: what has another name now, and the user's own keys."""
+
+import ast
+import copy
+import json
+import re
+from keyword import iskeyword
+
+from migrating.rules import is_scheduler
+
+KEY = r'"{}"\s*:\s*'
+VALUE = r'(?:"[^"]*"|[-\w.]+)'
+
+
+def convert(config):
+    """A config with the names of today, and the reasons for what has changed."""
+    config, reasons = copy.deepcopy(config), []
+    trainer = config.get("trainer") or {}
+    for before, now in (("tensorboardX", "tensorboard"), ("save_freq", "save_period")):
+        if before in trainer:
+            trainer[now] = trainer.pop(before)
+            reasons.append(f"trainer.{before} is called {now}")
+    if trainer.pop("log_dir", None) is not None:
+        reasons.append("trainer.log_dir: logs are in the folder of the run")
+    if mode := trainer.pop("monitor_mode", None):
+        trainer["monitor"] = f"{mode} {trainer.get('monitor', 'val_loss')}"
+        reasons.append('trainer.monitor_mode stands in trainer.monitor, as in "min val_loss"')
+    if isinstance(config.get("n_gpu"), int) and config["n_gpu"] > 1:
+        config["n_gpu"] = 1
+        reasons.append("n_gpu: for several GPUs start train.py with torchrun")
+    for part in config.values():
+        if isinstance(part, dict) and is_scheduler(str(part.get("type"))):
+            if "verbose" in (part.get("args") or {}):
+                del part["args"]["verbose"]
+                reasons.append("schedulers have no verbose any more")
+    return config, reasons
+
+
+def convert_text(text):
+    """The same for the text of a file, which is otherwise left as it is."""
+    wanted, reasons = convert(json.loads(text))
+    if not reasons:
+        return text, []
+    edited = re.sub(KEY.format("tensorboardX"), '"tensorboard": ', text)
+    edited = re.sub(KEY.format("save_freq"), '"save_period": ', edited)
+    edited = re.sub(KEY.format("n_gpu") + r"\d+", f'"n_gpu": {wanted.get("n_gpu")}', edited)
+    for key in ("log_dir", "verbose"):
+        item = KEY.format(key) + VALUE
+        edited = re.sub(rf",\s*{item}|{item}\s*,?\s*", "", edited)
+    try:
+        if json.loads(edited) == wanted:
+            return edited, reasons
+    except ValueError:
+        pass
+    return json.dumps(wanted, indent=4, ensure_ascii=False) + "\n", reasons
+
+
+MISTAKES = """
+import json, sys
+from settings import Settings
+from utils.check import read_value
+found = []
+for config in json.load(sys.stdin):
+    mistakes = []
+    read_value(Settings, config, (), mistakes)
+    found += [[list(map(str, one.path)), one.text] for one in mistakes]
+json.dump(found, sys.stdout)
+"""
+# Parts that the old project's own train.py may build in its own way
+PARTS = ("arch", "data_loader", "optimizer", "loss", "metrics", "lr_scheduler")
+HEAD = """
+    # Keys of the old project's own code, or parts that its train.py builds in its own way:
+    # migrate.py has declared them, and nothing checks their values
+"""
+
+
+def adapt_settings(text, mistakes):
+    """settings.py with the old project's own keys declared; the mistakes that are left."""
+    blocks = {"Settings": {}, "TrainerSettings": {}}
+    left = []
+    known = _fields(text, "Settings")
+    for path, words in mistakes:
+        is_new = "unknown key" in words and path[-1].isidentifier() and not iskeyword(path[-1])
+        if path[0] == "trainer" and len(path) == 2 and is_new:
+            blocks["TrainerSettings"][path[1]] = "Any"
+        elif len(path) == 1 and "is missing" in words:
+            annotation = ast.unparse(known[path[0]].annotation)
+            blocks["Settings"].setdefault(path[0], f"{annotation} | None")
+        elif path[0] in PARTS or (len(path) == 1 and is_new):
+            blocks["Settings"][path[0]] = "Any"
+        else:
+            left.append((path, words))
+    for cls, keys in blocks.items():
+        text = _without(text, cls, keys)
+        lines = [
+            f'    {key}: {hint} = None\n    """Of the old project."""\n'
+            for key, hint in keys.items()
+        ]
+        if lines:
+            end = _end(text, cls)
+            text = text[:end] + HEAD.lstrip("\n") + "".join(lines) + text[end:]
+    return text, left
+
+
+def _class(text, name):
+    return next(one for one in ast.parse(text).body if getattr(one, "name", "") == name)
+
+
+def _fields(text, name):
+    body = _class(text, name).body
+    return {one.target.id: one for one in body if isinstance(one, ast.AnnAssign)}
+
+
+def _end(text, name):
+    return sum(map(len, text.splitlines(keepends=True)[: _class(text, name).end_lineno]))
+
+
+def _without(text, cls, keys):
+    """The class without these fields and their sentences."""
+    lines = text.splitlines(keepends=True)
+    body = _class(text, cls).body
+    for number in reversed(range(len(body))):
+        node = body[number]
+        if isinstance(node, ast.AnnAssign) and node.target.id in keys:
+            after = body[number + 1] if number + 1 < len(body) else node
+            last = after if isinstance(after, ast.Expr) else node
+            del lines[node.lineno - 1 : last.end_lineno]
+    return "".join(lines)

@@ -1,0 +1,104 @@
+"""Runs in the new project: writes old checkpoints anew and compares the two of each.
+
+Standard input has the pairs of paths, old and new, and where to find `migrating`; a line of JSON
+for each comes out.
+"""
+
+import json
+import random
+import sys
+import tempfile
+
+import torch
+
+MARK = "checkpoint: "
+
+
+def main():
+    job = json.load(sys.stdin)
+    sys.path.append(job["template"])
+    for old, new in job["pairs"]:
+        from utils.errors import UserError
+
+        try:
+            said = convert(old, new)
+        except UserError as error:
+            said = {"old": old, "refused": str(error)}
+        print(MARK + json.dumps(said), flush=True)  # the user's own code may print too
+
+
+def convert(old, new):
+    from tools.compare import first_difference
+    from utils import checkpoint
+    from utils.errors import UserError
+
+    from migrating.config import convert as convert_config
+
+    before = checkpoint.load(old)  # no code in the file is run, whatever it holds
+    state = dict(before)
+    if isinstance(state.get("config"), dict):
+        state["config"], _ = convert_config(state["config"])
+    checkpoint.save(state, new)
+    after = torch.load(new, map_location="cpu", weights_only=True)
+    for part in ("state_dict", "optimizer", "epoch", "monitor_best"):
+        if difference := first_difference(before.get(part), after.get(part), part):
+            raise UserError(f"{old}: not the same after conversion: {difference}")
+    return {"old": old, "weights": len(after["state_dict"]), "outputs": outputs(before, after)}
+
+
+class Seen(Exception):
+    """Carries the first input of the model out of the epoch."""
+
+
+def outputs(before, after):
+    """Whether the model gives the same with both; a sentence."""
+    from tools.compare import first_difference
+
+    try:
+        model, (args, kwargs) = model_and_input(after["config"])
+        ends = []
+        for state in (before, after):
+            load(model, state["state_dict"])
+            random.seed(0)
+            torch.manual_seed(0)
+            with torch.no_grad():
+                ends.append(model.eval()(*args, **kwargs))
+    except (Exception, SystemExit) as error:  # the user's code, or data that are not here
+        return f"not compared: {type(error).__name__}: {error}"
+    difference = first_difference(*ends, "output")
+    return f"differ: {difference}" if difference else "equal on the first training batch"
+
+
+def load(model, weights):
+    from utils.checkpoint import without_prefixes
+
+    model.load_state_dict(without_prefixes(weights))
+
+
+def model_and_input(config):
+    """The model that train.py makes with a config, and what it is first called with."""
+    import train
+    from parse_config import ConfigParser
+    from tools.old_script import first_trainer
+
+    with tempfile.TemporaryDirectory() as folder:
+        config = config | {"trainer": config["trainer"] | {"save_dir": folder, "verbosity": 0}}
+        trainer = first_trainer(train.main, ConfigParser(config))
+
+        def stop(module, args, kwargs):
+            raise Seen(args, kwargs)
+
+        trainer.model.register_forward_pre_hook(stop, with_kwargs=True)
+        hooks = trainer.model._forward_pre_hooks
+        try:
+            trainer._train_epoch(1)
+        except Seen as seen:
+            hooks.clear()
+            return trainer.model, seen.args
+        finally:
+            trainer.writer.close()
+    raise RuntimeError("the epoch did not call the model")
+
+
+if __name__ == "__main__":
+    main()

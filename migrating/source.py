@@ -1,0 +1,144 @@
+"""A Python file of the old project: read with ast, never run; edits of it, each with its reason."""
+
+import ast
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Edit:
+    start: int  # of the text that is replaced
+    end: int
+    text: str
+    reason: str
+
+
+@dataclass
+class Source:
+    name: str  # the path in the project
+    text: str
+    edits: list[Edit] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # what a person must decide
+
+    def __post_init__(self):
+        self.tree = ast.parse(self.text)
+        self.lines = self.text.splitlines(keepends=True)
+        self.starts = [0]
+        for line in self.lines:
+            self.starts.append(self.starts[-1] + len(line))
+        self.parents = {
+            child: node for node in ast.walk(self.tree) for child in ast.iter_child_nodes(node)
+        }
+
+    def nodes(self, *kinds, inside=None):
+        """All of these kinds, but not in f-strings: Python 3.11 tells their places wrongly."""
+        found = [one for one in ast.walk(inside or self.tree) if isinstance(one, kinds)]
+        return [one for one in found if self.around(one, ast.JoinedStr) is None]
+
+    def start(self, node):
+        return self._offset(node.lineno, node.col_offset)
+
+    def end(self, node):
+        return self._offset(node.end_lineno, node.end_col_offset)
+
+    def _offset(self, line, column):
+        """ast counts bytes of UTF-8, we count characters."""
+        before = self.lines[line - 1].encode()[:column] if self.lines else b""
+        return self.starts[line - 1] + len(before.decode())
+
+    def segment(self, node):
+        return self.text[self.start(node) : self.end(node)]
+
+    def replace(self, node, text, reason):
+        self.edit(self.start(node), self.end(node), text, reason)
+
+    def edit(self, start, end, text, reason):
+        self.edits.append(Edit(start, end, text, reason))
+
+    def remove_lines(self, node, reason):
+        self.edit(self.starts[node.lineno - 1], self.starts[node.end_lineno], "", reason)
+
+    def insert_after(self, node, lines, reason):
+        """New lines after a statement, with its indentation."""
+        place = self.starts[node.end_lineno]
+        before = "" if self.text[:place].endswith("\n") else "\n"
+        indent = " " * node.col_offset
+        self.edit(place, place, before + "".join(f"{indent}{line}\n" for line in lines), reason)
+
+    def remove_item(self, start, end, reason):
+        """One of several between commas, and one of the commas."""
+        before = self.text[:start].rstrip()
+        if before.endswith(","):
+            return self.edit(len(before) - 1, end, "", reason)
+        after = self.text[end:]
+        blank = len(after) - len(after.lstrip())
+        if after.lstrip().startswith(","):
+            rest = after[blank + 1 :]
+            end += blank + 1 + len(rest) - len(rest.lstrip(" "))
+        return self.edit(start, end, "", reason)
+
+    def note(self, node, text):
+        self.notes.append(f"{self.name}:{node.lineno}: {text}")
+
+    def around(self, node, *kinds):
+        """The nearest node of these kinds that `node` stands in, or None."""
+        while (node := self.parents.get(node)) is not None:
+            if isinstance(node, kinds):
+                return node
+        return None
+
+    @property
+    def applied(self):
+        """The edits in order, without those inside of others."""
+        kept, last = [], -1
+        for edit in sorted(self.edits, key=lambda one: (one.start, -one.end)):
+            if edit.start >= last:
+                kept.append(edit)
+                last = edit.end
+        return kept
+
+    @property
+    def edited(self):
+        text = self.text
+        for edit in reversed(self.applied):
+            text = text[: edit.start] + edit.text + text[edit.end :]
+        return text
+
+
+def dotted(node):
+    """`a.b.c` of a name or an attribute; "" of anything else."""
+    if isinstance(node, ast.Attribute):
+        inner = dotted(node.value)
+        return f"{inner}.{node.attr}" if inner else ""
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def defined(tree):
+    """The names that the top level of a file defines or imports."""
+    names = set()
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign):
+            names |= {one.id for one in node.targets if isinstance(one, ast.Name)}
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            names |= {one.asname or one.name.split(".")[0] for one in node.names}
+    return names
+
+
+def own_attributes(cls):
+    """The names that the methods of a class set on self."""
+    return {
+        node.attr
+        for node in ast.walk(cls)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.ctx, ast.Store)
+        and dotted(node.value) == "self"
+    }
+
+
+def methods(cls):
+    return {node.name: node for node in cls.body if isinstance(node, ast.FunctionDef)}
+
+
+def is_trainer(cls):
+    return "_train_epoch" in methods(cls) or any(dotted(b).endswith("Trainer") for b in cls.bases)

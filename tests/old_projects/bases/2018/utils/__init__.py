@@ -1,0 +1,3 @@
+from .util import *
+from .visualization import *
+from .logger import *

@@ -1,0 +1,1 @@
+from .segmentation_trainer import SegmentationTrainer

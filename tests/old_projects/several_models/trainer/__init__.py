@@ -1,0 +1,1 @@
+from .domain_trainer import *

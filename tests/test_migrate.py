@@ -1,0 +1,504 @@
+"""Old projects of many kinds move in: they train, resume and are tested, with the edits shown."""
+
+import csv
+import hashlib
+import json
+import re
+import shutil
+import textwrap
+
+import pytest
+
+import migrate
+from helpers import PROJECT, ROOT, files, python, succeed
+from migrating import config as old_config
+from migrating.names import Names, imports_of_base
+from migrating.project import check
+from migrating.project import migrate as move
+from migrating.rules import RULES
+from migrating.scripts import hand_over
+from migrating.source import Source
+from migrating.tree import read, trainer_class
+
+OLD = ROOT / "tests" / "old_projects"
+SCRIPTS = {"train.py", "test.py"}
+# The year of each, and the files that migrate.py edits or adds beside the two scripts
+PROJECTS = {
+    "signals_cnn": (2020, {"config.json", "data_loader/data_loaders.py", "model/model.py"}),
+    "seq2seq": (
+        2020,
+        {"model/model.py", "trainer/trainer.py", "settings.py", "utils/from_old.py"},
+    ),
+    "segmentation": (
+        2019,
+        {"config.json", "trainer/trainer.py", "trainer/segmentation_trainer.py"}
+        | {"logger/from_old.py"},
+    ),
+    "long_tailed": (
+        2020,
+        {"data_loader/data_loaders.py", "model/loss.py", "trainer/trainer.py"}
+        | {"settings.py", "utils/from_old.py"},
+    ),
+    "recurrent_depth": (
+        2020,
+        {"data_loader/data_loaders.py", "models/model.py", "settings.py"},
+    ),
+    "several_models": (2020, {"settings.py", "trainer/domain_trainer.py"}),
+    "kfold": (2020, {"train_cv.py"}),
+    "gan_2018": (
+        2018,
+        {"config.json", "data_loader/data_loaders.py", "trainer/trainer.py"}
+        | {"utils/from_old.py"},
+    ),
+}
+
+# Makes a checkpoint after epoch 4 as the project itself would have, by the old base's own code
+SAVE = """
+import argparse, importlib, json, os, sys, types
+import torch
+sys.modules["pandas"] = types.ModuleType("pandas")  # what is done here does not need it
+from pathlib import Path
+import model.model as arch
+import trainer
+del sys.modules["pandas"]
+year, config = int(sys.argv.pop(1)), json.load(open("config.json"))
+torch.manual_seed(1)
+model = getattr(arch, config["arch"]["type"])(**config["arch"]["args"])
+make = getattr(torch.optim, config["optimizer"]["type"])
+parts = [model.generator, model.discriminator] if year == 2018 else [model, model]
+optimizers = [make(part.parameters(), **config["optimizer"]["args"]) for part in parts]
+for parameter in model.parameters():
+    parameter.grad = torch.ones_like(parameter)
+optimizers[0].step()
+[cls] = [one for name, one in vars(trainer).items() if name in ("Trainer", "SegmentationTrainer")]
+old = cls.__new__(cls)
+folder = Path("saved/models/old/1225_120000")
+folder.mkdir(parents=True)
+if year == 2018:
+    from utils import Logger
+    old.train_logger = Logger()
+    old.train_logger.add_entry({"epoch": 1})
+else:
+    from parse_config import ConfigParser
+    if year == 2019:
+        parser = argparse.ArgumentParser()
+        for flag in ("config", "resume", "device"):
+            parser.add_argument("--" + flag)
+        sys.argv += ["--config", "config.json"]
+        config = ConfigParser(parser)
+    else:
+        config = ConfigParser(config, run_id="0101_000000")
+import logging
+old.model, old.optimizer, old.optimizer_d, old.config = model, *optimizers, config
+old.mnt_best, old.checkpoint_dir, old.logger = 0.5, folder, logging.getLogger("old")
+old._save_checkpoint(4)
+"""
+
+
+def old_project(name, folder):
+    """The whole tree of an old project: the base of its year and the user's side."""
+    target = folder / f"old_{name}"
+    shutil.copytree(OLD / "bases" / str(PROJECTS[name][0]), target)
+    shutil.copytree(OLD / name, target, dirs_exist_ok=True)
+    for more in list(target.rglob("*.more")):
+        with more.with_suffix("").open("a", encoding="utf-8") as file:
+            file.write(more.read_text(encoding="utf-8"))
+        more.unlink()
+    return target
+
+
+def digest(folder):
+    return {name: hashlib.sha256((folder / name).read_bytes()).digest() for name in files(folder)}
+
+
+def last_row(run):
+    with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))[-1]
+
+
+def set_epochs(project, epochs):
+    path = project / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["trainer"]["epochs"] = epochs
+    path.write_text(json.dumps(config), encoding="utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PROJECTS)
+def test_an_old_project_trains_resumes_and_is_tested(name, tmp_path):
+    old, new = old_project(name, tmp_path), tmp_path / "new"
+    before = digest(old)
+    report = move(read(old), new)
+    assert digest(old) == before
+    assert set(report.changes) == PROJECTS[name][1] | SCRIPTS
+    assert files(tmp_path / "new") >= {"MIGRATED.md", "tools/old_script.py", *report.unchanged}
+    tops = {path.name for path in new.iterdir()}
+    assert tops == {name.split("/")[0] for name in report.old.user_files} | set(
+        "base logger utils tools parse_config.py settings.py pyproject.toml requirements.txt docs "
+        ".editorconfig .gitignore .pre-commit-config.yaml MIGRATED.md".split()
+    )
+    for kept in set(report.unchanged) - {"README.md"}:
+        assert (new / kept).read_bytes() == (old / kept).read_bytes()
+    output, is_well = check(new, report.configs)
+    assert is_well and "All is well." in output
+
+    succeed("-W", "error", "train.py", "-c", "config.json", cwd=new)
+    [run] = new.glob("saved/*/*")
+    assert last_row(run)["epoch"] == "2"
+    set_epochs(new, 3)
+    first = run / "checkpoint-epoch2.pth"
+    succeed("-W", "error", "train.py", "-r", first, "-c", "config.json", cwd=new)
+    row = last_row(run)
+    assert row["epoch"] == "3" and "nan" not in row.values()
+    assert "{'" in succeed("-W", "error", "test.py", "-r", run / "model_best.pth", cwd=new)
+    if name == "signals_cnn":  # a loop of the user's own, with a seed: a resumed run is exact
+        succeed("train.py", "-c", "config.json", cwd=new)
+        [straight] = set(new.glob("saved/*/*")) - {run}
+        assert last_row(straight) == row
+    if name == "kfold":
+        succeed("-W", "error", "train_cv.py", "-c", "config.json", cwd=new)
+        folds = json.loads((run.parent / "summary/folds.json").read_text())["best"]
+        assert len(set(folds)) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["signals_cnn", "segmentation", "gan_2018"])
+def test_old_checkpoints_of_each_era_are_converted(name, tmp_path):
+    old, new = old_project(name, tmp_path), tmp_path / "new"
+    succeed("-c", SAVE, str(PROJECTS[name][0]), cwd=old)
+    [path] = old.rglob("checkpoint-epoch4.pth")
+    (path.parent / "broken.pth").write_bytes(b"no checkpoint")
+    (old / "weights.pt").write_bytes(b"of other code")
+    before = digest(old)
+    report = move(read(old), new)
+    assert digest(old) == before
+
+    assert "validation_split draws other samples" in "".join(report.notes)
+    broken, said, other = report.checkpoints
+    assert other["refused"].endswith("copied as it is") and (new / "weights.pt").exists()
+    assert "not a checkpoint" in broken["refused"]
+    assert said["outputs"] == "equal on the first training batch" and said["weights"] > 5
+    converted = new / path.relative_to(old)
+    load = "import sys, torch; s = torch.load(sys.argv[1], weights_only=True); print(s['epoch'])"
+    assert succeed("-c", load, converted, cwd=new) == "4\n"
+    assert "{'" in succeed("test.py", "-r", converted, cwd=new)
+    set_epochs(new, 5)
+    succeed("train.py", "-r", converted, "-c", "config.json", cwd=new)
+    assert last_row(converted.parent)["epoch"] == "5"
+
+
+def test_what_is_different_in_the_weights_is_found(tmp_path):
+    """The proof has teeth: it compares, and does not only say so."""
+    code = """
+import sys
+sys.path.append(sys.argv[1])
+import torch
+from migrating.convert_checkpoints import convert
+from utils import checkpoint
+from utils.errors import UserError
+torch.save({"state_dict": {"w": torch.ones(2)}}, "a.pth")
+save = checkpoint.save
+checkpoint.save = lambda state, path: save({"state_dict": {"w": torch.zeros(2)}}, path)
+try:
+    convert("a.pth", "b.pth")
+except UserError as error:
+    print(error)
+"""
+    code = f"import sys; sys.path.append({str(PROJECT)!r})" + code
+    said = succeed("-c", code, ROOT, cwd=tmp_path)
+    assert said == "a.pth: not the same after conversion: state_dict.w: largest difference 1.0\n"
+
+
+def test_check_stops_at_a_train_of_ones_own_too(tmp_path):
+    code = """
+import sys
+sys.path[:0] = sys.argv[1:]
+from base import BaseTrainer
+from migrating.old_script import UserError, first_trainer
+class Own(BaseTrainer):
+    __init__ = object.__init__
+    _train_epoch = None
+    def train(self): print("trains")
+class Config:
+    resume = None
+print(type(first_trainer(lambda config: Own().train(), Config)).__name__)
+Own().train()
+try:
+    first_trainer(lambda config, resume: None, Config)
+except UserError as error:
+    print(error)
+"""
+    said = succeed("-c", code, PROJECT, ROOT, cwd=tmp_path)
+    assert said == "Own\ntrains\n--check: main() trains nothing\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("none", "new", "none: there is no such folder"),
+        (".", "new", "has no base/base_trainer.py, as projects in the layout of victoresque's"),
+        ("old", "taken", "taken: is there already"),
+        ("old", "none/new", "none/new: cannot be made: No such file or directory"),
+        ("old", "old/new", "new: lies in the old project, which is not to be changed"),
+        ("old", "my project", "Project name 'my project' contains ' '"),
+        ("bad", "new", "bad/base/base_trainer.py: no class BaseTrainer with an __init__"),
+        ("python2", "new", "python2/base/base_model.py:1: no Python of today: "),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(
+    tmp_path, monkeypatch, capsys, old, new, expected
+):
+    monkeypatch.chdir(tmp_path)
+    old_project("kfold", tmp_path).rename("old")
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "bad" / "base").mkdir(parents=True)
+    (tmp_path / "bad" / "base" / "base_trainer.py").write_text("x = 1\n")
+    shutil.copytree("old", "python2")
+    (tmp_path / "python2" / "base" / "base_model.py").write_text("print 'hello'\n")
+    before = sorted(tmp_path.rglob("*"))
+    assert migrate.main([old, new]) == 2
+    said = capsys.readouterr()
+    assert expected in said.err and len(said.err.splitlines()) == 1 and not said.out
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_nothing_half_made_is_left_behind(tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("migrating.project.convert_checkpoints", stop)
+    old = old_project("kfold", tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        move(read(old), tmp_path / "new")
+    assert list(tmp_path.iterdir()) == [old]
+
+
+@pytest.mark.slow
+def test_the_command_says_what_it_did(tmp_path):
+    old = old_project("several_models", tmp_path)
+    (old / "notes.py").write_text("print 'Python 2'\n")
+    done = python(ROOT / "migrate.py", old, tmp_path / "new", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for words in (
+        "It is of December 2020 or later",
+        "## Carried over as they are",
+        "base/base_trainer.py, ",
+        "-    config = ConfigParser.from_args(args, options)",
+        "+    run(main, args, options)",
+        "- notes.py:1: no Python of today",
+        "trainer/domain_trainer.py:58: writes checkpoints by itself",
+        "All is well.",
+    ):
+        assert words in done.stdout
+    page = (tmp_path / "new" / "MIGRATED.md").read_text(encoding="utf-8")
+    assert page in done.stdout
+
+
+EDITS = {
+    "cuda in a trainer": (
+        "class T(BaseTrainer):\n    def f(self, x):\n        return x.cuda(non_blocking=True)\n",
+        "class T(BaseTrainer):\n    def f(self, x):\n        return x.to("
+        "self.device, non_blocking=True)\n",
+    ),
+    "cuda in a model": (
+        "class M(B):\n    a = nn.Linear(1, 1)\n"
+        "    def forward(self, é):\n        'ünï'; return f('ö', é.cuda())\n",
+        "class M(B):\n    a = nn.Linear(1, 1)\n    def forward(self, é):\n"
+        "        'ünï'; return f('ö', é.to(next(self.parameters()).device))\n",
+    ),
+    "cuda in a loss without parameters": (
+        "class L(B):\n    def forward(self, x, y):\n        return self.w.cuda() * x\n",
+        "class L(B):\n    def forward(self, x, y):\n        return self.w.to(x.device) * x\n",
+    ),
+    "cuda beside a device": (
+        "def f(x, device):\n    return x.cuda().float()\n",
+        "def f(x, device):\n    return x.to(device).float()\n",
+    ),
+    "cuda anywhere": (
+        "import torch\nm.cuda()\nn.cuda(device)\ntorch.cuda.empty_cache()\n",
+        "import torch\nm.to('cuda' if torch.cuda.is_available() else 'cpu')\nn.cuda(device)\n"
+        "torch.cuda.empty_cache()\n",
+    ),
+    "names of NumPy": (
+        "import numpy as np\nx = np.zeros(2, np.float), np.Inf, np.float32, y.float\n",
+        "import numpy as np\nx = np.zeros(2, float), np.inf, np.float32, y.float\n",
+    ),
+    "verbose": (
+        "a = lr_scheduler.StepLR(o, verbose=True, gamma=1)\nb = ExponentialLR(verbose=False)\n"
+        "c(verbose=1)\n",
+        "a = lr_scheduler.StepLR(o, gamma=1)\nb = ExponentialLR()\nc(verbose=1)\n",
+    ),
+    "imp": (
+        "import imp, os\nimp.reload(os)\n",
+        "import os\nimport importlib\nimportlib.reload(os)\n",
+    ),
+    "torch.load": (
+        "a = torch.load(f(x),)\nb = torch.load(x, weights_only=False)\n",
+        "a = torch.load(f(x), weights_only=True)\nb = torch.load(x, weights_only=False)\n",
+    ),
+    "a tracker on pandas": (
+        "class MetricTracker:\n    def __init__(self):\n        self._data = pd.DataFrame()\n",
+        "from utils import MetricTracker\n",
+    ),
+    "the dict of the config": ("a = self.config._config['x']\n", "a = self.config.config['x']\n"),
+    "lists of metrics": (
+        "class T(BaseTrainer):\n    def _train_epoch(self, e):\n        log['val_metrics'] = v\n",
+        "class T(BaseTrainer):\n    def _train_epoch(self, e):\n        log.update("
+        "{'val_' + m.__name__: value for m, value in zip(self.metric_ftns, v)})\n",
+    ),
+    "a name that moved": (
+        "from utils.util import inf_loop, mine as my\nfrom utils import util\n"
+        "from base.base_model import BaseModel\nfrom utils import inf_loop\n",
+        "from utils import inf_loop\nfrom utils.from_old import mine as my\n"
+        "from utils import from_old as util\nfrom base.base_model import BaseModel\n"
+        "from utils import inf_loop\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_edits(name):
+    text, expected = EDITS[name]
+    source = Source("x.py", text)
+    old = trainer_class((OLD / "bases/2018/base/base_trainer.py").read_text())
+    new = trainer_class((PROJECT / "base/base_trainer.py").read_text())
+    for rule in (*RULES, Names(old, new, [])):
+        rule(source)
+    modules = {"base.base_model": {"BaseModel"}, "utils.loop": {"inf_loop"}}
+    exported = {"utils": {"inf_loop"}, "base": set()}
+    imports_of_base(source, exported, {"utils": {"mine"}, "base": set()}, modules)
+    assert source.edited == expected
+    again = Source("x.py", source.edited)
+    for rule in RULES:
+        rule(again)
+    assert again.edited == expected
+
+
+def test_imports_within_a_part_of_the_base():
+    """A file of the user's own that lay beside utils/util.py."""
+    source = Source(
+        "utils/tracker.py", "from .util import mine, inf_loop\nimport utils.util as u\n"
+    )
+    exported, added = {"utils": {"inf_loop"}}, {"utils": {"mine"}}
+    imports_of_base(source, exported, added, {"utils.tracker": {"Tracker"}})
+    assert source.edited == (
+        "from utils.from_old import mine\nfrom utils import inf_loop\n"
+        "from utils import from_old as u\n"
+    )
+    user = Source("train.py", "from utils import Tracker, inf_loop\n")
+    imports_of_base(user, exported, added, {"utils.tracker": {"Tracker"}})
+    assert user.edited == "from utils.tracker import Tracker\nfrom utils import inf_loop\n"
+
+
+def test_what_is_not_understood_is_left_alone_and_named():
+    text = "from utils import gone\na = torch.cuda.FloatTensor(1)\nself.train_metrics._data.total\n"
+    text += "import imp\nimp.find_module('x')\nf'{np.float}'\n"
+    text += "class MetricTracker:\n    def current(self): pass\n"
+    source = Source("x.py", text)
+    for rule in RULES:
+        rule(source)
+    imports_of_base(source, {"utils": set()}, {"utils": set()}, {})
+    places = {note.split(": ")[0] for note in source.notes}
+    assert places == {"x.py:1", "x.py:2", "x.py:3", "x.py:5", "x.py:6", "x.py:7"}
+    assert "f'{np.float}'" in source.edited
+    own = (
+        "if __name__ == '__main__':\n    p = ArgumentParser()\n    p.add_argument('x')\n    go(p)\n"
+    )
+    assert not hand_over(script := Source("cv.py", own)) and script.edited == own
+
+
+def test_a_config_keeps_its_form_and_gets_the_names_of_today():
+    text = (
+        """{
+    "n_gpu": 4, // """.replace(" // ", "")
+        + """
+    "lr_scheduler": {"type": "StepLR", "args": {"verbose": true, "step_size": 1}},
+    "trainer": {"save_freq": 2, "monitor": "val_loss", "log_dir": "x", "tensorboardX": true}
+}
+"""
+    )
+    after, reasons = old_config.convert_text(text)
+    assert json.loads(after)["trainer"] == {
+        "save_period": 2,
+        "monitor": "val_loss",
+        "tensorboard": True,
+    }
+    assert len(reasons) == 5 and after.count("\n") == text.count("\n")
+    assert old_config.convert({"trainer": {"monitor": "val_loss", "monitor_mode": "min"}})[0] == {
+        "trainer": {"monitor": "min val_loss"}
+    }
+    assert old_config.convert_text('{"trainer": {}}') == ('{"trainer": {}}', [])
+
+
+def test_keys_of_ones_own_are_declared_and_what_cannot_be_is_named(tmp_path):
+    text = (PROJECT / "settings.py").read_text(encoding="utf-8")
+    mistakes = [
+        (["decoding"], ": unknown key; valid: ..."),
+        (["trainer", "warmup"], ": unknown key; valid: ..."),
+        (["arch"], ": is missing"),
+        (["lr_scheduler", "type"], ": is missing"),
+        (["my-key"], ": unknown key; valid: ..."),
+        (["class"], ": unknown key; valid: ..."),
+        (["trainer", "epochs"], " = 0: must be a whole number, 1 or more"),
+        (["seed"], ' = "x": must be a whole number'),
+    ]
+    after, left = old_config.adapt_settings(text, mistakes)
+    assert [".".join(path) for path, _ in left] == ["my-key", "class", "trainer.epochs", "seed"]
+    (tmp_path / "settings.py").write_text(after, encoding="utf-8")
+    code = f"import sys; sys.path.append({str(PROJECT)!r}); from settings import *; s = Settings\n"
+    code += "print(s.decoding, s.arch, s.lr_scheduler, TrainerSettings.warmup)"
+    assert succeed("-c", code, cwd=tmp_path) == "None None None None\n"
+
+
+def test_an_era_is_told_by_the_base():
+    eras = {}
+    for year in ("2018", "2019", "2020"):
+        eras[year] = read(OLD / "bases" / year).era
+    assert eras["2018"].startswith("2018") and eras["2019"].startswith("early 2019")
+    assert eras["2020"].startswith("December 2020")
+
+
+def test_files_that_stay_where_they_are(tmp_path, monkeypatch):
+    monkeypatch.setattr("migrating.tree.MAX_BYTES", 10_000)
+    old = old_project("signals_cnn", tmp_path)
+    (old / "settings.py").write_text("x = 1\n")
+    (old / "latin.py").write_bytes(b"x = '\xe9'\n")
+    for name in ("train.py", "utils/util.py", "model/model.py"):  # none of it is ever run
+        text = (old / name).read_text(encoding="utf-8")
+        (old / name).write_text(f"open({str(tmp_path / 'run')!r}, 'w')\n{text}")
+    (old / "requirements.txt").write_text("torch==1.2\npandas\nlibrosa>=0.7\n")
+    report = move(read(old), tmp_path / "new")
+    notes = "\n".join(report.notes)
+    assert "large files stay where they are, copy or link them: data/train.npy" in notes
+    assert "latin.py: is not UTF-8 text" in notes and not (tmp_path / "run").exists()
+    assert "settings.py: the new project has such a file" in notes
+    assert "requirements.txt: add what is still used of librosa, pandas" in notes
+    assert not (tmp_path / "new/data/train.npy").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", ["plain script", "Lightning"])
+def test_the_steps_from_elsewhere_lead_to_a_project_that_learns(start, bake):
+    """Each file that docs/migrating.md shows, put where its first line says."""
+    project = bake()
+    page = (project / "docs/migrating.md").read_text(encoding="utf-8")
+    section = page.split(f"## From {'a ' * (start != 'Lightning')}{start}\n")[1].split("\n## ")[0]
+    blocks = re.findall(r"^   ```(py|json)\n(.*?)^   ```$", section, re.DOTALL | re.MULTILINE)
+    for kind, block in blocks:
+        text = textwrap.dedent(block)
+        name = text.split("\n")[0].removeprefix("# ") if kind == "py" else "config.json"
+        (project / name).write_text(text, encoding="utf-8")
+    assert len(blocks) == (3 if start == "plain script" else 5)
+
+    assert "All is well." in succeed("-W", "error", "train.py", "--check", cwd=project)
+    succeed("-W", "error", "train.py", cwd=project)
+    [run] = project.glob("saved/*/*")
+    row = last_row(run)
+    assert float(row["val_loss"]) < (0.15 if start == "plain script" else 0.3)
+    assert "200 test samples" in succeed("test.py", "-r", run / "model_best.pth", cwd=project)
+
+
+def test_migrate_needs_no_torch_by_itself(tmp_path):
+    (tmp_path / "torch.py").write_text("raise SystemExit('torch was imported')")
+    code = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; import migrate"
+    succeed("-c", code, cwd=tmp_path)

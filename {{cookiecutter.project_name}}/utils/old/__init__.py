@@ -1,0 +1,4 @@
+"""What only projects of victoresque's template need, and files of theirs or of PyTorch's tutorials.
+
+With nothing of the kind, delete the folder and the lines that import it.
+"""
