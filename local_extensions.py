@@ -9,8 +9,33 @@ from cookiecutter.utils import simple_filter
 
 WINDOWS = {"aux", "con", "nul", "prn"}
 WINDOWS |= {f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)}
-PACKAGES = {"numpy", "pydantic", "pytest", "pyyaml", "ruff", "tensorboard", "torch", "tqdm", "yaml"}
-OWN = {"base", "data", "data_loader", "docs", "logger", "model", "parse_config", "settings"}
+PACKAGES = {
+    "matplotlib",
+    "mlflow",
+    "numpy",
+    "pillow",
+    "pydantic",
+    "pytest",
+    "pyyaml",
+    "ruff",
+    "tensorboard",
+    "torch",
+    "tqdm",
+    "wandb",
+    "yaml",
+}
+OWN = {
+    "base",
+    "data",
+    "data_loader",
+    "docs",
+    "logger",
+    "model",
+    "parse_config",
+    "report",
+    "runs",
+    "settings",
+}
 OWN |= {"test", "tests", "tools", "train", "trainer", "utils"}
 OWN |= {"export", "notebooks", "predict"}
 

@@ -11,6 +11,7 @@ from utils import UserError, checkpoint
 
 def run(config, _):
     trainer = build_trainer(config)
+    trainer.writer.trackers = []
     if config.resume is not None:
         raise UserError("--check starts from a config (-c), not from a checkpoint (-r)")
     before = {*config.save_dir.iterdir()}
