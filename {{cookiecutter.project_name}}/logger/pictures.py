@@ -35,7 +35,10 @@ class Watcher:
         if not writer.is_used:
             return
         is_first = self.batches is None
-        if is_first:
+        is_sharded = distributed.is_sharded(trainer.model)  # all processes have to look at it
+        if is_first and is_sharded:
+            self.batches = []
+        elif is_first:
             with preserved_random_state():  # a loader may draw from it
                 self.batches = image_batches(getattr(trainer, "valid_data_loader", None))
         writer.set_step(trainer.step, "valid")
@@ -47,7 +50,7 @@ class Watcher:
             writer.add_image("inputs", np.asarray(sheet), dataformats="HWC")
         if self.batches:
             self._write_mistakes(trainer)
-        if trainer.config.settings.trainer.histograms:
+        if trainer.config.settings.trainer.histograms and not is_sharded:
             write_histograms(writer, distributed.unwrap(trainer.model))
 
     def _write_mistakes(self, trainer):
