@@ -174,6 +174,7 @@ def main(argv=None):
                 if value := getattr(config.args, name):
                     return import_module(f"tools.{name}").run(config, value)
             train(config)
+        # To do without reports for good, delete report.py and these two lines
         if config.settings.trainer.report and distributed.is_main():
             import_module("report").after_training(config.save_dir, config.get_logger("report"))
 

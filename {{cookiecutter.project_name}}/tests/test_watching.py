@@ -248,6 +248,7 @@ def test_images_are_taken_from_all_over_the_data():
 
 
 def test_a_model_that_takes_something_else_than_images_is_left_alone(make_trainer):
+    pytest.importorskip("tensorboard")
     trainer = make_trainer({"trainer.tensorboard": True, "trainer.epochs": 1})
     trainer.model.forward = lambda x, noise: None
     watcher = Watcher()
