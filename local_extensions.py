@@ -10,9 +10,10 @@ from cookiecutter.utils import simple_filter
 WINDOWS = {"aux", "con", "nul", "prn"}
 WINDOWS |= {f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)}
 PACKAGES = {"numpy", "pydantic", "pytest", "pyyaml", "ruff", "tensorboard", "torch", "tqdm", "yaml"}
+PACKAGES |= {"matplotlib", "mlflow", "pillow", "wandb"}
 OWN = {"base", "data", "data_loader", "docs", "logger", "model", "parse_config", "settings"}
 OWN |= {"test", "tests", "tools", "train", "trainer", "utils"}
-OWN |= {"export", "notebooks", "predict"}
+OWN |= {"export", "notebooks", "predict", "report", "runs"}
 
 
 @simple_filter

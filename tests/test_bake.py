@@ -15,23 +15,25 @@ from helpers import PROJECT, ROOT, files, succeed, tomllib
 FILES = """
     .editorconfig .gitignore .pre-commit-config.yaml
     README.md config.schema.json pyproject.toml requirements.txt
-    parse_config.py settings.py test.py train.py
+    parse_config.py report.py runs.py settings.py test.py train.py
     base/__init__.py base/base_data_loader.py base/base_model.py base/base_trainer.py
     base/sampler.py
     data/README.md data/mnist_5k.npz
     data_loader/__init__.py data_loader/data_loaders.py data_loader/mnist.py
     logger/__init__.py logger/epoch_log.py logger/logger.py
-    logger/metrics_csv.py logger/visualization.py
+    logger/drawing.py logger/history.py logger/metrics_csv.py logger/pictures.py
+    logger/progress.py logger/trackers.py logger/visualization.py
     model/__init__.py model/loss.py model/metric.py model/model.py
     docs/checkpoints.md docs/config.md docs/data.md docs/faults.md docs/migrating.md
-    docs/notebook.md
+    docs/notebook.md docs/watching.md
     tests/conftest.py tests/test_checkpoint.py tests/test_commands.py tests/test_config.py
     tests/test_contract.py
     tests/test_data_loader.py tests/test_meter.py tests/test_model.py tests/test_trainer.py
     tests/test_schema.py tests/test_faults.py tests/test_old_checkpoints.py tests/test_tools.py
-    tests/test_switches.py
+    tests/test_history.py tests/test_report.py tests/test_switches.py tests/test_trackers.py
+    tests/test_watching.py
     tools/__init__.py tools/check.py tools/compare.py tools/fast_dev_run.py tools/overfit_batches.py
-    tools/replay.py tools/unshard.py tools/verify_resume.py tools/schema.py
+    tools/predictions.py tools/replay.py tools/unshard.py tools/verify_resume.py tools/schema.py
     trainer/__init__.py trainer/trainer.py
     utils/__init__.py utils/check.py utils/checkpoint.py utils/device.py
     utils/distributed.py utils/errors.py utils/files.py utils/finite.py utils/groups.py

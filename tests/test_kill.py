@@ -14,6 +14,7 @@ pytestmark = pytest.mark.slow
 
 KILLS = 24
 ARGUMENTS = ["train.py", "-r", "auto", "trainer.epochs=3", "trainer.save_every.steps=3"]
+ARGUMENTS += ["trainer.report=false"]
 COMPARE = """
 import sys
 from tools.compare import first_difference

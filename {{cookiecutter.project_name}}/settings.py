@@ -109,6 +109,12 @@ class TrainerSettings:
     """0 shows warnings, 1 also a line for each epoch, 2 also progress within epochs."""
     tensorboard: bool = True
     """Write TensorBoard event files into the run directory."""
+    histograms: bool = False
+    """Show TensorBoard how weights and gradients are distributed after each epoch."""
+    trackers: list[Literal["wandb", "mlflow"]] = field(default_factory=list)
+    """Send the same values to Weights & Biases or MLflow, which are to be installed."""
+    report: bool = True
+    """At the end, write report.html into the run directory, for any browser."""
 
 
 @dataclass

@@ -41,6 +41,8 @@ TOOLS = {
     "unshard": {"metavar": "FOLDER", "help": "make one file of a sharded checkpoint"},
     "schema": FLAG | {"help": "print a JSON Schema of the config, for editors"},
 }
+# Each is a file with a Watcher of what a run does; to remove one, delete the file and its name.
+WATCHERS = ["logger.pictures"]
 
 
 def part_modules():
@@ -112,7 +114,7 @@ def build_trainer(config):
             config, key, modules["lr_scheduler"], optimizer[name] if name else optimizer
         ),
     )
-    return Trainer(
+    trainer = Trainer(
         model,
         criterion,
         metrics,
@@ -123,6 +125,8 @@ def build_trainer(config):
         valid_data_loader=data_loader.split_validation(),
         lr_scheduler=lr_scheduler,
     )
+    trainer.watchers = [import_module(name).Watcher() for name in WATCHERS]
+    return trainer
 
 
 def train(config):
@@ -170,6 +174,9 @@ def main(argv=None):
                 if value := getattr(config.args, name):
                     return import_module(f"tools.{name}").run(config, value)
             train(config)
+        # To do without reports for good, delete report.py and these two lines
+        if config.settings.trainer.report and distributed.is_main():
+            import_module("report").after_training(config.save_dir, config.get_logger("report"))
 
 
 if __name__ == "__main__":

@@ -4,11 +4,12 @@ from math import inf
 from signal import Signals
 from time import monotonic
 
-from logger import EpochLog, TensorboardWriter
+from logger import EpochLog, open_writer
 from utils import checkpoint, distributed
 from utils.checkpoint import BEST_NAME, EPOCH_NAME, LAST_NAME
 from utils.device import get_device
 from utils.errors import RunError, UserError, explain
+from utils.record import record_end
 from utils.resume import apply_changes, describe_changes, is_new_schedule
 from utils.seed import get_random_state, set_random_state
 from utils.signals import StopSignals
@@ -45,9 +46,9 @@ class BaseTrainer(ABC):
         self.step = 0  # optimizer steps so far
 
         self.checkpoint_dir = config.save_dir
-        tensorboard = settings.tensorboard and distributed.is_main()
-        self.writer = TensorboardWriter(config.log_dir, self.logger, tensorboard)
+        self.writer = open_writer(config, self.logger)
         self.epoch_log = EpochLog(config.save_dir, self.logger, self.writer)
+        self.watchers = []  # each is called with the trainer and the log of every epoch
         self.saver = checkpoint.saver_for(model)
         self.stop_signals = StopSignals()
         self.votes = distributed.Votes()
@@ -64,6 +65,7 @@ class BaseTrainer(ABC):
         with self.stop_signals, self._ending_well():
             for epoch in range(self.start_epoch, self.epochs + 1):
                 if self.not_improved_count >= self.early_stop:
+                    self._end = "stopped early"
                     self.logger.info("No better %s for %d epochs", self.mnt_metric, self.early_stop)
                     break
                 self.epoch = epoch
@@ -74,7 +76,11 @@ class BaseTrainer(ABC):
                 self.epoch_log.add(log, self.step, is_best)
                 if is_best or self._is_save_due(epoch):
                     self._save_checkpoint(epoch, save_best=is_best)
+                for watcher in self.watchers:
+                    watcher(self, log)
                 self._leave_if_asked(epoch, *self.votes.cast(self.stop_signals.received, wait=True))
+            else:
+                self._end = "finished"
         return log
 
     def _prepare(self):
@@ -98,6 +104,7 @@ class BaseTrainer(ABC):
     @contextmanager
     def _ending_well(self):
         """However training ends, the last checkpoint is complete, and trouble is explained."""
+        self._end = "interrupted"
         try:
             yield
             self.saver.wait()
@@ -105,6 +112,8 @@ class BaseTrainer(ABC):
             with suppress(RunError):
                 self.saver.wait()
             reason = explain(error)
+            if not self.stop_signals.received:
+                self._end = f"failed: {reason or repr(error)}"
             if reason is None and isinstance(error, UserError):
                 raise
             where = f"epoch {self.epoch}, step {self.step}"
@@ -114,6 +123,9 @@ class BaseTrainer(ABC):
             raise RunError(reason, getattr(error, "status", 1), is_shown=True) from error
         finally:
             self.writer.close()
+            if distributed.is_main():
+                with suppress(OSError):
+                    record_end(self.checkpoint_dir, self._end)
 
     def _how_to_go_on(self):
         last = self.checkpoint_dir / LAST_NAME

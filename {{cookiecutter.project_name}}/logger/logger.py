@@ -9,8 +9,15 @@ class ConsoleHandler(logging.Handler):
     """Prints to what standard output is at that moment; errors to standard error."""
 
     def emit(self, record):
+        if getattr(record, "is_on_bar", False):
+            return
         file = sys.stderr if record.levelno >= logging.ERROR else sys.stdout
-        print(distributed.speaker() + self.format(record), file=file, flush=True)
+        text = distributed.speaker() + self.format(record)
+        if "tqdm" in sys.modules:  # there may be a bar, which has to make room
+            sys.modules["tqdm"].tqdm.write(text, file=file)
+            file.flush()
+        else:
+            print(text, file=file, flush=True)
 
 
 def setup_logging(save_dir=None):

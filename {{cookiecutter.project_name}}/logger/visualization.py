@@ -1,16 +1,19 @@
 from importlib.util import find_spec
 
+from utils import distributed
+
 
 class TensorboardWriter:
     """TensorBoard's SummaryWriter with the step and the mode ("train", "valid") set once for all.
 
     The event file is opened by the first value. Where `enabled` is false, or tensorboard is not
-    installed, values are dropped.
+    installed, there is none. `trackers` have the same methods and get the same values.
     """
 
-    def __init__(self, log_dir, logger, enabled):
+    def __init__(self, log_dir, logger, enabled, trackers=()):
         self.log_dir = log_dir
         self.enabled = enabled
+        self.trackers = trackers
         self.step = 0
         self.mode = ""
         self._writer = None
@@ -24,37 +27,41 @@ class TensorboardWriter:
         if self._writer is None and self.enabled:
             from torch.utils.tensorboard import SummaryWriter  # slow to import
 
-            self._writer = SummaryWriter(str(self.log_dir))
+            # What an earlier process has written of this step and after is not shown any more
+            self._writer = SummaryWriter(str(self.log_dir), purge_step=self.step or None)
         return self._writer
+
+    @property
+    def is_used(self):
+        return self.enabled or bool(self.trackers)
 
     def set_step(self, step, mode="train"):
         self.step = step
         self.mode = getattr(mode, "value", mode)  # of an Enum too
 
     def add_scalar(self, tag, data, *args, **kwargs):
-        self._add("add_scalar", tag, data, *args, **kwargs)
+        self._add("add_scalar", self._of_mode(tag), data, *args, **kwargs)
 
     def add_scalars(self, tag, data, *args, **kwargs):
-        self._add("add_scalars", tag, data, *args, **kwargs)
+        self._add("add_scalars", self._of_mode(tag), data, *args, **kwargs)
 
     def add_image(self, tag, data, *args, **kwargs):
-        self._add("add_image", tag, data, *args, **kwargs)
+        self._add("add_image", self._of_mode(tag), data, *args, **kwargs)
 
     def add_images(self, tag, data, *args, **kwargs):
-        self._add("add_images", tag, data, *args, **kwargs)
+        self._add("add_images", self._of_mode(tag), data, *args, **kwargs)
 
     def add_figure(self, tag, data, *args, **kwargs):
-        self._add("add_figure", tag, data, *args, **kwargs)
+        self._add("add_figure", self._of_mode(tag), data, *args, **kwargs)
 
     def add_audio(self, tag, data, *args, **kwargs):
-        self._add("add_audio", tag, data, *args, **kwargs)
+        self._add("add_audio", self._of_mode(tag), data, *args, **kwargs)
 
     def add_text(self, tag, data, *args, **kwargs):
-        self._add("add_text", tag, data, *args, **kwargs)
+        self._add("add_text", self._of_mode(tag), data, *args, **kwargs)
 
     def add_histogram(self, tag, data, *args, **kwargs):
-        if self.writer is not None:  # weights belong to no mode
-            self.writer.add_histogram(tag, data, self.step, *args, **kwargs)
+        self._add("add_histogram", tag, data, *args, **kwargs)  # weights belong to no mode
 
     def add_embedding(self, data, *args, **kwargs):
         if self.writer is not None:
@@ -62,13 +69,28 @@ class TensorboardWriter:
 
     def add_pr_curve(self, tag, labels, predictions, *args, **kwargs):
         if self.writer is not None:
-            tag = f"{tag}/{self.mode}"
+            tag = self._of_mode(tag)
             self.writer.add_pr_curve(tag, labels, predictions, self.step, *args, **kwargs)
 
+    def _of_mode(self, tag):
+        return f"{tag}/{self.mode}"
+
     def _add(self, method, tag, data, *args, **kwargs):
-        if self.writer is not None:
-            getattr(self.writer, method)(f"{tag}/{self.mode}", data, self.step, *args, **kwargs)
+        for one in [self.writer] * self.enabled + [*self.trackers]:
+            getattr(one, method)(tag, data, self.step, *args, **kwargs)
 
     def close(self):
-        if self._writer is not None:
-            self._writer.close()
+        for one in [self._writer, *self.trackers]:
+            if one is not None:
+                one.close()
+
+
+def open_writer(config, logger):
+    """What a trainer writes with: to TensorBoard, and to the trackers that the config names."""
+    settings, trackers = config.settings.trainer, []
+    if settings.trackers and distributed.is_main():
+        from logger.trackers import TRACKERS
+
+        trackers = [TRACKERS[name](config) for name in settings.trackers]
+    is_enabled = settings.tensorboard and distributed.is_main()
+    return TensorboardWriter(config.log_dir, logger, is_enabled, trackers)

@@ -17,6 +17,7 @@ def make_config(tmp_path):
             "trainer.epochs": 2,
             "trainer.len_epoch": 4,
             "trainer.tensorboard": False,
+            "trainer.report": False,
             "device": "cpu",
         }
         return ConfigParser.from_file(default_config(), short | (changes or {}), **kwargs)

@@ -11,7 +11,8 @@ import pytest
 from parse_config import default_config
 from utils.files import PROJECT_DIR
 
-SHORT = ["trainer.epochs=1", "trainer.len_epoch=2", "trainer.tensorboard=false"]
+SHORT = ["trainer.epochs=1", "trainer.len_epoch=2"]
+SHORT += ["trainer.tensorboard=false", "trainer.report=false"]
 
 
 def run(script, *args, cwd=PROJECT_DIR, env=None):

@@ -27,6 +27,7 @@ from utils.manifest import fingerprint
 from utils.signals import StopSignals
 
 LENGTH = ["trainer.epochs=3", "trainer.len_epoch=12", "trainer.save_every.steps=2"]
+LENGTH += ["trainer.report=false"]
 
 
 def start(save_dir, *args, **kwargs):

@@ -26,6 +26,7 @@ def run(config, _):
 
 
 def check(trainer):
+    trainer.writer.trackers = []
     config = trainer.config
     if config.resume is not None:
         raise UserError("--check starts from a config (-c), not from a checkpoint (-r)")

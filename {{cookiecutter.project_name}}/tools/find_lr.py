@@ -27,7 +27,7 @@ def run(config, _):
         raise UserError("--find-lr draws with matplotlib: pip install matplotlib")
     path = project_path(config["trainer"]["save_dir"]) / config["name"] / "find_lr.png"
     with TemporaryDirectory() as folder:
-        changes = {"save_dir": folder, "tensorboard": False, "verbosity": 0}
+        changes = {"save_dir": folder, "tensorboard": False, "trackers": [], "verbosity": 0}
         settings = config.config | {"trainer": config["trainer"] | changes, "lr_scheduler": None}
         rates, losses = range_test(build_trainer(ConfigParser(settings, source=config.source)))
     best = suggest(rates, losses)

@@ -8,6 +8,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from base import BaseTrainer
+from logger import Progress
 from utils import MetricTracker, checkpoint, distributed, inf_loop
 from utils.check import nearest
 from utils.device import batch_size, to_device
@@ -81,6 +82,7 @@ class Trainer(BaseTrainer):
         # First batch and random states of the newest steps, as far back as the guard looks
         self._newest = deque(maxlen=1 if self.guard.may_wait else self.log_step)
         self._stream = None  # batches of a loader that has no set_epoch
+        self.progress = Progress()
 
     def train_step(self, batch):
         """Learn from one batch, which is on the device. Returns the values to average and log.
@@ -142,14 +144,15 @@ class Trainer(BaseTrainer):
         if self.batch_idx == 0:  # else a resumed epoch goes on
             self.train_metrics.reset()
         step_schedulers = self._schedulers("step")
-        for batches in in_groups(self._batches(epoch), self.accumulate_steps):
+        shown = self.progress.training(self, self._batches(epoch))
+        for batches in in_groups(shown, self.accumulate_steps):
             self._guarded_step(batches)
             self.step += 1
             self.batch_idx += len(batches)
             for scheduler in step_schedulers:
                 scheduler.step()
             if self.batch_idx % self.log_step < len(batches):
-                self._log_progress(epoch)
+                self._log_progress()
             self._after_step()
         self._stop_if_left_out()
         log = self.train_metrics.result()
@@ -243,10 +246,10 @@ class Trainer(BaseTrainer):
     def evaluate(self, data_loader):
         """The means of what `valid_step` gives, over all samples of a loader."""
         self.valid_metrics.reset()
-        with self._averaged_model():
+        with self.averaged_model():
             self.model.eval()
             distributed.share_buffers(self.model)
-            for batch in data_loader:
+            for batch in self.progress.evaluation(self, data_loader):
                 if distributed.size() == 1:  # else they must leave together, after the epoch
                     self._leave_if_asked(self.epoch - 1, self.stop_signals.received)
                 n = self.batch_size(batch)
@@ -256,7 +259,7 @@ class Trainer(BaseTrainer):
         return self.valid_metrics.result()
 
     @contextmanager
-    def _averaged_model(self):
+    def averaged_model(self):
         """Where an average of the weights is kept, `model` is the one with these inside."""
         trained = self.model
         self.model = distributed.unwrap(trained) if self.ema is None else self.ema.module
@@ -327,19 +330,16 @@ class Trainer(BaseTrainer):
             self.valid_data_loader = loader
         return None if name in names else f"validation gives no {name!r}; {nearest(name, names)}"
 
-    def _log_progress(self, epoch):
+    def _log_progress(self):
         """Means since the last such line, on the console and in TensorBoard."""
         self._stop_if_left_out()
         if not distributed.is_main():
             return
-        means = self.train_metrics.window()
+        values = self.train_metrics.window() | learning_rates(self.optimizer)
         self.writer.set_step(self.step)
-        for key, value in means.items():
+        for key, value in values.items():
             self.writer.add_scalar(key, value)
-        words = "  ".join(f"{key} {value:.4g}" for key, value in means.items())
-        self.logger.debug(
-            "epoch %3d  batch %d/%d  %s", epoch, self.batch_idx, self.len_epoch, words
-        )
+        self.progress.show(self, values)
 
 
 def in_groups(batches, size):

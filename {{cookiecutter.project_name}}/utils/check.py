@@ -5,6 +5,7 @@ import json
 import re
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from difflib import get_close_matches
+from importlib.util import find_spec
 from types import NoneType, UnionType
 from typing import Annotated, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
@@ -190,7 +191,12 @@ def _fits(hint, value):
 
 def check_together(settings):
     """Mistakes in what belongs together: names of metrics, schedules, the monitored value."""
-    mistakes, taken = [], {"loss", "lr", "epoch"}
+    mistakes = [
+        Mistake(("trainer", "trackers"), f": {name} is not installed (pip install {name})")
+        for name in settings.trainer.trackers
+        if find_spec(name) is None
+    ]
+    taken = {"loss", "lr", "epoch"}
     for index, metric in enumerate(settings.metrics):
         name = metric.name or metric.type.rpartition(".")[2]
         if name in taken:

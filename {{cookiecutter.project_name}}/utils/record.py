@@ -1,5 +1,6 @@
 """What a run was made with, for whoever wants to repeat it."""
 
+import os
 import platform
 import subprocess
 import sys
@@ -14,7 +15,9 @@ def record_start(run_dir, device, packages=("torch", "numpy")):
     starts = read_json(path) if path.exists() else []
     commit, changes = _git("rev-parse", "HEAD"), _git("diff", "HEAD")
     start = {
-        "time": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "time": _now(),
+        "host": platform.node(),
+        "pid": os.getpid(),
         "command": [sys.executable, *sys.argv],
         "python": platform.python_version(),
         **{name: _version(name) for name in packages},
@@ -28,6 +31,17 @@ def record_start(run_dir, device, packages=("torch", "numpy")):
         with atomic_write(run_dir / start["git_diff"]) as file:
             file.write(changes)
     write_json([*starts, start], path)
+
+
+def record_end(run_dir, how):
+    """Say in environment.json how the newest start ended; where that is missing, it was killed."""
+    path = run_dir / "environment.json"
+    *before, start = read_json(path)
+    write_json([*before, start | {"ended": _now(), "how": how}], path)
+
+
+def _now():
+    return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
 def _git(*args):

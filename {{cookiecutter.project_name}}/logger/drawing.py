@@ -1,0 +1,129 @@
+"""Pictures and HTML pages that need no other file."""
+
+from base64 import b64encode
+from html import escape
+from io import BytesIO
+from math import ceil, sqrt
+from string import Template
+
+from utils.errors import UserError
+
+TILE = 64  # pixels: about the width of an image in a contact sheet
+TRAINING, VALIDATION = "#1f77b4", "#d62728"
+PAGE = Template("""<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
+<title>$title</title>
+<style>
+  body { font: 15px/1.5 system-ui, sans-serif; max-width: 72em; margin: 2em auto; padding: 0 1em; }
+  h1 { font-size: 1.5em; } h2 { font-size: 1.15em; margin-top: 2em; }
+  img { max-width: 100%; } pre { background: #f4f4f4; padding: 0.8em; overflow-x: auto; }
+  table { border-collapse: collapse; display: block; overflow-x: auto; }
+  th, td { text-align: left; padding: 0.2em 1.2em 0.2em 0; border-bottom: 1px solid #ddd; }
+  td { font-variant-numeric: tabular-nums; vertical-align: top; }
+  .note { color: #666; } .run { white-space: nowrap; margin-right: 2em; }
+</style>
+<h1>$title</h1>
+$body
+</html>
+""")
+
+
+def new_figure(panels, width=4.2, height=3.0, columns=3):
+    """A matplotlib figure with so many axes in rows; UserError where it is not installed."""
+    try:
+        from matplotlib.figure import Figure  # without pyplot: no windows, no global state
+    except ImportError:
+        raise UserError("matplotlib is not installed (pip install matplotlib)") from None
+    columns = min(columns, panels)
+    rows = ceil(panels / columns)
+    figure = Figure((width * columns, height * rows))
+    # Room for words, in inches; matplotlib's layouts, which measure them, take half a second
+    room = {"left": 0.6 / (width * columns), "right": 1 - 0.15 / (width * columns)}
+    room |= {"bottom": 0.55 / (height * rows), "top": 1 - 0.4 / (height * rows)}
+    figure.subplots_adjust(**room, wspace=0.7 / width, hspace=1.2 / height)
+    grid = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
+    for axes in grid[panels:]:
+        axes.remove()
+    return figure, grid[:panels]
+
+
+def colors_for(number):
+    """So many colors that can be told apart, as HTML writes them."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    if number <= 10:
+        return [to_hex(f"C{one}") for one in range(number)]
+    return [to_hex(colormaps["turbo"](one / (number - 1))) for one in range(number)]
+
+
+def png_of(picture):
+    """The bytes of a PNG of a matplotlib figure or a PIL image."""
+    file = BytesIO()
+    if hasattr(picture, "savefig"):
+        picture.savefig(file, format="png", dpi=100)
+    else:
+        picture.save(file, format="png", optimize=True)
+    return file.getvalue()
+
+
+def contact_sheet(images, captions=(), room=0):
+    """(N, C, H, W) images side by side with captions, as a PIL image; `room` is their width."""
+    from PIL import Image, ImageDraw
+
+    height, width = images.shape[2:]
+    scale = max(TILE, room) / width
+    size = (round(width * scale), round(height * scale))
+    line = 14 if captions else 0
+    columns = ceil(sqrt(len(images)))
+    tile = (size[0] + 4, size[1] + 4 + line)
+    sheet = Image.new("RGB", (columns * tile[0], ceil(len(images) / columns) * tile[1]), "white")
+    draw = ImageDraw.Draw(sheet)
+    for number, image in enumerate(images):
+        x, y = number % columns * tile[0], number // columns * tile[1]
+        how = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX
+        sheet.paste(Image.fromarray(to_bytes(image)).resize(size, how), (x + 2, y + 2 + line))
+        if captions:
+            draw.text((x + 2, y + 1), captions[number], fill="black")
+    return sheet
+
+
+def to_bytes(image):
+    """A (C, H, W) image as (H, W, 3) bytes; its least value is black and its largest white."""
+    image = image.float()
+    low, high = image.min(), image.max()
+    image = ((image - low) / (high - low).clamp(min=1e-9) * 255).byte()
+    return image.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy()
+
+
+def page(title, sections):
+    """HTML with a heading above each of the (heading, HTML) pairs."""
+    body = "\n".join(f"<h2>{escape(heading)}</h2>\n{html}" for heading, html in sections)
+    return PAGE.substitute(title=escape(title), body=body)
+
+
+def embedded(png, words):
+    code = b64encode(png).decode()
+    return f'<img alt="{escape(words)}" src="data:image/png;base64,{code}">'
+
+
+def table(rows, head=()):
+    """HTML of rows of texts."""
+    lines = [cells(head, "th")] if head else []
+    lines += [cells(row, "td") for row in rows]
+    return "<table>\n" + "\n".join(lines) + "\n</table>"
+
+
+def cells(row, tag):
+    return "<tr>" + "".join(f"<{tag}>{escape(str(one))}</{tag}>" for one in row) + "</tr>"
+
+
+def preformatted(text):
+    return f"<pre>{escape(text)}</pre>"
+
+
+def note(text):
+    return f'<p class="note">{escape(text)}</p>'

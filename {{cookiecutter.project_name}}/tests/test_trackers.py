@@ -1,0 +1,150 @@
+"""Weights & Biases offline and MLflow with SQLite, for real: what they have is what the run has."""
+
+import csv
+import json
+import logging
+import struct
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from base import BaseTrainer
+from parse_config import ConfigParser
+from utils import UserError
+
+slow = pytest.mark.slow
+PICTURE = np.zeros((8, 8, 3), np.uint8)
+
+
+class Scripted(BaseTrainer):
+    """Gives a value that is told by its epoch, and a picture."""
+
+    def __init__(self, config):
+        model = torch.nn.Linear(1, 1)
+        super().__init__(model, None, [], torch.optim.SGD(model.parameters(), 0.1), config)
+
+    def _train_epoch(self, epoch):
+        self.step += 10
+        self.writer.set_step(self.step, "valid")
+        self.writer.add_image("a picture", PICTURE, dataformats="HWC")
+        self.writer.add_histogram("weights", self.model.weight.detach())
+        self.writer.add_text("ignored", "by these")
+        return {"loss": 1 / epoch, "val_loss": float("nan") if epoch == 2 else 2 / epoch}
+
+
+@pytest.fixture
+def train_and_resume(make_config):
+    """Two epochs, then a resumed run to the fourth; its directory."""
+
+    def train(tracker):
+        changes = {"trainer.trackers": [tracker], "trainer.save_every.steps": 1}
+        first = Scripted(make_config(changes | {"trainer.epochs": 2}))
+        first.train()
+        run_dir = first.checkpoint_dir
+        changes["trainer.epochs"] = 4
+        Scripted(make_config(changes, resume=run_dir / "last.pth")).train()
+        return run_dir
+
+    return train
+
+
+def assert_same_as_metrics_csv(run_dir, values):
+    """`values`: {(tag, step): value}."""
+    with open(run_dir / "metrics.csv", newline="") as file:
+        for row in csv.DictReader(file):
+            step = 10 * int(row["epoch"])
+            for tag, column in (("loss/train_epoch", "loss"), ("loss/valid", "val_loss")):
+                found = values[tag, step]
+                assert found == pytest.approx(float(row[column]), nan_ok=True), (tag, step)
+    assert step == 40
+
+
+@slow
+@pytest.mark.filterwarnings("ignore")
+def test_wandb_offline(train_and_resume, monkeypatch):
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    run_dir = train_and_resume("wandb")
+    run_id = json.loads((run_dir / "trackers.json").read_text())["wandb"]
+    files = sorted(run_dir.glob("wandb/offline-run-*/*.wandb"))
+    assert len(files) == 2 and {file.name for file in files} == {f"run-{run_id}.wandb"}
+    values, settings = read_wandb(files)
+    assert_same_as_metrics_csv(run_dir, values)
+    assert {("a picture/valid/_type", 40), ("weights/_type", 40)} <= set(values)
+    assert settings["optimizer"]["args"]["lr"] == 0.002
+
+
+def read_wandb(files):
+    """What is in the files of one offline run: values by tag and step, and its config."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    values, settings = {}, {}
+    for record in (Record.FromString(one) for path in files for one in records_of(path)):
+        history = {
+            item.key or "/".join(item.nested_key): json.loads(item.value_json)
+            for item in record.history.item
+        }
+        values |= {(tag, history.get("step")): value for tag, value in history.items()}
+        for item in record.run.config.update:
+            settings[item.key] = json.loads(item.value_json)
+    return values, settings
+
+
+def records_of(path):
+    """A .wandb file is a LevelDB log: records in blocks of 32 KiB, 7 bytes before each piece."""
+    content, place, record = path.read_bytes(), 7, b""
+    while place + 7 <= len(content):
+        size, kind = struct.unpack_from("<HB", content, place + 4)
+        room = 32768 - place % 32768
+        if room < 7 or kind == 0:  # the rest of the block is empty
+            place += room
+            continue
+        record += content[place + 7 : place + 7 + size]
+        place += 7 + size
+        if kind in (1, 4):  # all of a record, or the end of one
+            yield record
+            record = b""
+
+
+@slow
+@pytest.mark.filterwarnings("ignore")
+def test_mlflow_with_sqlite(train_and_resume, monkeypatch, tmp_path):
+    mlflow = pytest.importorskip("mlflow")
+    pytest.importorskip("sqlalchemy")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    run_dir = train_and_resume("mlflow")
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'saved' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name(run_dir.parent.name)
+    [run] = client.search_runs([experiment.experiment_id])
+    assert run.info.run_id == json.loads((run_dir / "trackers.json").read_text())["mlflow"]
+    assert (run.info.run_name, run.info.status) == (run_dir.name, "FINISHED")
+    assert run.data.params["optimizer.args.lr"] == "0.002"
+    values = {
+        (tag, one.step): one.value
+        for tag in run.data.metrics
+        for one in client.get_metric_history(run.info.run_id, tag)
+    }
+    assert_same_as_metrics_csv(run_dir, values)
+    pictures = client.list_artifacts(run.info.run_id, "a picture/valid")
+    assert [one.path[-12:] for one in pictures] == [f"{n:08}.png" for n in (10, 20, 30, 40)]
+    assert {path.name for path in tmp_path.iterdir()} == {"saved"}
+    assert logging.getLogger("trainer").isEnabledFor(logging.INFO)
+    assert "epoch   4" in (run_dir / "train.log").read_text()
+
+
+@pytest.mark.parametrize("name", ["wandb", "mlflow"])
+def test_a_tracker_that_is_not_there_is_one_line(make_config, monkeypatch, tmp_path, name):
+    monkeypatch.setitem(sys.modules, name, None)
+    config = make_config({"trainer.trackers": [name]})
+    with pytest.raises(UserError, match=rf"trainer.trackers: {name} is not .*\(pip install {name}"):
+        config.check_parts({})
+    assert not any(tmp_path.iterdir())
+
+
+def test_an_unknown_tracker_is_named():
+    with pytest.raises(UserError, match='trainer.trackers.* "wandb" or "mlflow"'):
+        ConfigParser({"trainer": {"trackers": ["wanb"]}})

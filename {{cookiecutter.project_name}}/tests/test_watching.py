@@ -1,0 +1,257 @@
+"""What a run shows while it trains: bars, lines, curves and pictures."""
+
+import csv
+import io
+import os
+import re
+import struct
+import sys
+from math import isnan
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+
+from logger.drawing import contact_sheet, to_bytes
+from logger.pictures import Watcher, image_batches, worst_mistakes, write_histograms
+from train import build_trainer
+from trainer import Trainer
+from utils.files import PROJECT_DIR
+
+SHORT = ["trainer.len_epoch=12", "trainer.epochs=2", "trainer.log_step=1"]
+SHORT += ["trainer.tensorboard=false", "trainer.report=false", "-d", "cpu"]
+
+
+def run_in_terminal(*args, columns=200):
+    """Run a script in a terminal of its own; what the terminal got."""
+    pty, fcntl, termios = (pytest.importorskip(name) for name in ("pty", "fcntl", "termios"))
+    process, terminal = pty.fork()
+    if process == 0:
+        os.execv(sys.executable, [sys.executable, "-W", "error", *map(str, args)])
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    got = b""
+    try:
+        while data := os.read(terminal, 4096):
+            got += data
+    except OSError:  # so Linux says that the other end is closed
+        pass
+    os.close(terminal)
+    _, status = os.waitpid(process, 0)
+    assert status == 0, got.decode()
+    return got.decode()
+
+
+def test_a_terminal_shows_bars_which_messages_do_not_tear(tmp_path):
+    explosion = ["trainer.non_finite=skip", "optimizer.args.lr=1e30"]  # gives messages in between
+    args = [f"trainer.save_dir={tmp_path}", *SHORT, *explosion]
+    got = run_in_terminal(PROJECT_DIR / "train.py", *args)
+    bars = re.findall(r"epoch \d/2 [^\r]*█[^\r]* (\d+)/12, ([^\r]*)", got)
+    values = re.compile(r"\d:\d\d:\d\d left, .*lr \S+, [\d,]+ samples/s *")
+    assert bars and not [words for _, words in bars if not values.fullmatch(words)]
+    # A terminal shows of each line what was written after it went back to its beginning
+    lines = [line.rstrip("\r").rpartition("\r")[2] for line in got.split("\n")]
+    assert [line for line in lines if re.fullmatch(r"step 2 skipped, number 2: .*", line)]
+    assert len([line for line in lines if re.match(r"epoch   [12]  loss ", line)]) == 2
+    assert not [line for line in lines if "█" in line or "batch" in line]
+    log = next(tmp_path.glob("*/*/train.log")).read_text(encoding="utf-8")
+    assert "█" not in log and "\r" not in log and log.count("samples/s") == 20
+
+
+@pytest.mark.parametrize(("verbosity", "progress", "epochs"), [(0, 0, 0), (1, 0, 2), (2, 20, 2)])
+def test_a_pipe_gets_at_most_ten_lines_in_an_epoch(
+    make_trainer, capsys, verbosity, progress, epochs
+):
+    changes = {"trainer.len_epoch": 20, "trainer.log_step": 1, "trainer.verbosity": verbosity}
+    make_trainer(changes).train()
+    out = capsys.readouterr().out
+    assert "\r" not in out and "█" not in out
+    lines = re.findall(r"^epoch +\d  batch (\d+)/20  loss .* lr .* samples/s  .* left$", out, re.M)
+    assert lines == [str(batch) for batch in range(2, 21, 2)] * (progress // 10)
+    assert len(re.findall(r"^epoch +\d  loss .* / ", out, re.M)) == epochs
+
+
+@pytest.mark.parametrize("verbosity", [0, 1, 2])
+def test_bars_are_for_those_who_want_to_see_all(make_trainer, monkeypatch, capsys, verbosity):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    make_trainer({"trainer.verbosity": verbosity, "trainer.epochs": 1}).train()
+    assert ("epoch 1/1" in capsys.readouterr().out) == (verbosity == 2)
+
+
+def test_lines_of_epochs_are_aligned_whatever_the_values(make_trainer, capsys):
+    trainer = make_trainer()
+    for values in ((1.0, 0.5), (-1.234567e-05, 123456.7)):
+        log = {"epoch": 1, "loss": values[0], "val_loss": values[1], "lr": 0.1}
+        trainer.epoch_log.add(log, 1, is_best=True)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.index("/") == second.index("/") - 1 or first.index("/") == second.index("/")
+    assert first.endswith("* best")
+
+
+@pytest.fixture
+def events():
+    """The event files of a run, read back."""
+    module = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+
+    def read(run_dir):
+        found = module.EventAccumulator(str(run_dir), size_guidance={"scalars": 0, "images": 0})
+        return found.Reload()
+
+    return read
+
+
+def rows_of(trainer):
+    with open(trainer.checkpoint_dir / "metrics.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_event_files_of_a_resumed_run_hold_what_metrics_csv_says(make_trainer, events):
+    changes = {"trainer.tensorboard": True, "trainer.log_step": 1, "trainer.epochs": 3}
+    first = make_trainer(changes)
+    first.train()
+    resume = first.checkpoint_dir / "checkpoint-epoch1.pth"
+    changes["optimizer.args.lr"] = 0.02  # so that what comes is not what was
+    resumed = make_trainer(changes, resume=resume)
+    resumed.train()
+    found, rows = events(first.checkpoint_dir), rows_of(resumed)
+    names = ("loss", "accuracy", "top_k_acc")
+    columns = {f"{name}/valid": f"val_{name}" for name in names}
+    columns |= {f"{name}/train_epoch": name for name in (*names, "lr")}
+    for tag, column in columns.items():
+        expected = [(4 * int(row["epoch"]), float(row[column])) for row in rows]
+        written = [(event.step, event.value) for event in found.Scalars(tag)]
+        assert written == [(step, pytest.approx(value)) for step, value in expected], tag
+    assert [event.step for event in found.Scalars("loss/train")] == list(range(1, 13))
+
+
+def test_tensorboard_gets_pictures_the_config_and_hyperparameters(make_trainer, events):
+    pytest.importorskip("tensorboard")
+    from PIL import Image
+    from tensorboard.plugins.hparams import plugin_data_pb2
+
+    trainer = make_trainer({"trainer.tensorboard": True, "trainer.len_epoch": 2})
+    trainer.train()
+    found = events(trainer.checkpoint_dir)
+    assert [image.step for image in found.Images("inputs/valid")] == [2]
+    mistakes = found.Images("wrong predictions/valid")
+    assert [image.step for image in mistakes] == [2, 4]
+    Image.open(io.BytesIO(mistakes[0].encoded_image_string)).verify()
+    assert (
+        b'"type": "MnistModel"'
+        in found.Tensors("config/text_summary")[0].tensor_proto.string_val[0]
+    )
+
+    stored = found.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    start = plugin_data_pb2.HParamsPluginData.FromString(stored).session_start_info
+    assert start.hparams["optimizer.args.lr"].number_value == 0.002
+    assert start.hparams["loss"].string_value == "cross_entropy"
+    stored = found.summary_metadata["_hparams_/experiment"].plugin_data.content
+    experiment = plugin_data_pb2.HParamsPluginData.FromString(stored).experiment
+    tags = {info.name.tag for info in experiment.metric_infos}
+    assert (
+        tags == {"loss/valid", "accuracy/valid", "top_k_acc/valid"} <= set(found.Tags()["scalars"])
+    )
+
+
+def test_histograms_come_when_asked_for(make_trainer, events):
+    pytest.importorskip("tensorboard")
+    changes = {"trainer.tensorboard": True, "trainer.len_epoch": 1, "trainer.epochs": 1}
+    plain = make_trainer(changes)
+    plain.train()
+    assert not events(plain.checkpoint_dir).Tags()["histograms"]
+    asked = make_trainer(changes | {"trainer.histograms": True})
+    asked.train()
+    found = events(asked.checkpoint_dir)
+    assert {"weights/fc2.bias", "gradients/fc2.bias"} <= set(found.Tags()["histograms"])
+    assert found.Histograms("weights/fc2.bias")[0].histogram_value.num == 10
+
+
+def test_values_that_are_not_numbers_do_no_harm(make_trainer, events):
+    pytest.importorskip("tensorboard")
+    changes = {"trainer.tensorboard": True, "trainer.non_finite": "ignore"}
+    changes |= {"optimizer.args.lr": 1e30, "trainer.histograms": True}
+    trainer = make_trainer(changes)
+    trainer.train()
+    values = [event.value for event in events(trainer.checkpoint_dir).Scalars("loss/valid")]
+    assert len(values) == 2 and all(map(isnan, values))
+    trainer.model.fc2.bias.data[:] = torch.tensor([float("nan")] * 9 + [1.0])
+    write_histograms(trainer.writer, trainer.model)
+
+
+def test_looking_leaves_the_training_as_it_was(make_config):
+    """The loader is PyTorch's own, which draws a seed from the global random state."""
+
+    def weights(watchers):
+        plain = build_trainer(make_config({"trainer.tensorboard": True, "trainer.len_epoch": 3}))
+        images = torch.randn(24, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+        loader = DataLoader(TensorDataset(images, torch.arange(24) % 10), 8)
+        parts = (plain.model, plain.criterion, plain.metric_ftns, plain.optimizer, plain.config)
+        trainer = Trainer(*parts, "cpu", loader, loader)
+        trainer.watchers = [one() for one in watchers]
+        trainer.train()
+        return torch.cat([p.flatten() for p in trainer.model.parameters()])
+
+    assert torch.equal(weights([]), weights([Watcher]))
+
+
+def test_the_worst_mistakes_come_first():
+    logits = torch.tensor([[0.0, 0.0, 9.0], [2.0, 0.0, 1.0], [9.0, 0.0, 0.0]])
+    classes = torch.tensor([2, 2, 1])  # right, nearly right, quite wrong
+    images = torch.arange(3.0).reshape(3, 1, 1, 1).expand(3, 1, 2, 2)
+    model = nn.Sequential()
+    model.forward = lambda x: logits[x[:, 0, 0, 0].long()]
+    found = worst_mistakes(model, [(images, classes)], "cpu")
+    assert [(image[0, 0, 0].item(), words) for image, words in found] == [
+        (2, "0, is 1"),
+        (1, "0, is 2"),
+    ]
+    assert model.training
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_contact_sheet_has_every_image(channels):
+    images = torch.rand(5, channels, 32, 16)
+    sheet = contact_sheet(images, [str(number) for number in range(5)])
+    assert sheet.size == (3 * (64 + 4), 2 * (128 + 4 + 14))
+    assert sheet.getextrema() == ((0, 255),) * 3
+    assert to_bytes(torch.full((channels, 4, 4), 7.0)).shape == (4, 4, 3)
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter([(torch.zeros(1, 8, 8), 0)] * 4)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        [1, 2],
+        DataLoader(Stream()),
+        DataLoader(TensorDataset(torch.zeros(4, 3), torch.zeros(4, dtype=torch.long))),
+        DataLoader(TensorDataset(torch.zeros(4, 1, 8, 8), torch.zeros(4))),
+        DataLoader(TensorDataset(torch.zeros(4, 1, 8, 8))),
+    ],
+)
+def test_only_images_with_classes_are_shown(data):
+    assert image_batches(data) == []
+
+
+def test_images_are_taken_from_all_over_the_data():
+    labels = torch.arange(1000)
+    loader = DataLoader(TensorDataset(torch.zeros(1000, 1, 8, 8), labels), batch_size=50)
+    seen = torch.cat([classes for _, classes in image_batches(loader)])
+    assert len(seen) == 150 and seen.sort().values[[0, -1]].tolist() == [0, 993]
+    assert seen[:50].max() > 900  # as much in each batch
+    large = DataLoader(TensorDataset(torch.zeros(96, 3, 400, 400), labels[:96]), batch_size=32)
+    assert len(image_batches(large)) == 1
+
+
+def test_a_model_that_takes_something_else_than_images_is_left_alone(make_trainer):
+    pytest.importorskip("tensorboard")
+    trainer = make_trainer({"trainer.tensorboard": True, "trainer.epochs": 1})
+    trainer.model.forward = lambda x, noise: None
+    watcher = Watcher()
+    watcher(trainer, {"val_loss": 1.0})
+    assert watcher.batches == []
+    trainer.writer.close()
