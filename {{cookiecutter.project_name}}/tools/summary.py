@@ -11,7 +11,7 @@ from utils.device import batch_size, tensors_in
 
 def run(config, _):
     with TemporaryDirectory() as folder:
-        changes = {"save_dir": folder, "tensorboard": False, "verbosity": 0, "compile": False}
+        changes = {"save_dir": folder, "tensorboard": False, "trackers": [], "verbosity": 0, "compile": False}
         changes["non_finite"] = "ignore"
         settings = config.config | {"trainer": config["trainer"] | changes}
         trainer = build_trainer(ConfigParser(settings, source=config.source))

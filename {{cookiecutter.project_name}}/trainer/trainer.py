@@ -202,7 +202,8 @@ class Trainer(BaseTrainer):
         bounds = [sampler.bounds(place, skip) for place in places]
         return sum(end - start for start, end in bounds) / distributed.size()
 
-    def _samples_done(self):
+    @property
+    def samples_done(self):
         """How many samples of the epoch all processes have behind them."""
         first, skip = self._resumed_at or (0, 0)
         batch_size = getattr(self.data_loader, "batch_size", None) or 0
@@ -289,7 +290,7 @@ class Trainer(BaseTrainer):
     def _state(self, epochs_done):
         return super()._state(epochs_done) | {
             "batch_idx": self.batch_idx,
-            "samples_done": self._samples_done(),
+            "samples_done": self.samples_done,
             "n_skipped": self.n_skipped,
             "ema": checkpoint.get_state(self.ema),
             "scaler": self.scaler.state_dict(),
@@ -302,7 +303,7 @@ class Trainer(BaseTrainer):
         super()._load_state(state, changes)
         self.batch_idx = state["batch_idx"]
         is_pass = self.config.settings.trainer.len_epoch is None
-        if is_pass and state["samples_done"] not in (None, self._samples_done()):
+        if is_pass and state["samples_done"] not in (None, self.samples_done):
             self._resumed_at = self.batch_idx, state["samples_done"]
         self.n_skipped = state["n_skipped"]
         if state["scaler"] and self.scaler.is_enabled():
