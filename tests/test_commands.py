@@ -19,7 +19,7 @@ PROGRAMS = "cookiecutter|conda|cruft|docker|git|make|pip|pre-commit|python3?|ten
 
 # Where each command is run, or why it is not; a new one has to find its place here
 PLACES = {
-    r"python (train|test|predict|export)\.py\b.*": "the project's tests",
+    r"python \w+\.py\b.*": "the tests of the project, or of migrate.py",
     r"(cookiecutter|cruft|make) .*|python3? -m venv .*": "here, or in test_updates.py",
     r"uv (venv|pip install .*|sync)|uv run train\.py|uvx cookiecutter.*": "here, test_ways_in.py",
     r"python -m pytest.*|pip install pytest jsonschema && python -m pytest": "here: collected",
