@@ -10,8 +10,7 @@ export OMP_NUM_THREADS ?= 1
 
 demo: .venv/installed  # bake with the defaults, train, evaluate on held-out digits
 	rm -rf build
-	"$(BIN)/cookiecutter" . --no-input --default-config --output-dir build
-	rm -rf $(BAKED)/saved  # what runs in the template's own folder may have left
+	"$(BIN)/cookiecutter" . --no-input --config-file cookiecutter.yaml --output-dir build
 	cd $(BAKED) && "$(BIN)/python" train.py -c config.json
 	cd $(BAKED) && "$(BIN)/python" test.py -r saved/*/*/model_best.pth
 	@echo "The project is in $(BAKED)"

@@ -3,6 +3,7 @@
 Cookiecutter fills in the answers below. Standard library only, no network.
 """
 
+import json
 import shutil
 from pathlib import Path
 
@@ -11,22 +12,38 @@ LICENSE = "{{ cookiecutter.license }}"
 CONFIG = "config.{{ cookiecutter.config_format }}"
 TENSORBOARD = "{{ cookiecutter.tensorboard }}"
 GITHUB_ACTIONS = "{{ cookiecutter.github_actions }}"
+DOCKER = "{{ cookiecutter.docker }}"
+BY_CRUFT = "{{ '_output_dir' not in cookiecutter }}" == "True"
+
+BEFORE = Path(".files_before.json")  # pre_gen_project.py wrote it, if there were files before
+NOT_CHOSEN = Path("NOT_CHOSEN.md")  # says what to do where hooks do not run
+IS_NEW = not BEFORE.exists()
+SKIPS = not NOT_CHOSEN.read_bytes()  # cookiecutter was told --skip-if-file-exists
+KEPT = set(json.loads(BEFORE.read_text(encoding="utf-8"))) if SKIPS else set()
 
 
 def main():
     if LICENSE != "none":
-        Path(f"LICENSE.{LICENSE}").replace("LICENSE")
-    for path in Path().glob("LICENSE.*"):
-        path.unlink()
-    Path("config.yaml" if CONFIG == "config.json" else "config.json").unlink()
+        move(f"LICENSE.{LICENSE}", "LICENSE")
+    for name in ("MIT", "BSD-3-Clause", "Apache-2.0"):
+        remove(f"LICENSE.{name}")
+    remove("config.yaml" if CONFIG == "config.json" else "config.json")
     if TENSORBOARD == "no":
         quote = '"' if CONFIG == "config.json" else ""
         edit(CONFIG, f"{quote}tensorboard{quote}: true", f"{quote}tensorboard{quote}: false")
         edit("requirements.txt", "tensorboard\n", "")
         edit("pyproject.toml", '    "tensorboard",\n', "")
     if GITHUB_ACTIONS == "no":
-        shutil.rmtree(".github")
-    print(f"""
+        remove(".github/workflows/tests.yml")
+    if DOCKER == "no":
+        for name in ("Dockerfile", ".dockerignore", ".devcontainer/devcontainer.json"):
+            remove(name)
+    if IS_NEW:
+        drop_leftovers()
+    NOT_CHOSEN.unlink()
+    BEFORE.unlink(missing_ok=True)
+    if not BY_CRUFT:  # which bakes in passing, for `cruft diff` for example
+        print(f"""
 Your project is in {NAME}. Next:
   cd {NAME}
   pip install -r requirements.txt
@@ -34,10 +51,42 @@ Your project is in {NAME}. Next:
   python test.py -r saved/Mnist_LeNet/<run_id>/model_best.pth""")
 
 
-def edit(path, old, new):
-    text = Path(path).read_text(encoding="utf-8")
-    assert text.count(old) == 1, f"{path} has {old!r} {text.count(old)} times"
-    Path(path).write_bytes(text.replace(old, new).encode())
+def move(source, target):
+    """Give a file its name, unless the user has a file of that name to keep."""
+    if target not in KEPT:
+        Path(source).replace(target)
+
+
+def remove(name):
+    """Remove a file, and the folders that are then empty, unless the user is to keep it."""
+    path = Path(name)
+    if name not in KEPT and path.exists():
+        path.unlink()
+        while not any(path.parent.iterdir()):
+            path = path.parent
+            path.rmdir()
+
+
+def edit(name, old, new):
+    """Replace what stands in a file once, unless the user is to keep the file."""
+    if name not in KEPT:
+        text = Path(name).read_text(encoding="utf-8")
+        assert text.count(old) == 1, f"{name} has {old!r} {text.count(old)} times"
+        Path(name).write_bytes(text.replace(old, new).encode())
+
+
+def drop_leftovers():
+    """Remove what runs in a working copy of the template leave there: all that .gitignore names."""
+    lines = Path(".gitignore").read_text(encoding="utf-8").splitlines()
+    wanted = {line[1:] for line in lines if line.startswith("!")}
+    for line in lines:
+        if line and line[0] not in "#!":
+            pattern = line.strip("/")
+            for path in list(Path().glob(pattern if "/" in pattern else f"**/{pattern}")):
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif path.as_posix() not in wanted:
+                    path.unlink()
 
 
 main()

@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ else:
 
 ROOT = Path(__file__).parent.parent
 PROJECT = ROOT / "{{cookiecutter.project_name}}"
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 
 # No bytecode, so that the files of a project are those that it wrote on purpose; one thread, since
 # the sums of two come out differently from those of one, and small models are slower with two
@@ -38,3 +40,13 @@ def succeed(*arguments, cwd):
 def files(folder):
     """The paths of all files under a folder, relative to it."""
     return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()}
+
+
+def interpreter(version):
+    """A Python of a version such as "3.10"; None where there is none that runs."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
+    found = [shutil.which(f"python{version}"), *pyenv.glob(f"versions/{version}.*/bin/python")]
+    runs = [
+        x for x in found if x and not subprocess.run([x, "-c", ""], capture_output=True).returncode
+    ]
+    return str(runs[0]) if runs else None

@@ -2,14 +2,16 @@
 
 import ast
 import json
+import subprocess
 import sys
 from datetime import datetime, timezone
+from hashlib import sha256
 from itertools import combinations, product
 
 import pytest
 import yaml
 
-from helpers import PROJECT, ROOT, files, succeed, tomllib
+from helpers import PROJECT, PYTHONS, ROOT, files, interpreter, succeed, tomllib
 
 # The files of every project; config, LICENSE and the workflow come by choice
 FILES = """
@@ -44,25 +46,35 @@ FILES = """
     predict.py export.py tools/find_lr.py tools/summary.py
     docs/using.md notebooks/first_steps.ipynb
     tests/test_before_training.py tests/test_export.py tests/test_notebooks.py tests/test_predict.py
+    docs/install.md docs/updating.md
 """.split()
 
-# Every pair of choices of two prompts stands in some row
-PROMPTS = ("license", "config_format", "tensorboard", "github_actions")
-ROWS = [
-    ("MIT", "json", "yes", "yes"),
-    ("MIT", "yaml", "no", "no"),
-    ("BSD-3-Clause", "json", "no", "no"),
-    ("BSD-3-Clause", "yaml", "yes", "yes"),
-    ("Apache-2.0", "json", "yes", "no"),
-    ("Apache-2.0", "yaml", "no", "yes"),
-    ("none", "json", "no", "yes"),
-    ("none", "yaml", "yes", "no"),
-]
+ANSWERS = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
+PROMPTS = {k: v for k, v in ANSWERS.items() if isinstance(v, list) and not k.startswith("_")}
 
 
-@pytest.fixture(scope="module", params=ROWS, ids="-".join)
+def pairs(row):
+    return set(combinations(row.items(), 2))
+
+
+def all_pairs(prompts):
+    """Few rows of choices, so that each two choices of different prompts meet in one of them."""
+    rows = [dict(zip(prompts, choices, strict=True)) for choices in product(*prompts.values())]
+    missing = set().union(*map(pairs, rows))
+    chosen = []
+    while missing:
+        chosen.append(max(rows, key=lambda row: len(pairs(row) & missing)))
+        missing -= pairs(chosen[-1])
+    return chosen
+
+
+def ids(row):
+    return "-".join(row.values())
+
+
+@pytest.fixture(scope="module", params=all_pairs(PROMPTS), ids=ids)
 def row(request):
-    return dict(zip(PROMPTS, request.param, strict=True))
+    return request.param
 
 
 @pytest.fixture(scope="module")
@@ -71,22 +83,27 @@ def project(row, bake):
     return bake(**row, author="Ada Lovelace")
 
 
-def test_rows_cover_all_pairs():
-    prompts = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
-    choices = {k: v for k, v in prompts.items() if isinstance(v, list) and not k.startswith("_")}
-    assert tuple(choices) == PROMPTS
-    wanted = [product(*pair) for pair in combinations(choices.values(), 2)]
-    covered = [set(zip(*pair, strict=True)) for pair in combinations(zip(*ROWS, strict=True), 2)]
-    assert covered == [set(pairs) for pairs in wanted]
-
-
 def test_files(project, row):
     chosen = {f"config.{row['config_format']}"}
     if row["license"] != "none":
         chosen.add("LICENSE")
     if row["github_actions"] == "yes":
         chosen.add(".github/workflows/tests.yml")
+    if row["docker"] == "yes":
+        chosen |= {"Dockerfile", ".dockerignore", ".devcontainer/devcontainer.json"}
     assert files(project) == {*FILES, *chosen}
+
+
+def test_git_takes_these_files_and_leaves_out_what_runs_write(project, tmp_path):
+    def git(*arguments):
+        command = ["git", f"--git-dir={tmp_path / 'git'}", f"--work-tree={project}", *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    git("init", "--quiet")
+    git("add", ".")
+    assert set(git("ls-files").splitlines()) == files(project)
+    written = ["saved/a/b/last.pth", "data/MNIST/raw/x", "base/__pycache__/x.pyc", ".venv/x"]
+    assert git("check-ignore", *written).splitlines() == written
 
 
 def test_nothing_of_the_template_is_left(project):
@@ -94,6 +111,26 @@ def test_nothing_of_the_template_is_left(project):
         text = (project / name).read_bytes().decode(errors="replace")
         for mark in ("{{", "{%", "{#", "cookiecutter"):
             assert name.endswith(".npz") or mark not in text.lower(), f"{mark} in {name}"
+
+
+def test_all_but_a_few_files_are_as_in_the_template(project):
+    """All go through Jinja, so that `cookiecutter -s` can skip any; few have something for it."""
+    rendered = {"LICENSE", "README.md", "pyproject.toml", ".devcontainer/devcontainer.json"}
+    edited = {"config.json", "config.yaml", "requirements.txt"}  # by the hook
+    for name in files(project) - rendered - edited:
+        same = (project / name).read_bytes() == (PROJECT / name).read_bytes()
+        assert same, f"{name} has something like {{{{, {{% or {{# in it"
+
+
+@pytest.mark.parametrize("version", PYTHONS)
+def test_the_sources_are_valid_in_each_python(version):
+    if not (found := interpreter(version)):
+        pytest.skip(f"there is no Python {version} here")
+    sources = [*PROJECT.rglob("*.py"), *ROOT.glob("*.py"), *ROOT.glob("hooks/*.py")]
+    code = "import sys\nfor name in sys.argv[1:]: compile(open(name, 'rb').read(), name, 'exec')"
+    command = [found, "-W", "error", "-c", code, *map(str, sources)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_file_parses(project):
@@ -115,18 +152,37 @@ def test_ruff_finds_nothing(project):
     succeed("-m", "ruff", "format", "--no-cache", "--check", cwd=project)
 
 
+# Of the words of the license texts, title included, copyright line left out
+LICENSES = {
+    "MIT": "7c9b48b52decb9837c70f608678129e1ac79e056829c8d1e82e8cdd8aed562f8",
+    "BSD-3-Clause": "77bebd765dc6e78c3feb4e9856b5d733a736a0ce9621764f9a604daf488d6941",
+    "Apache-2.0": "0649bc87ac07c40d996369e9e058b11734e3eedb25ae8be9e6293f1efb340353",
+}
+
+
 def test_license(project, row):
-    path = project / "LICENSE"
-    titles = {
-        "MIT": "MIT License",
-        "BSD-3-Clause": "BSD 3-Clause License",
-        "Apache-2.0": "Apache License",
+    """The words are those of the official texts, and the copyright line says who and when."""
+    if row["license"] == "none":
+        return
+    text = (project / "LICENSE").read_text(encoding="utf-8")
+    year = datetime.now(timezone.utc).year
+    holders = {
+        "MIT": f"Copyright (c) {year} Ada Lovelace",
+        "BSD-3-Clause": f"Copyright (c) {year}, Ada Lovelace",
+        "Apache-2.0": f"   Copyright {year} Ada Lovelace",
     }
-    if row["license"] in titles:
-        text = path.read_text(encoding="utf-8")
-        [holder] = [line for line in text.splitlines() if "Ada Lovelace" in line]
-        assert text.lstrip().split("\n")[0] == titles[row["license"]]
-        assert str(datetime.now(timezone.utc).year) in holder
+    assert [line for line in text.splitlines() if "Ada" in line] == [holders[row["license"]]]
+    words = " ".join(text.replace(holders[row["license"]], "").split())
+    assert sha256(words.encode()).hexdigest() == LICENSES[row["license"]]
+
+
+def test_every_file_is_as_editorconfig_says(project):
+    for name in files(project):
+        if not name.endswith(".npz"):
+            text = (project / name).read_bytes().decode("utf-8")
+            assert "\r" not in text and "\t" not in text, name
+            assert not text or text.endswith("\n"), name
+            assert not any(line.endswith(" ") for line in text.splitlines()), name
 
 
 def test_tensorboard(project, row):
@@ -159,3 +215,15 @@ def test_hooks_need_the_standard_library_alone():
 def test_ruff_finds_nothing_in_the_template_itself():
     succeed("-m", "ruff", "check", "--no-cache", cwd=ROOT)
     succeed("-m", "ruff", "format", "--no-cache", "--check", cwd=ROOT)
+
+
+def test_all_promised_versions_are_tested():
+    """The oldest torch with the oldest Python, and each Python since."""
+    workflow = yaml.safe_load((ROOT / ".github/workflows/tests.yml").read_text(encoding="utf-8"))
+    matrix = workflow["jobs"]["tests"]["strategy"]["matrix"]
+    [oldest] = matrix["include"]
+    assert (oldest["python"], *matrix["python"]) == PYTHONS
+    requirements = (PROJECT / "requirements.txt").read_text(encoding="utf-8")
+    assert oldest["torch"].replace("==", ">=").removesuffix(".0") in requirements.splitlines()
+    pyproject = (PROJECT / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'requires-python = ">={PYTHONS[0]}"' in pyproject

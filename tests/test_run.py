@@ -7,9 +7,14 @@ import numpy as np
 import pytest
 
 from helpers import files, succeed
-from test_bake import PROMPTS, ROWS
+from test_bake import PROMPTS, ids
 
 pytestmark = pytest.mark.slow
+
+EVERY_CHOICE = [
+    {prompt: choices[number % len(choices)] for prompt, choices in PROMPTS.items()}
+    for number in range(max(map(len, PROMPTS.values())))
+]
 
 
 def the_run(project):
@@ -18,9 +23,8 @@ def the_run(project):
     return run
 
 
-@pytest.mark.parametrize("answers", ROWS, ids="-".join)
-def test_road_from_bake_to_evaluation(answers, bake):
-    row = dict(zip(PROMPTS, answers, strict=True))
+@pytest.mark.parametrize("row", EVERY_CHOICE, ids=ids)
+def test_road_from_bake_to_evaluation(row, bake):
     project = bake(**row)
     config = f"config.{row['config_format']}"
 
