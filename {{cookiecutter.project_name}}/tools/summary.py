@@ -11,8 +11,8 @@ from utils.device import batch_size, tensors_in
 
 def run(config, _):
     with TemporaryDirectory() as folder:
-        changes = {"save_dir": folder, "tensorboard": False, "trackers": [], "verbosity": 0, "compile": False}
-        changes["non_finite"] = "ignore"
+        changes = {"save_dir": folder, "tensorboard": False, "trackers": [], "verbosity": 0}
+        changes |= {"compile": False, "non_finite": "ignore"}
         settings = config.config | {"trainer": config["trainer"] | changes}
         trainer = build_trainer(ConfigParser(settings, source=config.source))
         batch = next(iter(trainer.data_loader))
