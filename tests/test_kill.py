@@ -64,10 +64,18 @@ def kill_at_a_random_moment(project, arguments, save_dir, chance):
     return process.returncode != 0
 
 
-@pytest.mark.parametrize("workers", [0, 2, 4])
-def test_killed_and_resumed_is_bit_for_bit_the_same(bake, workers, tmp_path):
+@pytest.mark.parametrize(
+    ("workers", "switches"),
+    [
+        (0, []),
+        (2, ["trainer.ema=0.9", "trainer.accumulate_steps=2", "trainer.clip_grad_norm=1.0"]),
+        (4, ["trainer.precision=fp16"]),
+    ],
+    ids=["as-it-is", "ema-accumulation-clipping", "fp16-with-scaler"],
+)
+def test_killed_and_resumed_is_bit_for_bit_the_same(bake, workers, switches, tmp_path):
     project = bake()
-    arguments = [*ARGUMENTS, f"data_loader.args.num_workers={workers}"]
+    arguments = [*ARGUMENTS, f"data_loader.args.num_workers={workers}", *switches]
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     succeed(*arguments, f"trainer.save_dir={straight}", cwd=project)
 
