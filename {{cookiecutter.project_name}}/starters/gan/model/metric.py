@@ -28,6 +28,10 @@ class FrechetDistance:
         self.made = self.made + self.products(output)
         self.real = self.real + self.products(target)
 
+    def merge(self, state):
+        """Take in what another process has seen: the attributes of its metric."""
+        self.made, self.real = self.made + state["made"], self.real + state["real"]
+
     def products(self, images):
         points = F.adaptive_avg_pool2d(images, self.size).flatten(1).double()
         points = F.pad(points, [1, 0], value=1)

@@ -8,6 +8,10 @@ GRID = 8  # rows and columns of the images that are kept of each epoch
 class GanTrainer(Trainer):
     """The discriminator learns to tell real images from made ones, the generator to mislead it."""
 
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.valid_generator = torch.Generator()  # so that validation draws from no other
+
     def train_step(self, batch):
         real, _ = batch
         made = self.model(torch.randn(len(real), self.model.noise_size, device=self.device))
@@ -27,11 +31,11 @@ class GanTrainer(Trainer):
 
     def valid_noise(self, n):
         """The next n vectors of noise; each evaluation has the same ones."""
-        noise = torch.randn(n, self.model.noise_size, generator=self.generator)
+        noise = torch.randn(n, self.model.noise_size, generator=self.valid_generator)
         return noise.to(self.device)
 
     def evaluate(self, data_loader):
-        self.generator = torch.Generator().manual_seed(0)
+        self.valid_generator.manual_seed(0)
         return super().evaluate(data_loader)
 
     def _valid_epoch(self, epoch):
@@ -45,7 +49,7 @@ class GanTrainer(Trainer):
         """Made images, always from the same noise, as samples_epoch<N>.png and in TensorBoard."""
         from matplotlib.image import imsave
 
-        self.generator = torch.Generator().manual_seed(0)
+        self.valid_generator.manual_seed(0)
         with self._averaged_model():
             images = self.model.eval()(self.valid_noise(GRID * GRID))
         grid = torch.cat([torch.cat([*row], dim=2) for row in images.split(GRID)], dim=1)[0].cpu()

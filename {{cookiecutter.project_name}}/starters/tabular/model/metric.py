@@ -29,6 +29,10 @@ class R2:
         each = torch.stack([torch.ones_like(target), target, target**2, error**2])
         self.sums = self.sums + each.sum(dim=1)
 
+    def merge(self, state):
+        """Take in what another process has seen: the attributes of its metric."""
+        self.sums = self.sums + state["sums"]
+
     def compute(self):
         n, targets, squares, errors = self.sums
         return 1 - errors / (squares - targets**2 / n)

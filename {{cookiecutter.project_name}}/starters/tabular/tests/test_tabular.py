@@ -75,6 +75,10 @@ def test_metrics_by_hand():
     mean = 11 / 4
     total = sum((t - mean) ** 2 for t in target.tolist())
     assert r2.compute().item() == pytest.approx(1 - 2 / total)
+    first, second = R2(), R2()
+    first.update(output[:1], target[:1]), second.update(output[1:], target[1:])
+    first.merge(vars(second))
+    assert first.compute() == r2.compute()
     r2.reset()
     r2.update(target, target)
     assert r2.compute() == 1

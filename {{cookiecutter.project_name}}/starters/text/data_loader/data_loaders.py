@@ -2,12 +2,14 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from base import BaseDataLoader
-from data_loader.names import NamesDataset, read_names
+from data_loader.names import LANGUAGES, NamesDataset, read_names
 from utils.files import project_path
 
 
 class NamesDataLoader(BaseDataLoader):
     """Batches of names, padded with zeros to the longest in the batch, and their languages."""
+
+    classes = LANGUAGES
 
     def __init__(
         self,
