@@ -72,9 +72,6 @@ def choose_starter():
     for name in STARTERS:
         shutil.rmtree(Path("starters", name))
     remove("starters/ruff.toml")
-    if STARTER == "gan":  # it saves images
-        edit("requirements.txt", "numpy\n", "numpy\nmatplotlib\n")
-        edit("pyproject.toml", '    "numpy",\n', '    "numpy",\n    "matplotlib",\n')
 
 
 def move(source, target):
