@@ -50,7 +50,7 @@ class GanTrainer(Trainer):
         from matplotlib.image import imsave
 
         self.valid_generator.manual_seed(0)
-        with self._averaged_model():
+        with self.averaged_model():
             images = self.model.eval()(self.valid_noise(GRID * GRID))
         grid = torch.cat([torch.cat([*row], dim=2) for row in images.split(GRID)], dim=1)[0].cpu()
         grid = (grid - grid.min()) / (grid.max() - grid.min())
