@@ -8,6 +8,8 @@ import shutil
 from pathlib import Path
 
 NAME = "{{ cookiecutter.project_name }}"
+STARTER = "{{ cookiecutter.starter }}"
+RUN_NAME = "{{ cookiecutter.__run_name }}"
 LICENSE = "{{ cookiecutter.license }}"
 CONFIG = "config.{{ cookiecutter.config_format }}"
 TENSORBOARD = "{{ cookiecutter.tensorboard }}"
@@ -21,8 +23,14 @@ IS_NEW = not BEFORE.exists()
 SKIPS = not NOT_CHOSEN.read_bytes()  # cookiecutter was told --skip-if-file-exists
 KEPT = set(json.loads(BEFORE.read_text(encoding="utf-8"))) if SKIPS else set()
 
+STARTERS = ("mnist", "minimal", "text", "tabular", "gan")
+# What belongs to the starter "mnist" alone, and what "gan" has too
+MNIST = ["notebooks/first_steps.ipynb", "tests/test_mnist.py", "tests/test_notebooks.py"]
+DIGITS = ["data/mnist_5k.npz", "data_loader/mnist.py"]
+
 
 def main():
+    choose_starter()
     if LICENSE != "none":
         move(f"LICENSE.{LICENSE}", "LICENSE")
     for name in ("MIT", "BSD-3-Clause", "Apache-2.0"):
@@ -48,7 +56,22 @@ Your project is in {NAME}. Next:
   cd {NAME}
   pip install -r requirements.txt
   python train.py -c {CONFIG}
-  python test.py -r saved/Mnist_LeNet/<run_id>/model_best.pth""")
+  python test.py -r saved/{RUN_NAME}/<run_id>/model_best.pth""")
+
+
+def choose_starter():
+    """Put the files of a starter in the place of those of mnist, which are there already."""
+    if STARTER != "mnist":
+        for name in MNIST + DIGITS * (STARTER != "gan"):
+            remove(name)
+        folder = Path("starters", STARTER)
+        for path in [one for one in folder.rglob("*") if one.is_file() and one.name != "about.md"]:
+            target = path.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            move(path, target.as_posix())
+    for name in STARTERS:
+        shutil.rmtree(Path("starters", name))
+    remove("starters/ruff.toml")
 
 
 def move(source, target):

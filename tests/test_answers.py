@@ -244,7 +244,7 @@ def test_any_text_is_taken_as_it_is(text, way, cli, reference, replay):
 
 def test_prompts_take_any_text(cookiecutter, tmp_path):
     text = "{{ 1 + 1 }} {% raw %} {# no comment"
-    answers = ["asked", text, "Ada", "1", "2", *[""] * 10]
+    answers = ["asked", text, "Ada", "1", "1", "2", *[""] * 10]
     done = cookiecutter(cwd=tmp_path, input="\n".join(answers))
     assert done.returncode == 0, done.stderr
     assert "Format of the config file" in done.stdout

@@ -13,22 +13,23 @@ import yaml
 
 from helpers import PROJECT, PYTHONS, ROOT, files, interpreter, succeed, tomllib
 
-# The files of every project; config, LICENSE and the workflow come by choice
+# The files of every project; config, LICENSE, the workflow and the starter's own come by choice
 FILES = """
     .editorconfig .gitignore .pre-commit-config.yaml
     README.md config.schema.json pyproject.toml requirements.txt
     parse_config.py report.py runs.py settings.py test.py train.py
     base/__init__.py base/base_data_loader.py base/base_model.py base/base_trainer.py
     base/sampler.py
-    data/README.md data/mnist_5k.npz
-    data_loader/__init__.py data_loader/data_loaders.py data_loader/mnist.py
+    data/README.md data_loader/__init__.py data_loader/data_loaders.py
     logger/__init__.py logger/epoch_log.py logger/logger.py
     logger/drawing.py logger/history.py logger/metrics_csv.py logger/pictures.py
     logger/progress.py logger/trackers.py logger/visualization.py
     model/__init__.py model/loss.py model/metric.py model/model.py
-    docs/checkpoints.md docs/config.md docs/data.md docs/faults.md docs/migrating.md
-    docs/notebook.md docs/watching.md
-    tests/conftest.py tests/test_checkpoint.py tests/test_commands.py tests/test_config.py
+    docs/checkpoints.md docs/clusters.md docs/config.md docs/data.md docs/faults.md
+    docs/fine_tune.md docs/gradients.md docs/metric.md docs/migrating.md docs/model.md
+    docs/notebook.md docs/two_optimizers.md docs/watching.md
+    tests/conftest.py tests/digits.npz tests/example.json tests/example.py
+    tests/test_docs.py tests/test_checkpoint.py tests/test_commands.py tests/test_config.py
     tests/test_contract.py
     tests/test_data_loader.py tests/test_meter.py tests/test_model.py tests/test_trainer.py
     tests/test_schema.py tests/test_faults.py tests/test_old_checkpoints.py tests/test_tools.py
@@ -44,10 +45,23 @@ FILES = """
     utils/precision.py utils/record.py utils/resume.py
     utils/schedule.py utils/seed.py utils/sharded.py utils/signals.py
     predict.py export.py tools/find_lr.py tools/summary.py
-    docs/using.md notebooks/first_steps.ipynb
-    tests/test_before_training.py tests/test_export.py tests/test_notebooks.py tests/test_predict.py
-    docs/install.md docs/updating.md
+    docs/install.md docs/updating.md docs/using.md
+    tests/test_before_training.py tests/test_export.py tests/test_predict.py
 """.split()
+
+STARTER_FILES = {
+    "mnist": [
+        *["data/mnist_5k.npz", "data_loader/mnist.py", "tests/test_mnist.py"],
+        *["notebooks/first_steps.ipynb", "tests/test_notebooks.py"],
+    ],
+    "minimal": ["data/penguins.npz", "tests/test_minimal.py"],
+    "text": ["data/names.csv", "data_loader/names.py", "tests/test_text.py"],
+    "tabular": ["data/diamonds.csv", "data_loader/diamonds.py", "tests/test_tabular.py"],
+    "gan": [
+        *["data/mnist_5k.npz", "data_loader/mnist.py", "tests/test_gan.py"],
+        "trainer/gan_trainer.py",
+    ],
+}
 
 ANSWERS = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
 PROMPTS = {k: v for k, v in ANSWERS.items() if isinstance(v, list) and not k.startswith("_")}
@@ -84,7 +98,7 @@ def project(row, bake):
 
 
 def test_files(project, row):
-    chosen = {f"config.{row['config_format']}"}
+    chosen = {f"config.{row['config_format']}", *STARTER_FILES[row["starter"]]}
     if row["license"] != "none":
         chosen.add("LICENSE")
     if row["github_actions"] == "yes":
@@ -113,12 +127,15 @@ def test_nothing_of_the_template_is_left(project):
             assert name.endswith(".npz") or mark not in text.lower(), f"{mark} in {name}"
 
 
-def test_all_but_a_few_files_are_as_in_the_template(project):
+def test_all_but_a_few_files_are_as_in_the_template(project, row):
     """All go through Jinja, so that `cookiecutter -s` can skip any; few have something for it."""
     rendered = {"LICENSE", "README.md", "pyproject.toml", ".devcontainer/devcontainer.json"}
+    rendered.add(".gitignore")
+    starter = PROJECT / "starters" / row["starter"]
     edited = {"config.json", "config.yaml", "requirements.txt"}  # by the hook
     for name in files(project) - rendered - edited:
-        same = (project / name).read_bytes() == (PROJECT / name).read_bytes()
+        source = starter / name if (starter / name).exists() else PROJECT / name
+        same = (project / name).read_bytes() == source.read_bytes()
         assert same, f"{name} has something like {{{{, {{% or {{# in it"
 
 
@@ -196,10 +213,35 @@ def test_tensorboard(project, row):
     assert pyproject["project"]["dependencies"] == requirements
 
 
-def test_both_formats_hold_the_same_config():
-    as_json = json.loads((PROJECT / "config.json").read_text(encoding="utf-8"))
+def test_what_is_imported_is_required(project):
+    """By the parts that a starter brings; the others are looked at before baking."""
+    requirements = (project / "requirements.txt").read_text(encoding="utf-8")
+    own = {path.stem for path in project.iterdir()}
+    for path in [
+        p for part in ("data_loader", "model", "trainer") for p in project.glob(f"{part}/*")
+    ]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [node.module] if isinstance(node, ast.ImportFrom) else []
+            names += [one.name for one in node.names] if isinstance(node, ast.Import) else []
+            for name in {one.split(".")[0] for one in names} - own - sys.stdlib_module_names:
+                assert name in requirements, f"{path} imports {name}"
+
+
+def test_the_smallest_starter_is_small():
+    sources = [*(PROJECT / "starters" / "minimal").glob("*/*.py")]
+    code = [path.read_text(encoding="utf-8") for path in sources if "tests" not in path.parts]
+    assert (
+        len(code) == 4
+        and sum(bool(line.strip()) for text in code for line in text.splitlines()) < 60
+    )
+
+
+@pytest.mark.parametrize("starter", STARTER_FILES)
+def test_both_formats_hold_the_same_config(starter):
+    folder = PROJECT if starter == "mnist" else PROJECT / "starters" / starter
+    as_json = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     as_json.pop("$schema")  # in YAML it is a comment
-    assert yaml.safe_load((PROJECT / "config.yaml").read_text(encoding="utf-8")) == as_json
+    assert yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")) == as_json
 
 
 def test_hooks_need_the_standard_library_alone():

@@ -3,6 +3,7 @@
 import ast
 import re
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -37,9 +38,19 @@ def source(request):
     return request.param
 
 
+def is_of_a_starter(path):
+    return "starters" in path.relative_to(PROJECT).parts
+
+
+def place_of(path):
+    """Where a source is in a project, a starter's in one that is made with it."""
+    place = path.relative_to(PROJECT)
+    return Path(*place.parts[2:]) if is_of_a_starter(path) else place
+
+
 def part_of(path):
     """The folder or file at the top of the project that a source belongs to."""
-    return path.relative_to(PROJECT).parts[0].removesuffix(".py")
+    return place_of(path).parts[0].removesuffix(".py")
 
 
 def nodes(path):
@@ -94,7 +105,8 @@ def test_nothing_happens_on_import(source):
 
 
 def test_the_core_does_not_grow():
-    core = [path for path in SOURCES if part_of(path) not in ASIDE_PARTS]
+    core = [path for path in SOURCES if not is_of_a_starter(path)]
+    core = [path for path in core if part_of(path) not in ASIDE_PARTS]
     core = [path for path in core if path.relative_to(PROJECT).as_posix() not in ASIDE]
     core = [path for path in core if path.parent != OLD]
     texts = [path.read_text(encoding="utf-8") for path in core]
@@ -104,10 +116,17 @@ def test_the_core_does_not_grow():
 def test_requirements_are_what_is_imported():
     packages = {"PIL": "pillow", "yaml": "pyyaml"}
     own = {*LAYER, *sys.stdlib_module_names}
-    imported = {packages.get(x, x) for path in SOURCES for x in imports(path) if x not in own}
+    sources = [path for path in SOURCES if not is_of_a_starter(path)]
+    imported = {packages.get(x, x) for path in sources for x in imports(path) if x not in own}
     lines = (PROJECT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     required = {re.split(r"\W", line)[0] for line in lines}
     assert required <= imported | {"tensorboard"}  # that torch imports for us
     pyproject = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
     extras = pyproject["project"]["optional-dependencies"].values()
     assert imported <= required.union(*extras)
+
+
+def test_a_starter_leaves_the_core_as_it_is():
+    starters = [path for path in SOURCES if is_of_a_starter(path)]
+    assert {part_of(path) for path in starters} == {"data_loader", "model", "trainer"}
+    assert Path("trainer/trainer.py") not in map(place_of, starters)

@@ -208,10 +208,20 @@ def test_an_existing_folder_is_refused(run, template, reference):
 
 
 CHOICES = ["license=none", "config_format=json", "tensorboard=no", "github_actions=no"]
+CONTAINER = {".dockerignore", ".devcontainer/devcontainer.json"}  # the user has a Dockerfile
 
 
-@pytest.mark.parametrize("choices", [[], CHOICES, ["docker=yes", "config_format=yaml"]])
-def test_skipping_keeps_all_files_of_the_user(choices, run, template, reference):
+@pytest.mark.parametrize(
+    ("choices", "new"),
+    [
+        ([], set()),
+        (CHOICES, set()),
+        (["docker=yes", "config_format=yaml"], CONTAINER),
+        (["starter=minimal"], {"data/penguins.npz", "tests/test_minimal.py"}),
+        (["starter=gan"], {"trainer/gan_trainer.py", "tests/test_gan.py"}),
+    ],
+)
+def test_skipping_keeps_all_files_of_the_user(choices, new, run, template, reference):
     before = the_users(reference, run.cwd / "my-torch-project")
     for missing in ("train.py", "docs/config.md"):
         (run.cwd / "my-torch-project" / missing).unlink()
@@ -220,8 +230,7 @@ def test_skipping_keeps_all_files_of_the_user(choices, run, template, reference)
     after = contents(run.cwd / "my-torch-project")
     assert after.pop("train.py") == reference["train.py"]
     assert after.pop("docs/config.md") == reference["docs/config.md"]
-    if "docker=yes" in choices:  # the user has a Dockerfile
-        assert after.pop(".dockerignore") and after.pop(".devcontainer/devcontainer.json")
+    assert all(after.pop(name) for name in new)
     assert after == {name: before[name] for name in after} and len(after) == len(before) - 2
 
 

@@ -1,15 +1,24 @@
+from functools import partial
+
+import example
 import pytest
 import torch
 
-from parse_config import ConfigParser, default_config
+from parse_config import ConfigParser
 from train import build_trainer
 
 torch.set_num_threads(1)  # small steps are slower, and not repeatable, with more
 
 
 @pytest.fixture
-def make_config(tmp_path):
-    """The project's own config, with changes, for short runs below tmp_path."""
+def example_parts(monkeypatch):
+    """While a test runs, a config can name the parts in example.py."""
+    example.install(partial(monkeypatch.setattr, raising=False))
+
+
+@pytest.fixture
+def make_config(tmp_path, example_parts):
+    """The config in example.json, with changes, for short runs below tmp_path."""
 
     def make(changes=None, **kwargs):
         short = {
@@ -20,7 +29,7 @@ def make_config(tmp_path):
             "trainer.report": False,
             "device": "cpu",
         }
-        return ConfigParser.from_file(default_config(), short | (changes or {}), **kwargs)
+        return ConfigParser.from_file(example.CONFIG, short | (changes or {}), **kwargs)
 
     return make
 

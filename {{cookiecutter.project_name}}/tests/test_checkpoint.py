@@ -64,7 +64,7 @@ def test_a_changed_learning_rate_or_schedule_is_honoured_on_resume(make_config, 
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"arch.args.num_classes": 11}, "does not fit MnistModel: size mismatch for fc2.weight"),
+        ({"arch.args.num_classes": 11}, "does not fit DigitsModel: size mismatch for fc2.weight"),
         ({"optimizer": {"type": "SGD", "args": {"lr": 0.1}}}, "start a new run with init_from"),
         ({"optimizer.args.betas": [0.5, 0.9]}, "betas: cannot be changed in the middle of a run"),
     ],

@@ -7,18 +7,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from example import CONFIG
 
 from model import loss, metric, model
-from parse_config import ConfigParser, Option, default_config
+from parse_config import ConfigParser, Option
 from train import part_modules
 from utils import UserError
 from utils.check import check_arguments
 from utils.files import read_config
 
+pytestmark = pytest.mark.usefixtures("example_parts")
+
 
 @pytest.fixture
 def config_file(tmp_path):
-    """Write a config, the project's own with some changes, and return its path."""
+    """Write a config, that of the example with some changes, and return its path."""
 
     def write(changes=None, text=None, name="config.json"):
         config = changed({"trainer.save_dir": str(tmp_path / "saved")} | (changes or {}))
@@ -34,8 +37,8 @@ class DELETE:
 
 
 def changed(changes):
-    """The project's own config with some changes."""
-    config = copy.deepcopy(read_config(default_config()))
+    """The example's config with some changes."""
+    config = copy.deepcopy(read_config(CONFIG))
     for path, value in changes.items():
         *blocks, last = path.split(".")
         block = config
@@ -79,7 +82,7 @@ BAD_VALUES = [
     ({"metrics": "accuracy"}, 'metrics = "accuracy": must be a list'),
     ({"metrics": [3]}, "metrics.0 = 3: must be a block or a name"),
     ({"metrics": ["acuracy"]}, "metrics.0.type: there is no 'acuracy' in model.metric; did you"),
-    ({"arch.type": "MNISTModel"}, "arch.type: there is no 'MNISTModel' in model.model; did you"),
+    ({"arch.type": "DIGITSModel"}, "arch.type: there is no 'DIGITSModel' in model.model; did you"),
     ({"arch.type": "BaseModel"}, "arch.type: there is no 'BaseModel' in model.model"),
     ({"arch.type": "no_such.Net"}, "arch.type: cannot import 'no_such'"),
     ({"arch.type": "torch.nn.Liner"}, "no 'Liner' in torch.nn; did you mean 'Linear'?"),
@@ -98,7 +101,7 @@ BAD_VALUES = [
     ({"data_loader.args.shuffle": "no"}, 'shuffle = "no": must be true or false'),
     ({"data_loader.args.num_workers": -1}, "num_workers = -1: must be a whole number, 0 or more"),
     ({"data_loader.args.validation_split": 1.5}, "validation_split = 1.5: must be "),
-    ({"data_loader.args.source": "ful"}, 'source = "ful": must be "embedded" or "full"'),
+    ({"data_loader.args.layout": "rows"}, 'layout = "rows": must be "image" or "row"'),
     ({"data_loader.args.bs": 3}, "data_loader.args.bs: unknown key; did you mean 'batch_size'?"),
     ({"arch": "."}, "'.' is no name of a class or function"),
     ({"arch.args.dropout": "0.5"}, 'arch.args.dropout = "0.5": must be a number'),
@@ -159,7 +162,7 @@ def test_all_mistakes_are_listed_at_once(config_file):
 
 
 def test_mistakes_in_keys_and_in_names_come_together(config_file):
-    changes = {"epochz": 1, "optimizer.args.learning_rate": 1, "arch.type": "Mnistmodel"}
+    changes = {"epochz": 1, "optimizer.args.learning_rate": 1, "arch.type": "Digitsmodel"}
     argv = ["-c", str(config_file(changes)), "trainer.epochs=0", "loss.type=3"]
     with pytest.raises(UserError) as caught:
         ConfigParser.from_args(argparse.ArgumentParser(), argv=argv, modules=part_modules)
@@ -213,8 +216,8 @@ def test_a_bad_override_names_the_command_line(config_file, override, expected):
 
 def test_yaml_and_json_say_the_same(config_file):
     text = """
-        arch: MnistModel
-        data_loader: {type: MnistDataLoader}
+        arch: DigitsModel
+        data_loader: {type: DigitsDataLoader}
         optimizer: {type: SGD, args: {lr: 1e-4, momentum: .9, nesterov: true}}
         loss: nll_loss
         name: no

@@ -20,7 +20,7 @@ from base import BaseDataLoader, BaseModel, BaseTrainer
 from logger import TensorboardWriter
 from parse_config import ConfigParser
 from settings import Settings
-from trainer import Trainer
+from trainer.trainer import Trainer
 from utils import (
     MetricTracker,
     UserError,

@@ -1,4 +1,3 @@
-import gzip
 import random
 import subprocess
 import sys
@@ -9,8 +8,6 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from base import BaseDataLoader
-from data_loader.data_loaders import MnistDataLoader
-from data_loader.mnist import random_shift
 from utils import UserError
 from utils.files import PROJECT_DIR
 
@@ -133,15 +130,6 @@ def test_what_is_random_about_a_sample_does_not_depend_on_who_makes_it():
     assert all(samples(epoch=4)[i] != draws for i, draws in expected.items())
 
 
-def test_augmented_digits_are_the_same_with_any_number_of_workers():
-    def first_pass(num_workers):
-        loader = MnistDataLoader(num_workers=num_workers, batch_size=500)
-        loader.set_epoch(seed=0, epoch=0)
-        return torch.cat([images for images, _ in loader])
-
-    assert torch.equal(first_pass(0), first_pass(2))
-
-
 def test_validation_is_the_same_in_every_pass():
     valid = BaseDataLoader(Noisy(), 4, True, 8, 0).split_validation()
     assert [b.tolist() for b in valid] == [b.tolist() for b in valid]
@@ -163,71 +151,3 @@ def test_variable_length_sequences_with_a_collate_function():
     )
     (first, lengths), (second, _) = loader
     assert first.shape == (2, 3) and second.shape == (2, 5) and lengths == [3, 1]
-
-
-def test_train_validation_and_test_digits_never_overlap():
-    loader = MnistDataLoader(validation_split=400, augment=False)
-    test = MnistDataLoader(training=False, validation_split=0)
-    parts = [loader, loader.split_validation(), test]
-    images = [{bytes(image.numpy()) for x, _ in part for image in x} for part in parts]
-    assert [len(part) for part in images] == [3600, 400, 1000]
-    assert not (images[0] & images[1] | images[0] & images[2] | images[1] & images[2])
-
-
-def test_only_training_images_are_augmented():
-    plain = MnistDataLoader(shuffle=False, augment=False)
-    loader = MnistDataLoader(shuffle=False)
-    valid, test = loader.split_validation(), MnistDataLoader(shuffle=False, training=False)
-    assert not torch.equal(next(iter(loader))[0], next(iter(plain))[0])
-    assert torch.equal(next(iter(valid))[0], next(iter(plain.split_validation()))[0])
-    test_again = MnistDataLoader(shuffle=False, training=False, augment=False)
-    assert torch.equal(next(iter(test))[0], next(iter(test_again))[0])
-
-
-def test_random_shift_moves_each_image_as_a_whole():
-    images = torch.zeros(64, 1, 9, 9)
-    images[:, 0, 4, 4] = 1
-    places = random_shift(images, torch.Generator(), pixels=2).flatten(1)
-    assert (places.sum(dim=1) == 1).all()
-    rows, columns = places.argmax(dim=1) // 9, places.argmax(dim=1) % 9
-    assert {*rows.tolist()} == {*columns.tolist()} == {2, 3, 4, 5, 6}
-
-
-def write_idx(folder, name, array, packed=False):
-    header = bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
-    content = header + array.tobytes()
-    path = folder / (f"{name}.gz" if packed else name)
-    path.write_bytes(gzip.compress(content) if packed else content)
-
-
-def test_the_full_data_set_is_read_from_its_four_files(tmp_path):
-    images = np.zeros((10_000, 28, 28), np.uint8)
-    images[7] = 255
-    labels = np.arange(10_000, dtype=np.uint8) % 10
-    write_idx(tmp_path, "t10k-images-idx3-ubyte", images, packed=True)
-    write_idx(tmp_path, "t10k-labels-idx1-ubyte", labels)
-    loader = MnistDataLoader(str(tmp_path), shuffle=False, training=False, source="full")
-    image, label = loader.dataset[7]
-    assert image.shape == (1, 28, 28) and label == 7
-    assert torch.allclose(image, torch.tensor((1 - 0.1307) / 0.3081))
-
-
-def test_missing_and_damaged_files_are_named(tmp_path):
-    with pytest.raises(UserError, match="train-images-idx3-ubyte is missing"):
-        MnistDataLoader(str(tmp_path), source="full")
-    write_idx(tmp_path, "train-images-idx3-ubyte", np.zeros((59_999, 28, 28), np.uint8))
-    with pytest.raises(UserError, match="train-images-idx3-ubyte: is not an IDX file"):
-        MnistDataLoader(str(tmp_path), source="full")
-
-
-def test_new_digits_are_prepared_as_those_of_training():
-    from PIL import Image
-
-    loader = MnistDataLoader(augment=False)
-    raw, (wanted, _) = loader.dataset.images[7].numpy(), loader.dataset[7]
-    assert torch.equal(MnistDataLoader.prepare(raw), wanted)
-    assert torch.equal(MnistDataLoader.prepare(Image.fromarray(raw)), wanted)
-    larger = Image.fromarray(raw).convert("RGB").resize((280, 280))
-    assert (MnistDataLoader.prepare(larger) - wanted).abs().mean() < 0.2
-    with pytest.raises(ValueError, match=r"float64 \(28, 28\): a digit is uint8 \(28, 28\)"):
-        MnistDataLoader.prepare(raw / 255)

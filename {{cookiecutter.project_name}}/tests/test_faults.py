@@ -12,6 +12,7 @@ from collections import deque
 import numpy as np
 import pytest
 import torch
+from example import CONFIG, DIGITS
 from torch import nn
 
 from base import BaseDataLoader
@@ -19,29 +20,27 @@ from test import main as evaluate
 from tools.compare import first_difference
 from tools.verify_resume import run as verify_resume
 from train import build_trainer, main, train
-from trainer import Trainer
+from trainer.trainer import Trainer
 from utils import UserError, checkpoint
 from utils.errors import RunError
 from utils.files import PROJECT_DIR, read_json
 from utils.manifest import fingerprint
 from utils.signals import StopSignals
 
-LENGTH = ["trainer.epochs=3", "trainer.len_epoch=12", "trainer.save_every.steps=2"]
+LENGTH = ["trainer.epochs=3", "trainer.len_epoch=40", "trainer.save_every.steps=2"]
 LENGTH += ["trainer.report=false"]
+TESTS_DIR = PROJECT_DIR / "tests"
 
 
 def start(save_dir, *args, **kwargs):
-    """A training of 36 steps in a process of its own; what it prints goes to a pipe."""
-    command = [
-        sys.executable,
-        PROJECT_DIR / "train.py",
-        f"trainer.save_dir={save_dir}",
-        "-d",
-        "cpu",
-    ]
-    command += ["trainer.tensorboard=false", *LENGTH, *args]
+    """A training of 120 steps in a process of its own; what it prints goes to a pipe."""
+    command = [sys.executable, "-c", "import example; example.main()", "-d", "cpu"]
+    command += [] if "last.pth" in str(args) else ["-c", CONFIG]
+    command += [f"trainer.save_dir={save_dir}", "trainer.tensorboard=false", *LENGTH, *args]
+    paths = os.pathsep.join(map(str, [PROJECT_DIR, TESTS_DIR]))
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, **pipes, **kwargs)
+    return subprocess.Popen(command, env=env, **pipes, **kwargs)
 
 
 def finish(save_dir, *args, **kwargs):
@@ -101,7 +100,7 @@ def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, straight, name, s
     assert process.returncode == status
     last = the_run(tmp_path) / "last.pth"
     assert re.fullmatch(rf"epoch \d, step \d+: stopped by {name}. Go on with: .* -r {last}\n", err)
-    assert 0 < checkpoint.load(last)["step"] < 36
+    assert 0 < checkpoint.load(last)["step"] < 120
 
     status, out, err = finish(tmp_path, *args)
     assert status == 0 and f"of {last}" in out, err
@@ -131,9 +130,17 @@ def test_a_second_interrupt_acts_at_once():
 
 
 def test_auto_starts_anew_where_there_is_nothing_and_passes_over_damage(
-    make_config, tmp_path, capsys
+    example_parts, tmp_path, capsys
 ):
-    args = ["-d", "cpu", f"trainer.save_dir={tmp_path}", *LENGTH, "trainer.keep_last=null"]
+    args = [
+        "-c",
+        str(CONFIG),
+        "-d",
+        "cpu",
+        f"trainer.save_dir={tmp_path}",
+        *LENGTH,
+        "trainer.keep_last=null",
+    ]
     main(["-r", "auto", *args])
     run_dir = the_run(tmp_path)
     content = bytearray((run_dir / "last.pth").read_bytes())
@@ -331,8 +338,15 @@ def test_a_gradient_that_is_not_finite_stops_too(make_config):
     assert model.weight.item() == 0
 
 
-def test_replay_repeats_the_step(tmp_path, capsys):
-    args = ["-d", "cpu", f"trainer.save_dir={tmp_path}", "optimizer.args.lr=1e30"]
+def test_replay_repeats_the_step(example_parts, tmp_path, capsys):
+    args = [
+        "-c",
+        str(CONFIG),
+        f"trainer.save_dir={tmp_path}",
+        "-d",
+        "cpu",
+        "optimizer.args.lr=1e30",
+    ]
     with pytest.raises(SystemExit, match="1"):
         main(args)
     [box] = tmp_path.glob("*/*/black_box_*.pt")
@@ -346,7 +360,7 @@ def test_replay_repeats_the_step(tmp_path, capsys):
     assert len([*tmp_path.glob("*/*")]) == 1
 
 
-def test_exact_resume_is_proven_on_this_projects_model_and_data(make_config, capsys):
+def test_exact_resume_is_proven(make_config, capsys):
     verify_resume(make_config({"trainer.len_epoch": None}), None)
     assert "end bit for bit the same" in capsys.readouterr().out
 
@@ -393,12 +407,11 @@ def test_data_that_changed_are_refused_unless_allowed(make_config, tmp_path, cap
     first = build_trainer(make_config())
     first.train()
     last = str(first.checkpoint_dir / "last.pth")
-    digits = PROJECT_DIR / "data" / "mnist_5k.npz"
-    with np.load(digits) as arrays:
+    with np.load(DIGITS) as arrays:
         changed = {name: arrays[name].copy() for name in arrays}
-    changed["train_images"][7, 3, 3] ^= 1
-    np.savez(tmp_path / "mnist_5k.npz", **changed)
-    elsewhere = f"data_loader.args.data_dir={tmp_path}"
+    changed["train_images"][0, 3, 3] ^= 1
+    np.savez(tmp_path / "digits.npz", **changed)
+    elsewhere = f"data_loader.args.path={tmp_path / 'digits.npz'}"
     with pytest.raises(SystemExit, match="2"):
         main(["-r", last, elsewhere])
     err = capsys.readouterr().err
@@ -406,7 +419,7 @@ def test_data_that_changed_are_refused_unless_allowed(make_config, tmp_path, cap
     with pytest.raises(SystemExit, match="2"):
         main(["-r", last, "data_loader.args.validation_split=0.2", "trainer.epochs=3"])
     assert "another choice for training" in capsys.readouterr().err
-    assert len(read_json(first.checkpoint_dir / "data.json")["validation"]) == 400
+    assert len(read_json(first.checkpoint_dir / "data.json")["validation"]) == 150
     main(["-r", last, elsewhere, "--allow-data-change"])
 
 
@@ -414,11 +427,11 @@ def test_testing_on_other_data_is_refused(make_config, tmp_path, capsys):
     trainer_dir = train(make_config({"trainer.epochs": 1})) and next(tmp_path.glob("saved/*/*"))
     best = str(trainer_dir / "model_best.pth")
     evaluate(["-r", best])
-    with np.load(PROJECT_DIR / "data" / "mnist_5k.npz") as arrays:
+    with np.load(DIGITS) as arrays:
         changed = {name: arrays[name].copy() for name in arrays}
-    changed["test_images"][7, 3, 3] ^= 1
-    np.savez(tmp_path / "mnist_5k.npz", **changed)
-    elsewhere = f"data_loader.args.data_dir={tmp_path}"
+    changed["test_images"][0, 3, 3] ^= 1
+    np.savez(tmp_path / "digits.npz", **changed)
+    elsewhere = f"data_loader.args.path={tmp_path / 'digits.npz'}"
     with pytest.raises(SystemExit, match="2"):
         evaluate(["-r", best, elsewhere])
     assert "data.json: the data have changed since, other samples" in capsys.readouterr().err

@@ -125,7 +125,7 @@ def test_the_table_has_what_differs_and_can_be_sorted_and_filtered(three, capsys
     assert [line.split()[0][-1] for line in lines] == ["2", "0", "1"]
     _, lines = table_of(capsys, "--dir", three, "status=finished", "--sort", "optimizer.args.lr")
     assert [line.split()[0][-1] for line in lines] == ["0", "1"]
-    head, lines = table_of(capsys, "--dir", three, "optimizer.args.lr=0.01", "arch.type=Mnist*")
+    head, lines = table_of(capsys, "--dir", three, "optimizer.args.lr=0.01", "arch.type=Digits*")
     assert [line.split()[0][-1] for line in lines] == ["1"] and "optimizer.args.lr" not in head
 
 

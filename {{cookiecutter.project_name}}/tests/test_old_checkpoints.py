@@ -6,8 +6,8 @@ import sys
 
 import pytest
 import torch
+from example import CONFIG, DigitsModel
 
-from model.model import MnistModel
 from train import build_trainer, main
 from utils import UserError, checkpoint
 from utils.files import PROJECT_DIR
@@ -33,22 +33,22 @@ class Evil:
 
 if __name__ == "__main__":
     import parse_config
-    sys.path.append(sys.argv[1])
-    from model.model import MnistModel
+    sys.path += [sys.argv[1], sys.argv[1] + "/tests"]
+    from example import DigitsModel
     torch.manual_seed(7)
-    model = MnistModel()
+    model = DigitsModel()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.5)
-    model(torch.ones(2, 1, 28, 28)).sum().backward()
+    model(torch.ones(2, 1, 8, 8)).sum().backward()
     optimizer.step()
     config = OrderedDict(
         name="Mnist", n_gpu=1,
-        arch=OrderedDict(type="MnistModel", args=OrderedDict()),
-        data_loader={"type": "MnistDataLoader", "args": {"data_dir": "data/", "batch_size": 64,
+        arch=OrderedDict(type="DigitsModel", args=OrderedDict()),
+        data_loader={"type": "DigitsDataLoader", "args": {"batch_size": 64,
             "shuffle": True, "validation_split": 0.1, "num_workers": 0}},
         optimizer={"type": "Adam", "args": {"lr": 0.5}}, loss="cross_entropy", metrics=["accuracy"],
         trainer={"epochs": 100, "save_dir": "saved/", "save_period": 1, "verbosity": 2,
             "monitor": "min val_loss", "early_stop": 10, "tensorboard": False})
-    state = {"arch": "MnistModel", "epoch": 4, "optimizer": optimizer.state_dict(),
+    state = {"arch": "DigitsModel", "epoch": 4, "optimizer": optimizer.state_dict(),
         "state_dict": {"module." + k: v for k, v in model.state_dict().items()},
         "monitor_best": np.float64(0.3), "config": parse_config.ConfigParser(config)}
     torch.save(state, "zip.pth")
@@ -85,12 +85,12 @@ def test_weights_and_optimizer_of_other_code_are_taken_up(old, make_config, name
     assert trainer.train()["epoch"] == 5 and (tmp_path / "checkpoint-epoch5.pth").exists()
 
 
-def test_the_pickled_config_is_used(old, tmp_path, capsys):
+def test_the_pickled_config_is_used(old, example_parts, tmp_path, capsys):
     path = tmp_path / "model_best.pth"
     path.write_bytes((old / "zip.pth").read_bytes())
     import_test = __import__("test")
     import_test.main(["-r", str(path), "-d", "cpu"])
-    assert "epoch 4, 1,000 test samples" in capsys.readouterr().out
+    assert "epoch 4, 297 test samples" in capsys.readouterr().out
     path.write_bytes((old / "tutorial.pth").read_bytes())
     with pytest.raises(SystemExit, match="2"):
         import_test.main(["-r", str(path)])
@@ -115,7 +115,7 @@ def test_a_new_run_begins_with_old_weights(old, make_config, capsys):
     assert trainer.start_epoch == 1 and "all 8 weights taken" in capsys.readouterr().out
 
     other = {"init_from": {"checkpoint": path}, "arch.args.num_classes": 3}
-    with pytest.raises(UserError, match="does not fit MnistModel: size mismatch for fc2.weight"):
+    with pytest.raises(UserError, match="does not fit DigitsModel: size mismatch for fc2.weight"):
         build_trainer(make_config(other))
     capsys.readouterr()
     trainer = build_trainer(make_config(other | {"init_from.strict": False}))
@@ -124,13 +124,13 @@ def test_a_new_run_begins_with_old_weights(old, make_config, capsys):
 
 
 def test_prefixes_of_wrappers_are_dropped():
-    own = MnistModel().state_dict()
+    own = DigitsModel().state_dict()
     wrapped = {f"module._orig_mod.{key}": value for key, value in own.items()}
     assert checkpoint.without_prefixes(wrapped).keys() == own.keys()
 
 
-def test_weights_in_a_file_that_is_not_there_are_one_line(tmp_path, capsys):
+def test_weights_in_a_file_that_is_not_there_are_one_line(example_parts, tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
-        main(["init_from.checkpoint=none.pth", f"trainer.save_dir={tmp_path}"])
+        main(["-c", str(CONFIG), "init_from.checkpoint=none.pth", f"trainer.save_dir={tmp_path}"])
     assert capsys.readouterr().err == "none.pth: cannot be read: No such file or directory\n"
     assert not any(tmp_path.iterdir())

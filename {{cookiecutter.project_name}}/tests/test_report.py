@@ -56,7 +56,7 @@ def test_what_it_says_is_what_the_run_has(trained):
     said = re.search(r"best val_loss</td><td>(\S+) in epoch (\d+)", html)
     assert isclose(float(said[1]), float(best["val_loss"]), rel_tol=1e-3)
     assert said[2] == best["epoch"]
-    said = re.search(r"model_best.pth of epoch (\d+) on 400 samples .*: ([\d.]+)% right", html)
+    said = re.search(r"model_best.pth of epoch (\d+) on 150 samples .*: ([\d.]+)% right", html)
     assert said[1] == best["epoch"]
     assert isclose(float(said[2]) / 100, float(best["val_accuracy"]), abs_tol=6e-4)
     assert "<td>finished " in html and "<td>3 of 3</td>" in html

@@ -8,8 +8,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tools.compare import first_difference
 from train import build_trainer
-from trainer import Trainer
-from trainer.trainer import in_groups
+from trainer.trainer import Trainer, in_groups
 from utils import UserError
 
 SHORT = {
@@ -18,7 +17,7 @@ SHORT = {
     "trainer.monitor": "off",
     "lr_scheduler": None,
     "data_loader.args.batch_size": 48,  # 300 images are 6 batches and 12 images more
-    "data_loader.args.validation_split": 3700,
+    "data_loader.args.validation_split": 1200,
 }
 
 

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from logger.drawing import contact_sheet, to_bytes
 from logger.pictures import Watcher, image_batches, worst_mistakes, write_histograms
 from train import build_trainer
-from trainer import Trainer
+from trainer.trainer import Trainer
 from utils.files import PROJECT_DIR
 
 SHORT = ["trainer.len_epoch=12", "trainer.epochs=2", "trainer.log_step=1"]
@@ -137,7 +137,7 @@ def test_tensorboard_gets_pictures_the_config_and_hyperparameters(make_trainer, 
     assert [image.step for image in mistakes] == [2, 4]
     Image.open(io.BytesIO(mistakes[0].encoded_image_string)).verify()
     assert (
-        b'"type": "MnistModel"'
+        b'"type": "DigitsModel"'
         in found.Tensors("config/text_summary")[0].tensor_proto.string_val[0]
     )
 
@@ -183,7 +183,7 @@ def test_looking_leaves_the_training_as_it_was(make_config):
 
     def weights(watchers):
         plain = build_trainer(make_config({"trainer.tensorboard": True, "trainer.len_epoch": 3}))
-        images = torch.randn(24, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+        images = torch.randn(24, 1, 8, 8, generator=torch.Generator().manual_seed(0))
         loader = DataLoader(TensorDataset(images, torch.arange(24) % 10), 8)
         parts = (plain.model, plain.criterion, plain.metric_ftns, plain.optimizer, plain.config)
         trainer = Trainer(*parts, "cpu", loader, loader)

@@ -1,0 +1,55 @@
+"""What each starter brings learns what its README says, and goes on after a stop."""
+
+import re
+
+import pytest
+
+from helpers import succeed
+from test_bake import STARTER_FILES
+from test_run import the_run
+
+pytestmark = pytest.mark.slow
+
+# What the README of each starter says, and between which values the result on held-out data lies
+RESULTS = {
+    "mnist": [("98 %", "accuracy", 0.96, 1)],
+    "minimal": [("at least 95 %", "accuracy", 0.95, 1)],
+    "text": [("about 76 %", "accuracy", 0.73, 0.8)],
+    "tabular": [("about 0.968", "r2", 0.96, 0.98), ("370 dollars", "mae", 0.33, 0.4)],
+    "gan": [("about\n2.6", "frechet", 1.5, 3.2)],
+}
+
+
+@pytest.fixture(scope="module", params=STARTER_FILES)
+def trained(request, bake):
+    """A project of each starter after one run with the defaults, and what is said of it."""
+    project = bake(starter=request.param)
+    succeed("train.py", "-c", "config.json", cwd=project)
+    return project, RESULTS[request.param]
+
+
+def test_each_starter_reaches_the_result_in_its_readme(trained):
+    project, results = trained
+    readme = (project / "README.md").read_text(encoding="utf-8")
+    output = succeed("test.py", "-r", the_run(project) / "model_best.pth", cwd=project)
+    for words, metric, low, high in results:
+        assert words in readme
+        [value] = re.findall(rf"^{metric} +([-\d.]+)$", output, re.MULTILINE)
+        assert low <= float(value) <= high, output
+
+
+def test_a_stopped_run_ends_as_one_that_was_not(trained):
+    project, _ = trained
+    output = succeed("train.py", "--verify-resume", cwd=project)
+    assert "end bit for bit the same" in output
+
+
+def test_no_starter_changes_a_line_of_the_core(trained, bake):
+    """The default one has the same base, loop and tools as any other."""
+    project, _ = trained
+    default = bake()
+    core = ["*.py", "base/*", "logger/*", "tools/*", "utils/*", "trainer/trainer.py"]
+    names = [path.relative_to(default) for one in core for path in default.glob(one)]
+    assert len(names) > 30
+    for name in names:
+        assert (project / name).read_bytes() == (default / name).read_bytes(), name

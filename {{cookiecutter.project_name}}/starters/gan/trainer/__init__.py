@@ -1,0 +1,3 @@
+from trainer.gan_trainer import GanTrainer as Trainer
+
+__all__ = ["Trainer"]

@@ -1,0 +1,59 @@
+import torch
+
+from trainer.trainer import Trainer
+
+GRID = 8  # rows and columns of the images that are kept of each epoch
+
+
+class GanTrainer(Trainer):
+    """The discriminator learns to tell real images from made ones, the generator to mislead it."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.valid_generator = torch.Generator()  # so that validation draws from no other
+
+    def train_step(self, batch):
+        real, _ = batch
+        made = self.model(torch.randn(len(real), self.model.noise_size, device=self.device))
+        discriminate = self.model.discriminator
+
+        loss_d = self.criterion["discriminator"](discriminate(real), discriminate(made.detach()))
+        self.optimize(loss_d, self.optimizer["discriminator"])
+        loss_g = self.criterion["generator"](discriminate(made))
+        self.optimize(loss_g, self.optimizer["generator"])
+        return {"loss_d": loss_d, "loss_g": loss_g, **self.measure(made, real)}
+
+    def valid_step(self, batch):
+        """As many made images as real ones, compared."""
+        real, _ = batch
+        made = self.model(self.valid_noise(len(real)))
+        return self.measure(made, real)
+
+    def valid_noise(self, n):
+        """The next n vectors of noise; each evaluation has the same ones."""
+        noise = torch.randn(n, self.model.noise_size, generator=self.valid_generator)
+        return noise.to(self.device)
+
+    def evaluate(self, data_loader):
+        self.valid_generator.manual_seed(0)
+        return super().evaluate(data_loader)
+
+    def _valid_epoch(self, epoch):
+        log = super()._valid_epoch(epoch)
+        if epoch > 0:
+            self.save_samples(epoch)
+        return log
+
+    @torch.no_grad()
+    def save_samples(self, epoch):
+        """Made images, always from the same noise, as samples_epoch<N>.png and in TensorBoard."""
+        from matplotlib.image import imsave
+
+        self.valid_generator.manual_seed(0)
+        with self.averaged_model():
+            images = self.model.eval()(self.valid_noise(GRID * GRID))
+        grid = torch.cat([torch.cat([*row], dim=2) for row in images.split(GRID)], dim=1)[0].cpu()
+        grid = (grid - grid.min()) / (grid.max() - grid.min())
+        imsave(self.checkpoint_dir / f"samples_epoch{epoch}.png", grid.numpy(), cmap="gray")
+        self.writer.set_step(self.step, "valid")
+        self.writer.add_image("samples", grid[None])

@@ -1,0 +1,38 @@
+"""Metrics: functions of (output, target) that give the mean over the batch, best as a tensor.
+
+A metric that is no mean of batches is a class with `update(output, target)`, `compute()` and
+`reset()`, as in torchmetrics.
+"""
+
+import torch
+
+
+def mae(output, target):
+    """The mean absolute error."""
+    return (output - target).abs().mean()
+
+
+class R2:
+    """The share of the targets' variance that the output explains, over all samples seen.
+
+    1 is perfect; 0 is what the mean of the targets would give.
+    """
+
+    def __init__(self):
+        self.reset()
+
+    def reset(self):
+        self.sums = 0.0  # of ones, targets, their squares, the squared errors
+
+    def update(self, output, target):
+        target, error = target.double(), (output - target).double()
+        each = torch.stack([torch.ones_like(target), target, target**2, error**2])
+        self.sums = self.sums + each.sum(dim=1)
+
+    def merge(self, state):
+        """Take in what another process has seen: the attributes of its metric."""
+        self.sums = self.sums + state["sums"]
+
+    def compute(self):
+        n, targets, squares, errors = self.sums
+        return 1 - errors / (squares - targets**2 / n)
