@@ -116,15 +116,16 @@ class Trainer(BaseTrainer):
         self.scaler.scale(loss).backward()
         if not share.is_last:
             return
-        norm = None
+        norms = None
         if self.clip_grad_norm is not None:
             self.scaler.unscale_(optimizer)
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             norm = torch.nn.utils.clip_grad_norm_(parameters, self.clip_grad_norm)
-            self.train_metrics.update("grad_norm", norm)
+            norms = [distributed.whole(norm)]
+            self.train_metrics.update("grad_norm", *norms)
         if self.non_finite != "ignore":
             # The scaler itself leaves out a step whose gradients overflow, and lowers its scale
-            self.guard.check(loss, optimizer, self.step, 0 if self.scaler.is_enabled() else norm)
+            self.guard.check(loss, optimizer, self.step, [] if self.scaler.is_enabled() else norms)
         self.scaler.step(optimizer)
         self.scaler.update()
         torch.clear_autocast_cache()  # it holds the weights from before the step

@@ -151,6 +151,11 @@ def unwrap(model):
     return model.module if type(model).__name__ == "DistributedDataParallel" else model
 
 
+def whole(tensor):
+    """A tensor of which each process may have a part, as one that all have."""
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+
+
 def add_up(tensor):
     """The sum over all processes, in place."""
     import torch.distributed as dist

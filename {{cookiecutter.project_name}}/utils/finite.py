@@ -23,13 +23,13 @@ class FiniteGuard:
             None  # on the device: the first step that was left out, -1 while there is none
         )
 
-    def check(self, loss, optimizer, step, norm=None):
-        """Look at a loss and at the gradients that `optimizer` would use, or at their norm."""
-        norms = norms_of_gradients(optimizer) if norm is None else [norm]
+    def check(self, loss, optimizer, step, norms=None):
+        """Look at a loss and at the gradients that `optimizer` would use, or at these norms."""
+        norms = norms_of_gradients(optimizer) if norms is None else norms
         if self.may_wait or not getattr(optimizer, "_step_supports_amp_scaling", False):
             if not isfinite(value := loss.item()):
                 raise NotFinite(f"the loss is {value}")
-            if not all(map(isfinite, norms)):
+            if not all(isfinite(norm.item()) for norm in norms):
                 raise NotFinite("a gradient is not finite")
             return
         total = loss.detach().float().reshape(()) + sum(norms)
