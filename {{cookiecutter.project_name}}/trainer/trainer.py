@@ -57,7 +57,6 @@ class Trainer(BaseTrainer):
         if settings.ema is not None:
             self.ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema))
         prepare_model(self.model, settings)
-        self.model = distributed.wrap(self.model, self.device, config.settings.parallel)
         self.autocast = autocast(settings.precision, self.device)
         self.scaler = grad_scaler(settings.precision, self.device)
         self.eager_if_smaller = EagerIfSmaller(settings.compile is not False)
@@ -195,6 +194,8 @@ class Trainer(BaseTrainer):
         """How many samples a process has in a step on average, this one `sizes` in its batches."""
         if distributed.size() == 1:
             return sum(sizes)
+        if not hasattr(self.data_loader, "set_epoch"):
+            return sum(map(sum, distributed.gather(sizes))) / distributed.size()
         first, skip = self._resumed_at or ((1 - self.epoch) * self.len_epoch, 0)
         index = self.batch_idx - first
         sampler = self.data_loader.batch_sampler
@@ -247,16 +248,20 @@ class Trainer(BaseTrainer):
     def evaluate(self, data_loader):
         """The means of what `valid_step` gives, over all samples of a loader."""
         self.valid_metrics.reset()
+        votes, n_common, signal = distributed.Votes(), distributed.common_batches(data_loader), 0
         with self.averaged_model():
             self.model.eval()
             distributed.share_buffers(self.model)
-            for batch in self.progress.evaluation(self, data_loader):
-                if distributed.size() == 1:  # else they must leave together, after the epoch
-                    self._leave_if_asked(self.epoch - 1, self.stop_signals.received)
+            for index, batch in enumerate(self.progress.evaluation(self, data_loader)):
+                if index < n_common:
+                    [signal] = votes.cast(self.stop_signals.received)
+                if signal:
+                    break
                 n = self.batch_size(batch)
                 with self.autocast, self.eager_if_smaller(n):
                     values = self.valid_step(self._on_device(batch))
                 self.valid_metrics.add(values, n)
+        self._leave_if_asked(self.epoch - 1, signal)
         return self.valid_metrics.result()
 
     @contextmanager
