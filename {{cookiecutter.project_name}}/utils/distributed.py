@@ -77,8 +77,8 @@ def process_group():
 def fresh_store():
     """Where the processes find each other after a restart, as arguments; else torch's own way.
 
-    The store of torchrun lives on, with the addresses of the processes before, which some of the new
-    ones would call (pytorch's issue 135712). With several machines, each counts restarts on its own.
+    The store of torchrun lives on, with the addresses of the processes before, which some of the
+    new ones would call (pytorch's issue 135712). Of several machines each counts by itself.
     """
     env = os.environ
     is_shared = env.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
