@@ -71,7 +71,7 @@ class Trainer(BaseTrainer):
         self.non_finite = settings.non_finite
         can_go_back = hasattr(data_loader, "set_epoch")  # to the batch, when it is known to be bad
         is_late = self.device.type == "cuda" and self.non_finite == "stop" and can_go_back
-        self.guard = FiniteGuard(may_wait=not is_late)
+        self.guard = FiniteGuard(not is_late, is_shared=self.non_finite == "skip")
         self.train_metrics = MetricTracker(metrics=metric_ftns)
         self.valid_metrics = MetricTracker(metrics=metric_ftns)
         self.batch_idx = 0  # batches done of the epoch that runs

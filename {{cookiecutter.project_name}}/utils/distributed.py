@@ -190,7 +190,9 @@ def wrap(model, device, settings):
         model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
     devices = [device.index] if device.type == "cuda" else None
     unused = settings.find_unused_parameters
-    return DistributedDataParallel(model, devices, find_unused_parameters=unused)
+    return DistributedDataParallel(
+        model, devices, find_unused_parameters=unused, gradient_as_bucket_view=True
+    )  # with no second copy of the gradients
 
 
 def unwrap(model):
