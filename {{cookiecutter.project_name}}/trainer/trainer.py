@@ -120,6 +120,7 @@ class Trainer(BaseTrainer):
             self.scaler.unscale_(optimizer)
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             norm = torch.nn.utils.clip_grad_norm_(parameters, self.clip_grad_norm)
+            norm = distributed.whole(norm)
             self.train_metrics.update("grad_norm", norm)
         if self.non_finite != "ignore":
             # The scaler itself leaves out a step whose gradients overflow, and lowers its scale
