@@ -70,7 +70,9 @@ def make_trainer(folder, changes):
     from utils import distributed
 
     changes = {"device": "cpu", "data_loader.args.augment": False, **changes}
-    config = ConfigParser.from_file(PROJECT / "config.json", {"trainer.save_dir": folder, **changes})
+    config = ConfigParser.from_file(
+        PROJECT / "config.json", {"trainer.save_dir": folder, **changes}
+    )
     trainer = build_trainer(config)
     trainer.config.start_run(trainer.device)
     trainer.model = distributed.wrap(trainer.model, trainer.device, config.settings.parallel)
@@ -226,7 +228,9 @@ def row(name, values):
 
 def report_memory(n):
     print(f"\n{n} processes, MB in each, measured / computed")
-    print(f"{'':<18}{'weights':>16}{'gradients':>16}{'Adam':>16}{'sent in a step':>16}{'resident':>10}")
+    print(
+        f"{'':<18}{'weights':>16}{'gradients':>16}{'Adam':>16}{'sent in a step':>16}{'resident':>10}"
+    )
     for kind in KINDS:
         found = {name: value / 1e6 for name, value in under_torchrun(n, "memory", kind).items()}
         whole = found["all weights"]
@@ -242,6 +246,8 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["work"]:
         work(*sys.argv[2:])
     else:
-        n, turns = (*map(int, sys.argv[1:]), 2, 20)[:2] if len(sys.argv) < 3 else map(int, sys.argv[1:3])
+        n, turns = (
+            (*map(int, sys.argv[1:]), 2, 20)[:2] if len(sys.argv) < 3 else map(int, sys.argv[1:3])
+        )
         report_time(n, turns)
         report_memory(n)
