@@ -4,15 +4,16 @@ python benchmarks/distributed.py           two processes, 20 turns
 python benchmarks/distributed.py 4 30      four processes, 30 turns
 
 Step: the project's example, as its config has it but without shifts of the images, against a bare
-loop around DistributedDataParallel with the same model, data, fused optimizer, loss and metrics, its
-sums kept as tensors. In each turn both take 30 steps in the same processes, one right after the
-other, each first in every second turn; the first two turns are dropped. Target: 1.02 times.
+loop around DistributedDataParallel with the same model, data, fused optimizer, loss and metrics,
+their sums kept as tensors. In each turn both take 30 steps in the same processes, one right after
+the other, each first in every second turn; two turns are dropped. Target: 1.02 times.
 
 Memory and communication: 67 MB of weights in eight blocks, trained with Adam by DDP, by FSDP as a
-whole, and by FSDP block by block, in processes of their own. Weights, gradients and Adam's state are
-the bytes that one process holds, measured against the formulas of docs/many_gpus.md; so is what went
-over the loopback device in a step (Linux only, with all that other programs sent). Memory is the
-highest resident size above that before the model was made.
+whole, and by FSDP block by block, in processes of their own. Weights, gradients and Adam's state
+are the bytes that one process holds, against the formulas of docs/many_gpus.md; so is what went
+over the loopback device in a step (Linux only, with all that other programs sent). gloo does a
+reduce-scatter as an all-reduce, which sends twice as much. Resident is what the process has grown
+by since before the model was made, after two epochs, and at most.
 
 Every process has one thread. Other programs on the same cores distort the times.
 """
@@ -152,16 +153,16 @@ def sent():
     return 0
 
 
-def peak():
+def resident(name):
     status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+    return int(status.split(f"{name}:")[1].split()[0]) * 1024
 
 
 def measure_memory(folder, kind):
     changes = {"arch": {"type": "distributed.Deep"}, "data_loader.args.batch_size": 8}
     changes |= {"trainer.tensorboard": False, "trainer.log_step": STEPS + 1, "metrics": []}
     dist.barrier()
-    before = peak()
+    before = resident("VmHWM")
     trainer = make_trainer(folder, changes | KINDS[kind])
     trainer.len_epoch = 4
     take_ours(trainer)
@@ -176,7 +177,8 @@ def measure_memory(folder, kind):
         "weights": size(parameters),
         "gradients": size([one.grad for one in parameters]),
         "Adam": size(state),
-        "resident": peak() - before,
+        "resident": resident("VmRSS") - before,
+        "most": resident("VmHWM") - before,
         "sent": per_step / dist.get_world_size(),
         "all weights": sum(one.numel() * 4 for one in parameters),
     }
@@ -227,27 +229,24 @@ def row(name, values):
 
 
 def report_memory(n):
+    names = ("weights", "gradients", "Adam", "sent in a step")
     print(f"\n{n} processes, MB in each, measured / computed")
-    print(
-        f"{'':<18}{'weights':>16}{'gradients':>16}{'Adam':>16}{'sent in a step':>16}{'resident':>10}"
-    )
+    print(f"{'':<18}" + "".join(f"{name:>16}" for name in names) + "   resident, most")
     for kind in KINDS:
         found = {name: value / 1e6 for name, value in under_torchrun(n, "memory", kind).items()}
         whole = found["all weights"]
         part = whole if kind == "DDP" else whole / n
-        rounds = 2 if kind == "DDP" else 3
+        rounds = {"DDP": 2, "FSDP as a whole": 3, "FSDP by blocks": 4}[kind]
         computed = {"weights": part, "gradients": part, "Adam": 2 * part}
         computed["sent"] = rounds * (n - 1) / n * whole
         cells = "".join(f"{found[k]:8.1f} /{v:6.1f}" for k, v in computed.items())
-        print(f"{kind:<18}{cells}{found['resident']:10.0f}", flush=True)
+        print(f"{kind:<18}{cells}{found['resident']:11.0f}{found['most']:6.0f}", flush=True)
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["work"]:
         work(*sys.argv[2:])
     else:
-        n, turns = (
-            (*map(int, sys.argv[1:]), 2, 20)[:2] if len(sys.argv) < 3 else map(int, sys.argv[1:3])
-        )
+        n, turns = map(int, [*sys.argv[1:], *["2", "20"][len(sys.argv) - 1 :]])
         report_time(n, turns)
         report_memory(n)

@@ -1,4 +1,4 @@
-"""The scripts for clusters: in a real SLURM of one node, where it is installed; the Job's fields."""
+"""Scripts for clusters: in a real SLURM of one node, where that is installed; the Job's fields."""
 
 import json
 import os
