@@ -28,6 +28,7 @@ FILES = """
     docs/checkpoints.md docs/clusters.md docs/config.md docs/data.md docs/faults.md
     docs/fine_tune.md docs/gradients.md docs/metric.md docs/migrating.md docs/model.md
     docs/notebook.md docs/two_optimizers.md docs/watching.md
+    docs/many_gpus.md docs/clusters/job.yaml docs/clusters/train.sbatch tests/test_distributed.py
     tests/conftest.py tests/digits.npz tests/example.json tests/example.py
     tests/test_docs.py tests/test_checkpoint.py tests/test_commands.py tests/test_config.py
     tests/test_contract.py
@@ -155,7 +156,7 @@ def test_every_file_parses(project):
         ".json": json.loads,
         ".py": ast.parse,
         ".toml": tomllib.loads,
-        ".yaml": yaml.safe_load,
+        ".yaml": lambda text: list(yaml.safe_load_all(text)),
         ".yml": yaml.safe_load,
     }
     for name in files(project):

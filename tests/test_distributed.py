@@ -292,6 +292,7 @@ with distributed.process_group():
         calls.append(1)
         work = dist.all_reduce(bucket.buffer().div_(2), async_op=True).get_future()
         return work.then(lambda future: future.value()[0])
+    trainer.model = distributed.wrap(trainer.model, trainer.device, config.settings.parallel)
     trainer.model.register_comm_hook(None, hook)
     trainer.train()
     if distributed.is_main():

@@ -21,7 +21,7 @@ from utils.errors import UserError
 from utils.files import PROJECT_DIR, project_path, read_config, write_json
 from utils.lookup import look_up
 from utils.old.names import OldNames
-from utils.record import record_start
+from utils.record import record_start, runs_of
 from utils.resume import config_changes
 
 
@@ -90,12 +90,14 @@ class ConfigParser(OldNames):
         for action, option in zip(added, options, strict=True):
             if getattr(args, action.dest) is not None:
                 modification[option.target] = getattr(args, action.dest)
-        is_auto = args.resume == "auto" or distributed.is_restart()
+        is_auto = args.resume == "auto"
         resume = None if is_auto else find_file(args.resume)
         config, source = _read_source(find_file(args.config), resume)
         config_parser = cls(config, resume, modification, source=source, modules=modules)
         if is_auto:
             config_parser.resume = config_parser.find_newest()
+        if distributed.is_restart():
+            config_parser.resume = config_parser.find_newest(distributed.launch())
         config_parser.args = args
         config_parser.allow_data_change = args.allow_data_change
         return config_parser
@@ -200,14 +202,19 @@ class ConfigParser(OldNames):
             reason = f"cannot make a run in {self._runs_dir}: {error.strerror}"
             raise UserError(f"{self.source}: trainer.save_dir: {reason}") from None
 
-    def find_newest(self):
-        """The newest complete checkpoint of all runs with this name; None where there is none."""
+    def find_newest(self, launch=None):
+        """The newest complete checkpoint of all runs with this name; None where there is none.
+
+        After a restart by torchrun, of the run that was going on; `resume` where that has none.
+        """
         from utils import checkpoint  # takes torch
 
-        found, damaged = checkpoint.newest(self._runs_dir)
+        runs_dir = self._runs_dir if self.resume is None else self.resume.parent.parent
+        folders = [self._runs_dir] if launch is None else runs_of(launch, runs_dir)
+        found, damaged = checkpoint.newest(*folders)
         for path in damaged:
             self.get_logger("train").warning("%s is damaged, looking for the one before it", path)
-        return found
+        return found or self.resume
 
     @property
     def log_dir(self):

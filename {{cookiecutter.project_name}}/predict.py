@@ -18,6 +18,7 @@ from pathlib import Path
 
 from parse_config import ConfigParser, find_file
 from train import build_model, part_modules, positive
+from utils import distributed
 from utils.errors import UserError, exit_on_user_error
 from utils.files import atomic_write
 
@@ -217,6 +218,7 @@ def main(argv=None):
     args = parse(argv)
     skipped = []
     with exit_on_user_error():
+        distributed.refuse("predict.py")
         model, device, prepare, classes = load(args.resume, args.device)
         samples = prepare_all(args.inputs, args.array, prepare, skipped)
         outputs = predict(model, device, samples, args.batch_size)

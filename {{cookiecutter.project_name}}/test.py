@@ -7,6 +7,7 @@ import argparse
 
 from parse_config import ConfigParser
 from train import build_model, build_test_loader, part_modules
+from utils import distributed
 from utils.errors import UserError, exit_on_user_error
 
 
@@ -38,7 +39,10 @@ def main(argv=None):
         config = ConfigParser.from_args(parser, argv=argv, modules=part_modules)
         if config.resume is None:
             raise UserError("command line: -r CHECKPOINT is missing: which model to test")
-        log, epoch, n_samples = evaluate(config)
+        with distributed.process_group():
+            log, epoch, n_samples = evaluate(config)
+    if not distributed.is_main():
+        return
     print(f"{config.resume}: epoch {epoch}, {n_samples:,} test samples")
     for name, value in log.items():
         print(f"{name:<20}{value:.4f}")

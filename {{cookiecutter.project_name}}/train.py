@@ -43,6 +43,7 @@ TOOLS = {
 }
 # Each is a file with a Watcher of what a run does; to remove one, delete the file and its name.
 WATCHERS = ["logger.pictures"]
+UNDER_TORCHRUN = {None, "fast_dev_run", "overfit_batches"}  # the others are for one process
 
 
 def part_modules():
@@ -101,6 +102,8 @@ def build_trainer(config):
 
         sharded.shard(model, device, config.settings.trainer.precision, parallel.blocks)
     data_loader = config.init_obj("data_loader", modules["data_loader"])
+    for line in distributed.advice(config.settings, data_loader):
+        config.get_logger("train").warning(line)
     config.data = manifest.check(config, data_loader)
     optimizer = config.init_each(
         "optimizer",
@@ -166,13 +169,15 @@ def main(argv=None):
         parser.add_argument("--" + name.replace("_", "-"), **kwargs)
     with exit_on_user_error():
         config = ConfigParser.from_args(parser, OPTIONS, argv, part_modules)
+        tool = next((name for name in TOOLS if getattr(config.args, name)), None)
+        if tool not in UNDER_TORCHRUN:
+            distributed.refuse("--" + tool.replace("_", "-"))
         if distributed.size() > 1:
             config.check_parts(part_modules())  # before there are several that speak
         with distributed.process_group():
             config.resume = distributed.agree(lambda: config.resume)
-            for name in TOOLS:
-                if value := getattr(config.args, name):
-                    return import_module(f"tools.{name}").run(config, value)
+            if tool is not None:
+                return import_module(f"tools.{tool}").run(config, getattr(config.args, tool))
             train(config)
         # To do without reports for good, delete report.py and these two lines
         if config.settings.trainer.report and distributed.is_main():

@@ -72,6 +72,7 @@ class BaseTrainer(ABC):
                 if hasattr(getattr(self, "data_loader", None), "set_epoch"):
                     self.data_loader.set_epoch(self.config.settings.seed, epoch - 1)
                 log = {"epoch": epoch, **plain_numbers(self._train_epoch(epoch))}
+                log = distributed.agree(lambda log=log: log)  # so are the decisions that follow
                 is_best = self._is_best(log)
                 self.epoch_log.add(log, self.step, is_best)
                 if is_best or self._is_save_due(epoch):
@@ -86,6 +87,7 @@ class BaseTrainer(ABC):
     def _prepare(self):
         """Find what would end the run in vain, take up a checkpoint, begin the logs."""
         try:
+            self.model = distributed.wrap(self.model, self.device, self.config.settings.parallel)
             if fault := self._fault_of_monitor():
                 raise UserError(f"trainer.monitor = {self.monitor!r}: {fault}")
             if self.config.resume is not None:

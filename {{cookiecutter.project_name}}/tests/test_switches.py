@@ -1,5 +1,8 @@
 """Each switch gives, bit for bit, the weights of a loop written by hand."""
 
+import os
+import signal
+
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
@@ -9,7 +12,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tools.compare import first_difference
 from train import build_trainer
 from trainer.trainer import Trainer, in_groups
-from utils import UserError
+from utils import UserError, checkpoint
+from utils.errors import RunError
 
 SHORT = {
     "trainer.epochs": 1,
@@ -272,3 +276,19 @@ def test_nothing_waits_for_the_gpu_in_a_step(make_trainer):
         trainer._step(batches)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_signal_during_validation_saves_the_trained_weights_not_their_average(make_trainer):
+    trainer = make_trainer({"trainer.ema": 0.9})
+    trained = {name: p.detach() for name, p in trainer.model.named_parameters()}  # as they change
+    valid_step = trainer.valid_step
+
+    def step_and_signal(batch):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return valid_step(batch)
+
+    trainer.valid_step = step_and_signal
+    with pytest.raises(RunError, match="SIGTERM"):
+        trainer.train()
+    saved = checkpoint.load(trainer.checkpoint_dir / "last.pth")["state_dict"]
+    assert all(torch.equal(saved[name], weight) for name, weight in trained.items())

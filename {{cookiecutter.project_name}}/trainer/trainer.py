@@ -57,7 +57,6 @@ class Trainer(BaseTrainer):
         if settings.ema is not None:
             self.ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema))
         prepare_model(self.model, settings)
-        self.model = distributed.wrap(self.model, self.device, config.settings.parallel)
         self.autocast = autocast(settings.precision, self.device)
         self.scaler = grad_scaler(settings.precision, self.device)
         self.eager_if_smaller = EagerIfSmaller(settings.compile is not False)
@@ -72,7 +71,7 @@ class Trainer(BaseTrainer):
         self.non_finite = settings.non_finite
         can_go_back = hasattr(data_loader, "set_epoch")  # to the batch, when it is known to be bad
         is_late = self.device.type == "cuda" and self.non_finite == "stop" and can_go_back
-        self.guard = FiniteGuard(may_wait=not is_late)
+        self.guard = FiniteGuard(not is_late, is_shared=self.non_finite == "skip")
         self.train_metrics = MetricTracker(metrics=metric_ftns)
         self.valid_metrics = MetricTracker(metrics=metric_ftns)
         self.batch_idx = 0  # batches done of the epoch that runs
@@ -196,6 +195,8 @@ class Trainer(BaseTrainer):
         """How many samples a process has in a step on average, this one `sizes` in its batches."""
         if distributed.size() == 1:
             return sum(sizes)
+        if not hasattr(self.data_loader, "set_epoch"):
+            return sum(map(sum, distributed.gather(sizes))) / distributed.size()
         first, skip = self._resumed_at or ((1 - self.epoch) * self.len_epoch, 0)
         index = self.batch_idx - first
         sampler = self.data_loader.batch_sampler
@@ -248,16 +249,20 @@ class Trainer(BaseTrainer):
     def evaluate(self, data_loader):
         """The means of what `valid_step` gives, over all samples of a loader."""
         self.valid_metrics.reset()
+        votes, n_common, signal = distributed.Votes(), distributed.common_batches(data_loader), 0
         with self.averaged_model():
             self.model.eval()
             distributed.share_buffers(self.model)
-            for batch in self.progress.evaluation(self, data_loader):
-                if distributed.size() == 1:  # else they must leave together, after the epoch
-                    self._leave_if_asked(self.epoch - 1, self.stop_signals.received)
+            for index, batch in enumerate(self.progress.evaluation(self, data_loader)):
+                if index < n_common:
+                    [signal] = votes.cast(self.stop_signals.received)
+                if signal:
+                    break
                 n = self.batch_size(batch)
                 with self.autocast, self.eager_if_smaller(n):
                     values = self.valid_step(self._on_device(batch))
                 self.valid_metrics.add(values, n)
+        self._leave_if_asked(self.epoch - 1, signal)
         return self.valid_metrics.result()
 
     @contextmanager

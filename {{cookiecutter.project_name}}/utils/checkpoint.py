@@ -188,10 +188,11 @@ def _damage(path):
         return f"cannot be read: {error.strerror}"
 
 
-def newest(folder):
-    """The newest complete checkpoint below `folder`, or None, and the damaged newer ones."""
+def newest(*folders):
+    """The newest complete checkpoint below `folders`, or None, and the damaged newer ones."""
     damaged = []
-    paths = [path for path in Path(folder).rglob("*.pth") if not path.name.startswith(".")]
+    paths = [path for folder in folders for path in Path(folder).rglob("*.pth")]
+    paths = [path for path in paths if not path.name.startswith(".")]
     for path in sorted(
         paths, key=lambda p: (p.stat().st_mtime_ns, p.name == LAST_NAME), reverse=True
     ):

@@ -6,6 +6,7 @@ torch.distributed is imported and started only where torchrun has said so in the
 import os
 from contextlib import contextmanager, nullcontext
 from functools import cache
+from math import inf
 
 ALONE = nullcontext()
 
@@ -31,9 +32,30 @@ def speaker():
     return "" if is_main() else f"rank {rank()}: "
 
 
+def launch():
+    """What names this call of torchrun, on all machines and after restarts; None without it."""
+    return os.environ.get("TORCHELASTIC_RUN_ID")
+
+
 def is_restart():
     """Whether torchrun has started the processes anew, after one of them died."""
-    return size() > 1 and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+    return launch() is not None and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+
+
+def refuse(what):
+    """UserError where there are several processes: `what` is made for one."""
+    if size() > 1:
+        from utils.errors import UserError  # it asks here who speaks
+
+        raise UserError(f"{what} is for one process: start it with python, not with torchrun")
+
+
+def advice(settings, data_loader):
+    """Lines on what is easily overlooked."""
+    if size() == 1 and (n := settings.n_gpu or 1) > 1:
+        yield f"n_gpu = {n}: this process uses one; torchrun --nproc-per-node={n} train.py uses all"
+    if size() > 1 and not hasattr(data_loader, "set_epoch"):
+        yield "data_loader: is no BaseDataLoader, so each process has all samples that it gives"
 
 
 @contextmanager
@@ -45,11 +67,28 @@ def process_group():
     import torch
     import torch.distributed as dist
 
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group()
+    if (local_rank := int(os.environ["LOCAL_RANK"])) < torch.cuda.device_count():
+        torch.cuda.set_device(local_rank)
+    dist.init_process_group(**fresh_store())
     yield
     dist.destroy_process_group()  # not after an error: others may wait for this process
+
+
+def fresh_store():
+    """Where the processes find each other after a restart, as arguments; else torch's own way.
+
+    The store of torchrun lives on, with the addresses of the processes before, which some of the
+    new ones would call (pytorch's issue 135712). Of several machines each counts by itself.
+    """
+    env = os.environ
+    is_shared = env.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    if not (is_restart() and is_shared and env.get("GROUP_WORLD_SIZE") == "1"):
+        return {}
+    import torch.distributed as dist
+
+    store = dist.TCPStore(env["MASTER_ADDR"], int(env["MASTER_PORT"]), is_master=False)
+    store = dist.PrefixStore(f"restart {env['TORCHELASTIC_RESTART_COUNT']}", store)
+    return {"store": store, "rank": rank(), "world_size": size()}
 
 
 def is_started():
@@ -66,7 +105,14 @@ def own_device(device):
         return device
     import torch
 
-    return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    n_gpus, local_rank = torch.cuda.device_count(), int(os.environ["LOCAL_RANK"])
+    if local_rank >= n_gpus:
+        from utils.errors import UserError
+
+        raise UserError(
+            f"torchrun: --nproc-per-node is more than the GPUs of this machine, {n_gpus}"
+        )
+    return torch.device("cuda", local_rank)
 
 
 def agree(make):
@@ -131,7 +177,7 @@ def is_sharded(model):
 
 def wrap(model, device, settings):
     """The model with its gradients averaged over all processes; `unwrap` gives it back."""
-    if size() == 1 or is_sharded(model):  # which does so by itself
+    if size() == 1 or is_sharded(model) or unwrap(model) is not model:  # which does so by itself
         return model
     import torch
     from torch.nn.parallel import DistributedDataParallel
@@ -144,7 +190,9 @@ def wrap(model, device, settings):
         model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
     devices = [device.index] if device.type == "cuda" else None
     unused = settings.find_unused_parameters
-    return DistributedDataParallel(model, devices, find_unused_parameters=unused)
+    return DistributedDataParallel(
+        model, devices, find_unused_parameters=unused, gradient_as_bucket_view=True
+    )  # with no second copy of the gradients
 
 
 def unwrap(model):
@@ -164,6 +212,11 @@ def add_up(tensor):
     return tensor
 
 
+def whole(tensor):
+    """A tensor of which each process may have a part."""
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+
+
 def share_buffers(model):
     """Give all processes the buffers of the main one, such as the statistics of batch norm."""
     if size() > 1:
@@ -171,6 +224,14 @@ def share_buffers(model):
 
         for buffer in model.buffers():
             dist.broadcast(buffer, 0)
+
+
+def common_batches(data_loader):
+    """How many batches, from the first on, surely come in all processes."""
+    if size() == 1:
+        return inf
+    sampler = getattr(data_loader, "batch_sampler", None)
+    return len(sampler) - 1 if hasattr(sampler, "bounds") else 0
 
 
 def averaging(model, is_last):

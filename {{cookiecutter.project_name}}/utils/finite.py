@@ -17,20 +17,24 @@ class FiniteGuard:
     of it, whenever somebody waits for the device anyway.
     """
 
-    def __init__(self, may_wait):
+    def __init__(self, may_wait, is_shared=False):
         self.may_wait = may_wait
-        self.seen_at = (
-            None  # on the device: the first step that was left out, -1 while there is none
-        )
+        self.is_shared = is_shared  # all of several processes leave out the step, or none
+        self.seen_at = None  # on the device: the first step left out, -1 while there is none
 
     def check(self, loss, optimizer, step, norms=None):
         """Look at a loss and at the gradients that `optimizer` would use, or at these norms."""
         norms = norms_of_gradients(optimizer) if norms is None else norms
         if self.may_wait or not getattr(optimizer, "_step_supports_amp_scaling", False):
-            if not isfinite(value := loss.item()):
-                raise NotFinite(f"the loss is {value}")
+            fault = None
             if not all(isfinite(norm.item()) for norm in norms):
-                raise NotFinite("a gradient is not finite")
+                fault = "a gradient is not finite"
+            if not isfinite(value := loss.item()):
+                fault = f"the loss is {value}"
+            if self.is_shared and any(distributed.Votes().cast(fault is not None, wait=True)):
+                fault = fault or "the loss of another process is not finite"
+            if fault is not None:
+                raise NotFinite(fault)
             return
         total = loss.detach().float().reshape(()) + sum(norms)
         if self.seen_at is None:

@@ -6,12 +6,15 @@ import subprocess
 import sys
 from datetime import datetime
 
+from utils import distributed
 from utils.files import PROJECT_DIR, atomic_write, read_json, write_json
+
+NAME = "environment.json"
 
 
 def record_start(run_dir, device, packages=("torch", "numpy")):
     """Add this start to environment.json, and what git does not have yet to a .diff beside it."""
-    path = run_dir / "environment.json"
+    path = run_dir / NAME
     starts = read_json(path) if path.exists() else []
     commit, changes = _git("rev-parse", "HEAD"), _git("diff", "HEAD")
     start = {
@@ -23,6 +26,7 @@ def record_start(run_dir, device, packages=("torch", "numpy")):
         **{name: _version(name) for name in packages},
         "platform": platform.platform(),
         "device": str(device),
+        "torchrun": distributed.launch(),
         "git_commit": commit and commit.strip(),
         "git_dirty": bool(_git("status", "--porcelain")),
     }
@@ -35,13 +39,19 @@ def record_start(run_dir, device, packages=("torch", "numpy")):
 
 def record_end(run_dir, how):
     """Say in environment.json how the newest start ended; where that is missing, it was killed."""
-    path = run_dir / "environment.json"
+    path = run_dir / NAME
     *before, start = read_json(path)
     write_json([*before, start | {"ended": _now(), "how": how}], path)
 
 
 def _now():
     return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def runs_of(launch, folder):
+    """The run directories in `folder` that were last begun or gone on with in this launch."""
+    paths = folder.glob(f"*/{NAME}")
+    return [path.parent for path in paths if read_json(path)[-1].get("torchrun") == launch]
 
 
 def _git(*args):
