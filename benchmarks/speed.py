@@ -6,10 +6,10 @@ python benchmarks/speed.py --quick              does it work at all? takes secon
 python benchmarks/speed.py --victoresque PATH   also a checkout of victoresque/pytorch-template
 
 The trainers are those that are installed: `pip install lightning accelerate pytorch-ignite
-transformers torchtnt "setuptools<81"` brings all; victoresque's takes `"pandas<3"`. Each trains in a
-process of its own, with one thread, and they take turns by epochs, of which the first is dropped; a
-ratio is the median of those within the turns. The project is baked afresh and logs to console, file,
-CSV and TensorBoard; the others log nothing, except victoresque's. Results go to
+transformers torchtnt "setuptools<81"` brings all; victoresque's takes `"pandas<3"`. Each trains in
+a process of its own, with one thread, and they take turns by epochs, of which the first is dropped;
+a ratio is the median of those within the turns. The project is baked afresh and logs to console,
+file, CSV and TensorBoard; the others log nothing, except victoresque's. Results go to
 benchmarks/results.md and results.svg.
 """
 
