@@ -57,7 +57,12 @@ TITLES = {  # of what trains for some epochs: title, steps in an epoch
 }
 ON_GPU = ("resnet", "transformer")
 WITH_METRICS = (BARE, OURS, "victoresque")  # the others have none of their own
-OTHERS = ("start", "memory", "checkpoint")
+LOADED = {  # for the loader alone: what, samples in an epoch
+    "pictures": ("PNG files of 32 x 32 pixels in memory, decoded one by one", 6_400),
+    "digits_one_by_one": ("MNIST-shaped bytes, one by one", 12_800),
+    "digits": ("MNIST-shaped bytes, a batch at once (`__getitems__`)", 12_800),
+}
+OTHERS = ("loading", "start", "memory", "checkpoint")
 
 
 class Trainee:
@@ -116,6 +121,21 @@ def in_turns(work, kinds, rounds, folders):
         for trainee in trainees.values():
             trainee.close()
     return rows
+
+
+def loading(rounds, folders):
+    """In markdown: how many samples the project's loader gives in a second of one core."""
+    lines = ["## The project's loader alone, without workers", "", "| | samples per second |"]
+    lines.append("|---|--:|")
+    for work, (what, n) in LOADED.items():
+        trainee = Trainee("loading", work, folders)
+        try:
+            trainee.answer()
+            seconds = [trainee.turn()["cpu"] for _ in range(rounds + 1)][1:]
+        finally:
+            trainee.close()
+        lines.append(f"| {what} | {n / median(seconds):,.0f} |")
+    return "\n".join(lines) + "\n"
 
 
 def first_steps(kinds, rounds, folders):
@@ -250,10 +270,9 @@ def main(argv=None):
         others["victoresque"] = "as checked out"
     print(", ".join(f"{kind} {number}" for kind, number in others.items()) or "no others")
     with TemporaryDirectory() as folder:
-        folders = {
-            OURS: bake(folder),
-            "victoresque": args.victoresque and args.victoresque.resolve(),
-        }
+        folders = dict.fromkeys((OURS, "loading"), bake(folder))
+        if args.victoresque:
+            folders["victoresque"] = args.victoresque.resolve()
         report(works, others, rounds, epochs, folders, args.output)
 
 
@@ -269,6 +288,8 @@ def report(works, others, rounds, epochs, folders, output):
             title, steps = TITLES[work]
             found[work] = in_turns(work, kinds_for(work, others), rounds, folders)
             add(table(found[work], title, steps))
+    if "loading" in works:
+        add(loading(rounds, folders))
     if "start" in works:
         kinds = [kind for kind in kinds_for("start", others) if kind != "bare_stock"]
         add(table(first_steps(kinds, rounds, folders), "From the start to the first step"))

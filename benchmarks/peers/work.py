@@ -180,6 +180,8 @@ WORKS = {
     "tiny": Work(Tiny, 32_000, 32, (32,)),
     "tiny_metrics": Work(Tiny, 32_000, 32, (32,), has_metrics=True),
     "pictures": Work(SmallConv, 6_400, 64),
+    "digits_one_by_one": Work(LeNet, 12_800, 128, (28, 28)),
+    "digits": Work(LeNet, 12_800, 128, (28, 28)),
     "start": Work(LeNet, 4_000, 64, (28, 28)),
     "memory": Work(Tiny, 320, 32, (32,), has_metrics=True),
     "resnet": Work(ResNet, 25_600, 256, (3, 64, 64), on_gpu=True),
