@@ -25,7 +25,7 @@ class Whole(Dataset):
         return self.__getitems__([index])
 
     def __getitems__(self, indices):
-        return self.work.take(torch.tensor(indices[:]))
+        return self.work.take(getattr(indices, "tensor", indices))
 
 
 class Loader(BaseDataLoader):
@@ -42,11 +42,9 @@ def whole_batch(batch):
 
 
 def run(work):
-    from parse_config import ConfigParser
+    from parse_config import ConfigParser, default_config
     from train import build_trainer
-    from utils.files import PROJECT_DIR
 
-    [config_file] = PROJECT_DIR.glob("config.[jy]*")
     name = sys.argv[2]
     keeps = name == "memory"
     changes = {
@@ -68,7 +66,7 @@ def run(work):
     }
     if work.on_gpu and torch.cuda.is_available():
         changes |= {"trainer.precision": "bf16", "trainer.compile": True}
-    trainer = build_trainer(ConfigParser.from_file(config_file, changes))
+    trainer = build_trainer(ConfigParser.from_file(default_config(), changes))
     watch(trainer.optimizer)
     train_epoch = trainer._train_epoch
 
