@@ -9,7 +9,7 @@ from data_loader.mnist import MnistDataset
 from torch.utils.data import Dataset
 
 from peers.turns import turn, watch
-from peers.work import WORKS, LeNet, SmallConv
+from peers.work import WORKS, LeNet, SmallConv, accuracy
 
 
 class Whole(Dataset):
@@ -46,7 +46,25 @@ def run(work):
     from train import build_trainer
 
     name = sys.argv[2]
-    keeps = name == "memory"
+    changes = {"trainer.save_dir": os.environ["BENCHMARK_FOLDER"]}
+    if name != "configured":
+        changes |= changes_for(work, name)
+    trainer = build_trainer(ConfigParser.from_file(default_config(), changes))
+    watch(trainer.optimizer)
+    more = {"accuracy": lambda: accuracy(trainer.model)} if name == "configured" else {}
+    train_epoch = trainer._train_epoch
+
+    def in_turn(epoch):
+        turn(**more)
+        return train_epoch(epoch)
+
+    trainer._train_epoch = in_turn
+    trainer.train()
+    turn(**more)
+
+
+def changes_for(work, name):
+    """Those of the project's config that make it do the same work as the others."""
     changes = {
         "arch": f"peers.work.{work.model.__name__}",
         "data_loader": {
@@ -59,20 +77,10 @@ def run(work):
         "trainer.epochs": 10**6,
         "trainer.early_stop": None,
         "trainer.monitor": "off",
-        "trainer.save_period": 1 if keeps else 10**6,
+        "trainer.save_period": 1 if name == "memory" else 10**6,
         "trainer.keep_last": 1,
-        "trainer.save_dir": os.environ["BENCHMARK_FOLDER"],
         "device": "auto" if work.on_gpu else "cpu",
     }
     if work.on_gpu and torch.cuda.is_available():
         changes |= {"trainer.precision": "bf16", "trainer.compile": True}
-    trainer = build_trainer(ConfigParser.from_file(default_config(), changes))
-    watch(trainer.optimizer)
-    train_epoch = trainer._train_epoch
-
-    def in_turn(epoch):
-        turn()
-        return train_epoch(epoch)
-
-    trainer._train_epoch = in_turn
-    trainer.train()
+    return changes

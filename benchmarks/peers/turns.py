@@ -20,12 +20,16 @@ def take_stdout():
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def turn(*_):
-    """To be called at the start of each epoch: tells what the one before has taken, and waits."""
+def turn(*_, **more):
+    """To be called at the start of each epoch: tells what the one before has taken, and waits.
+
+    `more` are functions whose results are told as well.
+    """
     global _since
     if _since is not None:
         wall, cpu = perf_counter() - _since[0], process_time() - _since[1]
-        _answer(wall=wall, cpu=cpu, memory=resident_bytes())
+        results = {name: function() for name, function in more.items()}
+        _answer(wall=wall, cpu=cpu, memory=resident_bytes(), **results)
     elif not FIRST_STEP:
         _answer()  # ready
     if not FIRST_STEP and not sys.stdin.readline():

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch.utils.data import Dataset
 
 from peers.turns import turn
-from peers.work import LeNet
+from peers.work import WORKS, LeNet, accuracy, digits
 
 
 class Mnist(Dataset):
@@ -54,17 +54,61 @@ def run(work):
         sys.modules["torchvision"] = ModuleType("torchvision")
         sys.modules["torchvision.utils"] = ModuleType("torchvision.utils")
         sys.modules["torchvision.utils"].make_grid = make_grid
+    checkout = next(Path(p) for p in sys.path if (Path(p) / "parse_config.py").exists())
+    os.chdir(checkout)  # where it looks for the config of its logger
+    config = json.loads((checkout / "config.json").read_text())
+    config["trainer"]["save_dir"] = os.environ["BENCHMARK_FOLDER"]
+    is_configured = work is WORKS["configured"]
+    trainer = as_configured(config) if is_configured else with_work(work, config)
+    more = {"accuracy": lambda: accuracy(trainer.model)} if is_configured else {}
+    train_epoch = trainer._train_epoch
+
+    def in_turn(epoch):
+        turn(**more)
+        return train_epoch(epoch)
+
+    trainer._train_epoch = in_turn
+    trainer.train()
+
+
+def as_configured(config):
+    """What its train.py puts together, with the digits of the project for MNIST."""
+    import model.loss as losses
+    import model.metric as metrics
+    import model.model as models
+    from base import BaseDataLoader
+    from parse_config import ConfigParser
+    from trainer import Trainer
+
+    torch.manual_seed(0)
+    parser = ConfigParser(config)
+    net = parser.init_obj("arch", models)
+    optimizer = parser.init_obj("optimizer", torch.optim, net.parameters())
+    args = config["data_loader"]["args"]
+    names = ("batch_size", "shuffle", "validation_split", "num_workers")
+    loader = BaseDataLoader(Mnist(*digits("train")), *(args[name] for name in names))
+    return Trainer(
+        net,
+        getattr(losses, config["loss"]),
+        [getattr(metrics, name) for name in config["metrics"]],
+        optimizer,
+        config=parser,
+        device=torch.device("cpu"),
+        data_loader=loader,
+        valid_data_loader=loader.split_validation(),
+        lr_scheduler=parser.init_obj("lr_scheduler", torch.optim.lr_scheduler, optimizer),
+    )
+
+
+def with_work(work, config):
+    """The model and the data of the others."""
     import model.metric as metrics
     from base import BaseDataLoader
     from parse_config import ConfigParser
     from trainer import Trainer
 
     is_lenet = work.model is LeNet
-    checkout = next(Path(p) for p in sys.path if (Path(p) / "parse_config.py").exists())
-    os.chdir(checkout)  # where it looks for the config of its logger
-    config = json.loads((checkout / "config.json").read_text())
     config["trainer"] |= {"epochs": 10**6, "save_period": 10**6, "monitor": "off"}
-    config["trainer"]["save_dir"] = os.environ["BENCHMARK_FOLDER"]
     net, optimizer = work.parts()
     dataset = Mnist(*work.tensors) if is_lenet else work.dataset
     n_workers = config["data_loader"]["args"]["num_workers"] if is_lenet else 0
@@ -80,11 +124,4 @@ def run(work):
     if not is_lenet:
         sys.modules["trainer.trainer"].make_grid = lambda *_, **__: None  # there are no pictures
         trainer.writer.add_image = sys.modules["trainer.trainer"].make_grid
-    train_epoch = trainer._train_epoch
-
-    def in_turn(epoch):
-        turn()
-        return train_epoch(epoch)
-
-    trainer._train_epoch = in_turn
-    trainer.train()
+    return trainer

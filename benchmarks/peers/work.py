@@ -3,6 +3,7 @@
 import io
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -124,6 +125,24 @@ def normalise(images):
     return images.unsqueeze(1).float().div_(255).sub_(0.1307).div_(0.3081)
 
 
+def digits(part):
+    """Images and labels of the "train" or "test" part of the project's digits."""
+    import numpy as np
+
+    project = Path(__file__).parent.parent.parent / "{{cookiecutter.project_name}}"
+    with np.load(project / "data" / "mnist_5k.npz") as arrays:
+        images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
+    return torch.from_numpy(images), torch.from_numpy(labels).long()
+
+
+@torch.no_grad()
+def accuracy(model):
+    """On the digits that no training sees."""
+    images, labels = digits("test")
+    model.eval()
+    return (model(normalise(images)).argmax(dim=1) == labels).float().mean().item()
+
+
 @dataclass
 class Work:
     """`has_metrics`: beside the loss, accuracy and top-3 accuracy are measured."""
@@ -176,6 +195,7 @@ class Work:
 
 
 WORKS = {
+    "configured": Work(LeNet, 4_000, 128),
     "lenet": Work(LeNet, 60_000, 128, (28, 28)),
     "tiny": Work(Tiny, 32_000, 32, (32,)),
     "tiny_metrics": Work(Tiny, 32_000, 32, (32,), has_metrics=True),
