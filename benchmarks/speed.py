@@ -295,6 +295,7 @@ def report(works, others, rounds, epochs, folders, output):
     def add(text):
         print(text, flush=True)
         parts.append(text)
+        (output / "results.md").write_text("\n".join(parts), encoding="utf-8")
 
     for work in works:
         if work in TITLES and (work not in ON_GPU or has_gpu()):
@@ -316,7 +317,6 @@ def report(works, others, rounds, epochs, folders, output):
         command = [sys.executable, str(HERE / "checkpoint.py")]
         text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         add(f"## Checkpoints (`benchmarks/checkpoint.py`)\n\n```\n{text}```\n")
-    (output / "results.md").write_text("\n".join(parts), encoding="utf-8")
     plot(found, output / "results.svg")
 
 
