@@ -327,7 +327,8 @@ def heading(others):
     return (
         "# What training costs beside a loop written by hand\n\n"
         f"Written by `python benchmarks/speed.py`, which says how it measures, on {date.today()}, "
-        f"with one thread of {os.cpu_count()} cores. {words}.\n"
+        f"with one thread of {os.cpu_count()} cores. {words}.\n\n"
+        "![CPU time beside the bare loop](results.svg)\n"
     )
 
 
