@@ -47,6 +47,7 @@ FILES = """
     utils/schedule.py utils/seed.py utils/sharded.py utils/signals.py
     predict.py export.py tools/find_lr.py tools/summary.py
     docs/install.md docs/updating.md docs/using.md
+    docs/speed.md tools/profile.py
     tests/test_before_training.py tests/test_export.py tests/test_predict.py
 """.split()
 

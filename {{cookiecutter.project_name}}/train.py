@@ -37,6 +37,7 @@ TOOLS = {
     "fast_dev_run": {"type": positive, "metavar": "N", "help": "a run on N batches of each phase"},
     "overfit_batches": {"type": positive, "metavar": "N", "help": "train on the same N batches"},
     "verify_resume": FLAG | {"help": "prove that an interrupted run ends as one that was not"},
+    "profile": FLAG | {"help": "time the parts of a step and trace a few steps"},
     "replay": {"metavar": "PATH", "help": "repeat the step in a black box"},
     "unshard": {"metavar": "FOLDER", "help": "make one file of a sharded checkpoint"},
     "schema": FLAG | {"help": "print a JSON Schema of the config, for editors"},

@@ -1,10 +1,14 @@
 import json
+import re
 import subprocess
+from collections import Counter
 
 import pytest
+import torch
 from example import CONFIG
 
 from train import main
+from trainer import Trainer
 from utils.files import PROJECT_DIR, read_json
 from utils.record import record_start
 
@@ -61,6 +65,40 @@ def test_overfitting_a_batch_learns_it_by_heart(train):
     status, output, _ = train("--overfit-batches", "1", *args, "trainer.verbosity=1")
     last = next(line for line in output.splitlines() if line.startswith("epoch  40"))
     assert status == 0 and "accuracy 1 " in last
+
+
+def test_check_compares_workers_with_none(train, tmp_path):
+    status, output, _ = train("--check", "data_loader.args.num_workers=1")
+    found = re.search(r"workers +(\S+) ms .* with 1, (\S+) with 0: (.*)", output)
+    one, none = map(float, found.groups()[:2])
+    expected = "1 are faster" if one < none else "0 are faster"
+    assert status == 0 and found[3] in (expected, "no difference") and not any(tmp_path.iterdir())
+
+
+def test_profile_gives_each_part_its_time_and_traces_it(train):
+    backward, args = torch.Tensor.backward, ["trainer.accumulate_steps=2", "trainer.verbosity=0"]
+    status, output, [run_dir] = train("--profile", "data_loader.args.batch_size=16", *args)
+    rows = dict(re.findall(r"^(\S.*?)  +(\d+\.\d+) +\d", output, re.MULTILINE))
+    total = float(rows.pop("all"))
+    parts = {"data", "forward and loss", "backward", "optimizer", "metrics", "the loop itself"}
+    assert status == 0 and set(rows) == parts and all(float(ms) > 0 for ms in rows.values())
+    assert sum(map(float, rows.values())) == pytest.approx(total, abs=0.01)
+    [trace] = run_dir.iterdir()
+    assert str(trace) in output and torch.Tensor.backward is backward
+    marks = Counter(
+        one["name"]
+        for one in json.loads(trace.read_text())["traceEvents"]
+        if one.get("cat") == "user_annotation"
+    )
+    assert marks["backward"] == marks["forward and loss"] == marks["metrics"] == 10
+    assert marks["optimizer"] == 10  # 5 steps of 2 batches, zero_grad and step once in each
+    assert marks["data"] == 20  # each batch from the loader, and to the device
+
+
+def test_profile_cannot_see_into_other_loops(train, monkeypatch):
+    monkeypatch.setattr("trainer.Trainer", type("Own", (Trainer,), {"_train_epoch": None}))
+    status, output, runs = train("--profile")
+    assert status == 2 and "a _train_epoch of your own" in output and not runs
 
 
 @pytest.mark.parametrize("flag", ["--fast-dev-run", "--overfit-batches"])

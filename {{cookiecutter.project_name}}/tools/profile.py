@@ -1,0 +1,153 @@
+"""Where the time of a training step goes: a table, and a trace of a few steps to look into.
+
+The parts are timed from outside, by wrapping what the loop calls. On a GPU each part waits until
+its work is done, which a real run does not.
+"""
+
+from collections import Counter
+from contextlib import ExitStack, contextmanager, nullcontext
+from functools import wraps
+from time import perf_counter
+from unittest.mock import patch
+
+import torch
+from torch.profiler import ProfilerActivity, record_function
+
+from train import build_trainer
+from trainer.trainer import Trainer
+from utils import UserError
+
+WARM_UP, TIMED, TRACED = 5, 100, 5  # steps
+MAX_SECONDS = 20  # for those that are timed
+REST = "the loop itself"
+PARTS = ["data", "forward and loss", "backward", "optimizer", "metrics", REST]
+TRACE = "train.pt.trace.json"  # TensorBoard's plugin looks for this ending
+
+
+def run(config, _):
+    if config.resume is not None:
+        raise UserError("--profile starts from a config (-c), not from a checkpoint (-r)")
+    trainer = build_trainer(config)
+    path = config.save_dir / TRACE
+    try:
+        if type(trainer)._train_epoch is not Trainer._train_epoch:
+            raise UserError("--profile: cannot see into a _train_epoch of your own")
+        profile = Profile(trainer)
+        profile.train()
+        profile.tracer.export_chrome_trace(str(path))
+    finally:
+        trainer.writer.close()
+        for events in config.save_dir.glob("events.*"):
+            events.unlink()
+        config.discard_run()
+    print(profile.table())
+    print(f"{TRACED} steps to look into, at https://ui.perfetto.dev or in TensorBoard: {path}")
+
+
+class Profile:
+    """A few steps of training, each moment of which belongs to one of PARTS."""
+
+    def __init__(self, trainer):
+        self.trainer = trainer
+        self.seconds = Counter()
+        self.n_steps = 0  # that are timed
+        self.part, self.since = REST, perf_counter()
+        self.is_tracing = self.is_done = False
+        activities = [ProfilerActivity.CPU]
+        if trainer.device.type == "cuda":
+            activities.append(ProfilerActivity.CUDA)
+        self.tracer = torch.profiler.profile(activities=activities, acc_events=True)
+
+    def train(self):
+        trainer, stages = self.trainer, self.stages()
+        trainer.do_validation, trainer.lr_scheduler = False, None  # neither belongs to a step
+        trainer.len_epoch = (WARM_UP + TIMED + TRACED) * trainer.accumulate_steps
+        next(stages)
+        _ = trainer.writer.writer  # opened by the first value, once for a run
+        with ExitStack() as stack:
+            for owner, name, part in self.calls():
+                call = self.belonging_to(part, getattr(owner, name))
+                stack.enter_context(patch.object(owner, name, call))
+            stack.enter_context(patch.object(trainer, "_batches", self.batches(trainer._batches)))
+            stack.enter_context(patch.object(trainer, "_after_step", lambda: next(stages)))
+            trainer._train_epoch(1)
+
+    def stages(self):
+        """What is done around the steps; each `yield` is one of them."""
+        for _ in range(WARM_UP):
+            yield
+        self.enter(REST)
+        self.seconds.clear()
+        end = perf_counter() + MAX_SECONDS
+        while self.n_steps < TIMED and perf_counter() < end:
+            yield
+            self.n_steps += 1
+        self.enter(REST)
+        self.seconds, self.timed = Counter(), self.seconds
+        with self.tracer:
+            self.is_tracing = True
+            for _ in range(TRACED):
+                yield
+        self.is_done = True
+        yield
+
+    def calls(self):
+        """What to time: owner, name, part. The time inside another one of them belongs to that."""
+        trainer = self.trainer
+        yield trainer, "_on_device", "data"
+        yield trainer, "train_step", "forward and loss"
+        yield trainer, "optimize", REST
+        yield trainer, "measure", "metrics"
+        yield torch.Tensor, "backward", "backward"
+        yield torch.nn.utils, "clip_grad_norm_", "optimizer"
+        if trainer.ema is not None:
+            yield trainer.ema, "update_parameters", "optimizer"
+        several = trainer.optimizer
+        for optimizer in several.values() if isinstance(several, dict) else [several]:
+            yield optimizer, "step", "optimizer"
+            yield optimizer, "zero_grad", "optimizer"
+
+    def belonging_to(self, part, call):
+        @wraps(call)
+        def wrapper(*args, **kwargs):
+            with self.inside(part):
+                return call(*args, **kwargs)
+
+        return wrapper
+
+    def batches(self, make):
+        """`_batches`, whose time belongs to the data, until all that is to be seen is seen."""
+
+        def wrapper(epoch):
+            batches = iter(make(epoch))
+            while not self.is_done:
+                with self.inside("data"):
+                    batch = next(batches)
+                yield batch
+
+        return wrapper
+
+    @contextmanager
+    def inside(self, part):
+        before = self.enter(part)
+        with record_function(part) if self.is_tracing else nullcontext():
+            yield
+        self.enter(before)
+
+    def enter(self, part):
+        """From now on, time belongs to `part`; gives the one before."""
+        if self.trainer.device.type != "cpu":
+            torch.accelerator.synchronize()
+        before, now = self.part, perf_counter()
+        self.seconds[before] += now - self.since
+        self.part, self.since = part, now
+        return before
+
+    def table(self):
+        total = sum(self.timed.values())
+        rows = [(part, self.timed[part]) for part in PARTS] + [("all", total)]
+        lines = [f"{'mean of ' + str(self.n_steps) + ' steps':<18}{'ms':>10}{'%':>8}"]
+        for part, seconds in rows:
+            share = 100 * seconds / total
+            lines.append(f"{part:<18}{1000 * seconds / self.n_steps:10.3f}{share:8.1f}")
+        return "\n".join(lines)
