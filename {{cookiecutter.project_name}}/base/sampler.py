@@ -77,12 +77,14 @@ class EpochBatchSampler(BatchSampler):
             self.sampler.set_epoch(seed, epoch)
         is_own = isinstance(self.sampler, EpochSampler)
         order = self.sampler.order() if is_own else list(self.sampler)
+        listed = order.tolist() if is_own else order
         all_bounds = [self.bounds(index, skip) for index in range(self.count(skip))]
         for number, (start, end) in enumerate(all_bounds, first):
             low = start + (end - start) * self.rank // self.size
             high = start + (end - start) * (self.rank + 1) // self.size
             if low < high:
-                yield SeededBatch(order[low:high], seed, epoch, number, self.rank)
+                place = seed, epoch, number, self.rank
+                yield SeededBatch(listed[low:high], place, order[low:high])
 
 
 class SeededBatch(list):
@@ -93,14 +95,14 @@ class SeededBatch(list):
     (seed, epoch, number of the batch, rank of the process), and `tensor`, the indices as one.
     """
 
-    def __init__(self, indices, *place):
-        super().__init__(indices.tolist() if isinstance(indices, torch.Tensor) else indices)
-        self.indices = indices
+    def __init__(self, indices, place, tensor=None):
+        super().__init__(indices)
         self.place = place
+        self._tensor = tensor
 
     @property
     def tensor(self):
-        return torch.as_tensor(self.indices)
+        return torch.as_tensor(self[:] if self._tensor is None else self._tensor)
 
     @property
     def seed(self):
@@ -120,4 +122,4 @@ class SeededBatch(list):
                     used = [one for one, a, b in zip(used, before, after, strict=True) if a != b]
 
     def __reduce__(self):  # how it goes to a worker: without being taken one by one
-        return SeededBatch, (self[:], *self.place)
+        return SeededBatch, (self[:], self.place)

@@ -1,5 +1,5 @@
 from collections import deque
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from utils.device import batch_size, to_device
 from utils.errors import RunError, UserError
 from utils.finite import FiniteGuard, NotFinite
 from utils.meter import name_of
-from utils.precision import EagerIfSmaller, autocast, grad_scaler, prepare_model
+from utils.precision import AS_IT_IS, EagerIfSmaller, autocast, grad_scaler, prepare_model
 from utils.schedule import learning_rates, schedulers_for
 from utils.seed import get_torch_state
 
@@ -60,6 +60,8 @@ class Trainer(BaseTrainer):
         self.autocast = autocast(settings.precision, self.device)
         self.scaler = grad_scaler(settings.precision, self.device)
         self.eager_if_smaller = EagerIfSmaller(settings.compile is not False)
+        is_half = settings.precision in ("bf16", "fp16")
+        self.is_plain = distributed.size() == 1 and settings.compile is False and not is_half
         self.data_loader = data_loader
         self.valid_data_loader = valid_data_loader
         self.do_validation = valid_data_loader is not None
@@ -129,11 +131,13 @@ class Trainer(BaseTrainer):
         self.scaler.update()
         torch.clear_autocast_cache()  # it holds the weights from before the step
 
-    @torch.no_grad()
     def measure(self, output, target):
         """The metrics of a batch by name."""
+        if not self.metric_ftns:
+            return {}
         metrics = self.train_metrics if self.model.training else self.valid_metrics
-        return metrics.measure(output, target)
+        with torch.no_grad():
+            return metrics.measure(output, target)
 
     def batch_size(self, batch):
         """How many samples a batch has: the weight of its values in the means."""
@@ -172,7 +176,7 @@ class Trainer(BaseTrainer):
         sizes = [self.batch_size(batch) for batch in batches]
         for batch, n, share in zip(batches, sizes, self._shares(sizes), strict=True):
             self._share = share
-            with self.autocast, self.eager_if_smaller(n), self._averaging():
+            with self._context(n):
                 values = self.train_step(self._on_device(batch))
             self.train_metrics.add(values, n)
         if self.ema is not None:
@@ -185,8 +189,15 @@ class Trainer(BaseTrainer):
         total, last = self._mean_samples(sizes), len(sizes) - 1
         return [Share(n, total, index == 0, index == last) for index, n in enumerate(sizes)]
 
-    def _averaging(self):
-        return distributed.averaging(self.model, self._share.is_last)
+    def _context(self, n):
+        """In which a training batch of `n` samples is computed."""
+        if self.is_plain:
+            return AS_IT_IS
+        contexts = ExitStack()
+        contexts.enter_context(self.autocast)
+        contexts.enter_context(self.eager_if_smaller(n))
+        contexts.enter_context(distributed.averaging(self.model, self._share.is_last))
+        return contexts
 
     def _on_device(self, batch):
         return batch if self.device.type == "cpu" else to_device(batch, self.device)

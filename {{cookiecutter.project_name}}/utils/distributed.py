@@ -212,11 +212,6 @@ def add_up(tensor):
     return tensor
 
 
-def whole(tensor):
-    """A tensor of which each process may have a part."""
-    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
-
-
 def share_buffers(model):
     """Give all processes the buffers of the main one, such as the statistics of batch norm."""
     if size() > 1:

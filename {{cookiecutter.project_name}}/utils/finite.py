@@ -24,7 +24,8 @@ class FiniteGuard:
 
     def check(self, loss, optimizer, step, norms=None):
         """Look at a loss and at the gradients that `optimizer` would use, or at these norms."""
-        norms = norms_of_gradients(optimizer) if norms is None else norms
+        if norms is None:
+            norms = self.look_at(gradients_of(optimizer))
         if self.may_wait or not getattr(optimizer, "_step_supports_amp_scaling", False):
             fault = None
             if not all(isfinite(norm.item()) for norm in norms):
@@ -43,22 +44,24 @@ class FiniteGuard:
         self.seen_at = torch.where(is_first, float(step), self.seen_at)
         optimizer.found_inf = (self.seen_at >= 0).float()  # torch's own name, for its GradScaler
 
+    def look_at(self, gradients):
+        """Numbers that are finite exactly if the gradients are, barring an overflow."""
+        if not gradients:
+            return []
+        if hasattr(gradients[0], "to_local"):  # of sharded weights: one decision for all processes
+            local = torch._foreach_norm([gradient.to_local() for gradient in gradients])
+            return [distributed.add_up(torch.stack(local).sum())]
+        if any(gradient.is_sparse for gradient in gradients):
+            gradients = [g.coalesce().values() if g.is_sparse else g for g in gradients]
+        norms = torch._foreach_norm(gradients)
+        return norms if norms[0].is_cpu else [torch.stack(norms).sum()]
+
     def left_out(self):
         """The first step that was left out; None where there was none. Waits for the device."""
         step = -1 if self.seen_at is None else int(self.seen_at.item())
         return None if step < 0 else step
 
 
-def norms_of_gradients(optimizer):
-    """They are finite exactly if the gradients that `optimizer` would use are, barring overflow."""
+def gradients_of(optimizer):
     groups = optimizer.param_groups
-    gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
-    if not gradients:
-        return []
-    if any(gradient.is_sparse for gradient in gradients):
-        gradients = [g.coalesce().values() if g.is_sparse else g for g in gradients]
-    if hasattr(gradients[0], "to_local"):  # of sharded weights: all must come to the same decision
-        local = torch._foreach_norm([gradient.to_local() for gradient in gradients])
-        return [distributed.add_up(torch.stack(local).sum())]
-    norms = torch._foreach_norm(gradients)
-    return norms if norms[0].is_cpu else [torch.stack(norms).sum()]
+    return [grad for one in groups for p in one["params"] if (grad := p.grad) is not None]
