@@ -97,7 +97,7 @@ class Points(BaseDataLoader):
 """
 
 
-def test_regression_shows_predicted_against_true(tmp_path, monkeypatch):
+def test_regression_shows_predicted_against_true(tmp_path, monkeypatch, example_parts):
     (tmp_path / "regression_parts.py").write_text(REGRESSION)
     monkeypatch.syspath_prepend(tmp_path)
     config = {

@@ -22,12 +22,12 @@ class R2:
         self.reset()
 
     def reset(self):
-        self.sums = 0.0  # of ones, targets, their squares, the squared errors
+        self.sums = torch.zeros(4, dtype=torch.float64)  # of ones, targets, their squares, the squared errors
 
     def update(self, output, target):
         target, error = target.double(), (output - target).double()
         each = torch.stack([torch.ones_like(target), target, target**2, error**2])
-        self.sums = self.sums + each.sum(dim=1)
+        self.sums = self.sums.to(each.device) + each.sum(dim=1)
 
     def merge(self, state):
         """Take in what another process has seen: the attributes of its metric."""
