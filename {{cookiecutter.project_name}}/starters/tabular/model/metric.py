@@ -22,7 +22,8 @@ class R2:
         self.reset()
 
     def reset(self):
-        self.sums = torch.zeros(4, dtype=torch.float64)  # of ones, targets, their squares, the squared errors
+        # Of ones, targets, their squares, the squared errors
+        self.sums = torch.zeros(4, dtype=torch.float64)
 
     def update(self, output, target):
         target, error = target.double(), (output - target).double()
