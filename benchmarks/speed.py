@@ -63,6 +63,9 @@ LOADED = {  # for the loader alone: what, samples in an epoch
     "digits": ("MNIST-shaped bytes, a batch at once (`__getitems__`)", 12_800),
 }
 EPOCHS_AS_CONFIGURED = 15
+# Else glibc hands the memory of a step back and gets it anew, a sixth of LeNet's time, or does not:
+# that depends on what else was allocated last, not on the loop
+MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(2**30), "MALLOC_MMAP_THRESHOLD_": str(2**30)}
 OTHERS = ("configured", "loading", "start", "memory", "checkpoint")
 
 
@@ -75,7 +78,7 @@ class Trainee:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "peers", kind, work],
             cwd=HERE,
-            env={**os.environ, "OMP_NUM_THREADS": "1", **path, **environment},
+            env={**os.environ, "OMP_NUM_THREADS": "1", **MEMORY, **path, **environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
