@@ -23,7 +23,7 @@ PLACES = {
     r"(cookiecutter|cruft|make) .*|python3? -m venv .*": "here, or in test_updates.py",
     r"uv (venv|pip install .*|sync)|uv run train\.py|uvx cookiecutter.*": "here, test_ways_in.py",
     r"python -m pytest.*|pip install pytest jsonschema && python -m pytest": "here: collected",
-    r"python (benchmarks|scripts)/\w+\.py": "measure for minutes, or make files anew",
+    r"python (benchmarks|scripts)/\w+\.py.*": "measure for minutes, or make files anew",
     r"pip install .*": "needs a package index; here, the files that it reads",
     r"\.\./\.venv/bin/python -m pytest": "make fast does the same",
     r"(conda|docker) .*": "not on every machine; here, what is copied into the image",
