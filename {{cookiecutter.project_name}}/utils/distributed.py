@@ -71,6 +71,7 @@ def process_group():
         torch.cuda.set_device(local_rank)
     dist.init_process_group(**fresh_store())
     yield
+    dist.barrier()  # one that leaves while another still sends may crash on its way out
     dist.destroy_process_group()  # not after an error: others may wait for this process
 
 
