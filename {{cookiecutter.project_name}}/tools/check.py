@@ -6,6 +6,7 @@ from math import isfinite
 
 import torch
 
+from tools.compare import first_difference
 from utils import UserError, checkpoint
 
 
@@ -88,19 +89,9 @@ def size_of_checkpoint(trainer):
     if saved["optimizer"] is not None:  # a trainer that saves by itself may have it elsewhere
         pairs += [(checkpoint.get_state(trainer.optimizer), saved["optimizer"])]
     for memory, file in pairs:
-        if not equal(memory, file):
+        if first_difference(checkpoint.to_plain(memory), file):
             raise UserError(f"{path}: what was read back differs from what was written")
     return f"{path.stat().st_size / 1e6:.1f} MB, read back and equal"
-
-
-def equal(a, b):
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a.cpu(), b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
-    if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(map(equal, a, b))
-    return a == b
 
 
 def first_batch(data_loader):

@@ -8,8 +8,6 @@ from contextlib import contextmanager, nullcontext
 from functools import cache
 from math import inf
 
-ALONE = nullcontext()
-
 
 @cache
 def size():
@@ -232,8 +230,6 @@ def common_batches(data_loader):
 
 def averaging(model, is_last):
     """A context for a batch: of several in one step, only the last averages the gradients."""
-    if size() == 1:
-        return ALONE
     if is_sharded(model):
         model.set_requires_gradient_sync(is_last)
     return nullcontext() if is_last or unwrap(model) is model else model.no_sync()
