@@ -15,7 +15,9 @@ PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 
 # No bytecode, so that the files of a project are those that it wrote on purpose; one thread, since
 # the sums of two come out differently from those of one, and small models are slower with two
-ENVIRONMENT = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+OF_MAKE = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")  # `make` in a test is no part of `make test`
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in OF_MAKE}
+ENVIRONMENT |= {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
 
 
 def python(*arguments, cwd, **options):

@@ -235,8 +235,13 @@ def test_the_commands_of_the_docs(project, repository, commit, run):
 
 
 def test_the_commands_of_the_readme(repository, run, tmp_path):
-    [block] = [block for block in blocks(ROOT / "README.md") if "cruft create" in block]
+    """`cruft create` in place of `cookiecutter`; then there is nothing to merge."""
+    readme = ROOT / "README.md"
+    assert all(f"`{c}" in readme.read_text("utf-8") for c in ("cruft create", "cruft update -y"))
+    [block] = [block for block in blocks(readme) if "\ncookiecutter path" in block]
     block = block.replace("path/or/url/of/this/repo", str(repository))
+    block = block.replace("\ncookiecutter", "\ncruft create")
+    block += "cd my-torch-project\ncruft check\ncruft update -y\n"
     output = run("bash", "-e", "-c", PROGRAM + block, cwd=tmp_path, text="\n" * 20)
     assert "up to date" in output and "Nothing to do" in output
     assert (tmp_path / "my-torch-project" / ".cruft.json").exists()
