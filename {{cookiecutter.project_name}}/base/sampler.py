@@ -1,5 +1,8 @@
 """Which samples a batch has, and what is random about them, as functions of the seed."""
 
+from functools import cached_property
+from itertools import chain, repeat
+
 import torch
 from torch.utils.data import BatchSampler, Sampler
 
@@ -75,16 +78,19 @@ class EpochBatchSampler(BatchSampler):
         self.set_epoch(seed, epoch + (not self.is_fixed))
         if hasattr(self.sampler, "set_epoch"):
             self.sampler.set_epoch(seed, epoch)
-        is_own = isinstance(self.sampler, EpochSampler)
+        is_own = isinstance(self.sampler, EpochSampler)  # else they may be no numbers
         order = self.sampler.order() if is_own else list(self.sampler)
         listed = order.tolist() if is_own else order
-        all_bounds = [self.bounds(index, skip) for index in range(self.count(skip))]
-        for number, (start, end) in enumerate(all_bounds, first):
-            low = start + (end - start) * self.rank // self.size
-            high = start + (end - start) * (self.rank + 1) // self.size
+        shares = [self.share(*self.bounds(index, skip)) for index in range(self.count(skip))]
+        tensors = order.tensor_split([*chain(*shares)])[1::2] if is_own else repeat(None)
+        for number, ((low, high), tensor) in enumerate(zip(shares, tensors, strict=False), first):
             if low < high:
-                place = seed, epoch, number, self.rank
-                yield SeededBatch(listed[low:high], place, order[low:high])
+                yield SeededBatch(listed[low:high], (seed, epoch, number, self.rank), tensor)
+
+    def share(self, start, end):
+        """The places of a batch that are of this process."""
+        size, rank = end - start, self.rank
+        return start + size * rank // self.size, start + size * (rank + 1) // self.size
 
 
 class SeededBatch(list):
@@ -98,11 +104,12 @@ class SeededBatch(list):
     def __init__(self, indices, place, tensor=None):
         super().__init__(indices)
         self.place = place
-        self._tensor = tensor
+        if tensor is not None:
+            self.tensor = tensor
 
-    @property
+    @cached_property
     def tensor(self):
-        return torch.as_tensor(self[:] if self._tensor is None else self._tensor)
+        return torch.tensor(self[:])
 
     @property
     def seed(self):

@@ -34,11 +34,13 @@ class Progress:
 
     def show(self, trainer, values):
         """The values of the last batches, with the speed and the time that is left."""
+        lines = trainer.batch_idx * LINES // trainer.len_epoch
+        if self._bar is None and lines == self._lines:
+            return
         words = "  ".join(f"{key} {value:.4g}" for key, value in values.items())
         speed, left = self._speed_and_time_left(trainer)
         if self._bar is not None:
             self._bar.set_postfix_str(f"{left}, {words}, {speed}", refresh=False)
-        lines = trainer.batch_idx * LINES // trainer.len_epoch
         if lines > self._lines:
             self._lines = lines
             place = f"batch {trainer.batch_idx}/{trainer.len_epoch}"

@@ -24,6 +24,7 @@ from trainer.trainer import Trainer
 from utils import UserError, checkpoint
 from utils.errors import RunError
 from utils.files import PROJECT_DIR, read_json
+from utils.finite import FiniteGuard, NotFinite
 from utils.manifest import fingerprint
 from utils.signals import StopSignals
 
@@ -336,6 +337,35 @@ def test_a_gradient_that_is_not_finite_stops_too(make_config):
     with pytest.raises(RunError, match="a gradient is not finite"):
         trainer.train()
     assert model.weight.item() == 0
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+@pytest.mark.parametrize(
+    "gradient",
+    [
+        torch.full((1000,), 100.0, dtype=torch.half),  # whose sum is more than half can hold
+        torch.ones(2, dtype=torch.complex64),
+        torch.eye(2).to_sparse(),
+        torch.tensor(2.0, dtype=torch.double),
+    ],
+    ids=lambda gradient: str(gradient.dtype),
+)
+def test_gradients_of_any_kind_are_looked_at(gradient, is_late):
+    if is_late and gradient.is_complex():
+        pytest.skip("no fused optimizer takes complex numbers")
+    parameter = nn.Parameter(torch.zeros_like(gradient))
+    unused = nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter])
+    optimizer._step_supports_amp_scaling = is_late
+    guard = FiniteGuard(may_wait=not is_late)
+    for factor, expected in ((1, None), (float("inf"), "a gradient is not finite")):
+        parameter.grad, found = gradient * factor, None
+        try:
+            guard.check(torch.tensor(1.0), [parameter, unused], optimizer, step=7)
+        except NotFinite as error:
+            found = str(error)
+        assert found == (None if is_late else expected)
+        assert guard.left_out() == (7 if is_late and expected else None)
 
 
 def test_replay_repeats_the_step(example_parts, tmp_path, capsys):

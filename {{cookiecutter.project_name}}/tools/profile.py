@@ -14,7 +14,7 @@ import torch
 from torch.profiler import ProfilerActivity, record_function
 
 from train import build_trainer
-from trainer.trainer import Trainer
+from trainer import trainer as loop
 from utils import UserError
 
 WARM_UP, TIMED, TRACED = 5, 100, 5  # steps
@@ -30,7 +30,7 @@ def run(config, _):
     trainer = build_trainer(config)
     path = config.save_dir / TRACE
     try:
-        if type(trainer)._train_epoch is not Trainer._train_epoch:
+        if type(trainer)._train_epoch is not loop.Trainer._train_epoch:
             raise UserError("--profile: cannot see into a _train_epoch of your own")
         profile = Profile(trainer)
         profile.train()
@@ -94,7 +94,7 @@ class Profile:
     def calls(self):
         """What to time: owner, name, part. The time inside another one of them belongs to that."""
         trainer = self.trainer
-        yield trainer, "_on_device", "data"
+        yield loop, "to_device", "data"
         yield trainer, "train_step", "forward and loss"
         yield trainer, "optimize", REST
         yield trainer, "measure", "metrics"

@@ -41,7 +41,9 @@ class MetricTracker:
         """Add a number or a one-element tensor, the mean over `n` samples; or a pair (value, n)."""
         if isinstance(value, tuple):
             value, n = value
-        self._new.append((key, value.detach() if hasattr(value, "detach") else value, n))
+        if hasattr(value, "detach"):
+            value = value.item() if value.is_cpu and value.numel() == 1 else value.detach()
+        self._new.append((key, value, n))
         if self.writer is not None:
             self.writer.add_scalar(key, value)
 

@@ -19,7 +19,7 @@ def prepare_model(model, settings):
 def autocast(precision, device):
     """A context, to be entered any number of times, in which operations take that precision."""
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
-    return torch.autocast(device.type, dtype) if dtype else nullcontext()
+    return torch.autocast(device.type, dtype) if dtype else AS_IT_IS
 
 
 def grad_scaler(precision, device):

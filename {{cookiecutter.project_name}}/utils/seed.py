@@ -66,7 +66,7 @@ def set_random_state(state):
 def get_torch_state(device):
     """What torch draws from on the CPU and on `device`, for `set_torch_state`; does not wait."""
     cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-    return torch.get_rng_state(), cuda
+    return torch.default_generator.get_state(), cuda
 
 
 def set_torch_state(state, device):
