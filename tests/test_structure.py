@@ -29,7 +29,7 @@ ASIDE = {"data_loader/mnist.py", "data_loader/data_loaders.py"}
 ASIDE |= {"utils/distributed.py", "utils/sharded.py"}
 ASIDE |= {f"logger/{name}.py" for name in ("drawing", "history", "pictures", "trackers")}
 OLD = PROJECT / "utils" / "old"  # what only older projects need
-MAX_LINES = 2964  # of the core, not counting empty ones: it may shrink
+MAX_LINES = 2986  # of the core, not counting empty ones: it may shrink
 MAX_FUNCTION = 60
 
 

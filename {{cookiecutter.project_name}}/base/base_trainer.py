@@ -49,7 +49,8 @@ class BaseTrainer(ABC):
         self.writer = open_writer(config, self.logger)
         self.epoch_log = EpochLog(config.save_dir, self.logger, self.writer)
         self.watchers = []  # each is called with the trainer and the log of every epoch
-        self.saver = checkpoint.saver_for(model)
+        several = optimizer.values() if isinstance(optimizer, dict) else [optimizer]
+        self.saver = checkpoint.saver_for(model, [one for one in several if one is not None])
         self.stop_signals = StopSignals()
         self.votes = distributed.Votes()
         self._saved_at, self._saved_step = monotonic(), None

@@ -43,3 +43,7 @@ class RunFileHandler(logging.FileHandler):
         super().__init__(Path(save_dir) / name, encoding="utf-8", delay=True)
         self.setLevel(0 if distributed.is_main() else logging.WARNING)
         self.setFormatter(logging.Formatter("%(asctime)s - %(name)s - %(levelname)s - %(message)s"))
+
+    def emit(self, record):
+        if Path(self.baseFilename).parent.exists():  # a notebook may have removed the run
+            super().emit(record)

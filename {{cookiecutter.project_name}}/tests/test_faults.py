@@ -192,6 +192,41 @@ def test_what_is_saved_is_the_state_at_that_moment(tmp_path):
         saver.wait()
 
 
+@pytest.mark.parametrize("n_optimizers", [1, 2])
+def test_the_next_step_waits_until_its_optimizer_is_copied(tmp_path, n_optimizers):
+    weights = [nn.Parameter(torch.zeros(10_000_000)) for _ in range(n_optimizers)]
+    optimizers = [torch.optim.SGD([one], lr=1.0, momentum=1.0) for one in weights]
+    saver = checkpoint.BackgroundSaver(*optimizers)
+    for weight in weights:
+        weight.grad = torch.ones_like(weight)
+
+    def step():
+        for optimizer in optimizers:
+            optimizer.step()
+
+    step()
+    for number in (1, 2, 3):  # the first time, the buffers are made
+        states = {str(index): one.state_dict() for index, one in enumerate(optimizers)}
+        saver.save({"state_dict": {}, "optimizer": states}, tmp_path / "0.pth")
+        step()
+        saver.wait()
+        for state in torch.load(tmp_path / "0.pth", weights_only=True)["optimizer"].values():
+            assert state["state"][0]["momentum_buffer"].eq(number).all()
+
+
+def test_what_cannot_be_waited_for_is_copied_at_once(tmp_path):
+    class Own:
+        """An optimizer that is none of torch's."""
+
+    saver, moment = checkpoint.BackgroundSaver(Own()), torch.zeros(10_000_000)
+    for number in range(3):
+        saver.save({"optimizer": {"state": {0: moment}}}, tmp_path / "0.pth")
+        moment += 1
+        saver.wait()
+        saved = torch.load(tmp_path / "0.pth", weights_only=True)["optimizer"]["state"][0]
+        assert saved.eq(number).all()
+
+
 def test_saving_by_steps_and_by_minutes(make_trainer):
     trainer = make_trainer({"trainer.save_every.steps": 3, "trainer.save_period": 9})
     saved = []
