@@ -180,7 +180,7 @@ def export(config, to, path):
     plain = {"compile": False, "precision": "fp32", "channels_last": False}  # as it runs anywhere
     settings = config.config | {"device": "cpu", "trainer": config["trainer"] | plain}
     on_cpu = ConfigParser(settings, config.resume, source=config.source)
-    on_cpu.allow_data_change = config.allow_data_change
+    on_cpu.args = config.args
     trainer, _ = load(on_cpu)
     inputs = model_inputs(trainer)
     n_samples = batch_size(inputs)

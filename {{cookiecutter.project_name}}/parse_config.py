@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 from logger import setup_logging
 from settings import Metric, Optimizer, Part, Settings
 from utils import distributed
-from utils.check import Mistake, check_arguments, check_together, read_value
+from utils.check import check_together, read_value
 from utils.errors import UserError
 from utils.files import PROJECT_DIR, project_path, read_config, write_json
-from utils.lookup import look_up
+from utils.lookup import find_part
 from utils.old.names import OldNames
 from utils.record import record_start, runs_of
 from utils.resume import config_changes
@@ -50,8 +50,7 @@ class ConfigParser(OldNames):
         self.resume = None if resume is None else Path(resume)
         self.run_id = run_id
         self.source = source
-        self.data = {}  # what data.json says about the data
-        self.allow_data_change = False
+        self.args = None  # what else was on the command line
         self.modification = {_keys(name): value for name, value in (modification or {}).items()}
         config = copy.deepcopy(config)
         config.pop("$schema", None)  # it is there for editors
@@ -99,7 +98,6 @@ class ConfigParser(OldNames):
         if distributed.is_restart():
             config_parser.resume = config_parser.find_newest(distributed.launch())
         config_parser.args = args
-        config_parser.allow_data_change = args.allow_data_change
         return config_parser
 
     def changes_since(self, old):
@@ -113,20 +111,19 @@ class ConfigParser(OldNames):
     def __getitem__(self, name):
         return self.config[name]
 
-    def check_parts(self, modules, keywords=None):
+    def check_parts(self, modules):
         """Compare each part with the code that it names, and raise all mistakes at once.
 
-        `modules` maps keys of the config to the modules where their types are looked up, in order;
-        `keywords` maps keys to the names of arguments that the code gives besides the config's.
+        `modules` maps keys of the config to the modules where their types are looked up, in order.
         """
-        self._raise(self._mistakes_in_parts(modules, keywords) + check_together(self.settings))
+        self._raise(self._mistakes_in_parts(modules) + [*check_together(self.settings)])
 
-    def _mistakes_in_parts(self, modules, keywords=None):
+    def _mistakes_in_parts(self, modules):
         mistakes = []
         for key, places in modules.items():
             positional = 1 if key in ("optimizer", "lr_scheduler") else 0
             for path, part in _parts((key,), getattr(self.settings, key), mistakes):
-                _find(path, part, places, mistakes, positional, (keywords or {}).get(key, ()))
+                mistakes += find_part(path, part, places, positional)[1]
         return mistakes
 
     def init_obj(self, name, module, *args, **kwargs):
@@ -170,8 +167,7 @@ class ConfigParser(OldNames):
         return None if value is None else read_value(form, value, _keys(name), [])
 
     def _found(self, name, part, module, positional=0, keywords=()):
-        mistakes = []
-        found = _find(_keys(name), part, module, mistakes, positional, keywords)
+        found, mistakes = find_part(_keys(name), part, module, positional, keywords)
         self._raise(mistakes)
         return found
 
@@ -180,10 +176,8 @@ class ConfigParser(OldNames):
             raise UserError("\n".join(map(self._describe, mistakes)))
 
     def _describe(self, mistake):
-        is_typed = any(
-            all(a == b for a, b in zip(path, mistake.path, strict=False))
-            for path in self.modification
-        )
+        n = len(mistake.path)
+        is_typed = any(path[:n] == mistake.path[: len(path)] for path in self.modification)
         source = "command line" if is_typed else self.source
         return f"{source}: {'.'.join(map(str, mistake.path))}{mistake.text}"
 
@@ -230,8 +224,6 @@ class ConfigParser(OldNames):
         for half_written in self.save_dir.glob(".*.tmp"):
             shutil.rmtree(half_written) if half_written.is_dir() else half_written.unlink()
         write_json(self.config, self.save_dir / "config.json")
-        if self.data:
-            write_json(self.data, self.save_dir / "data.json", indent=None)
         record_start(self.save_dir, device)
 
     def discard_run(self):
@@ -249,21 +241,22 @@ class ConfigParser(OldNames):
 
 STANDARD_ARGUMENTS = {
     ("-c", "--config"): {"metavar": "FILE", "help": "config, JSON or YAML (the project's own)"},
-    ("-r", "--resume"): {
-        "metavar": "CHECKPOINT",
-        "help": "go on from it; auto: the newest, if any",
-    },
+    ("-r", "--resume"): {"metavar": "CHECKPOINT", "help": "go on; auto: from the newest, if any"},
     ("-d", "--device"): {"metavar": "DEVICE", "help": "auto, cpu, cuda, cuda:1 or mps"},
-    ("--allow-data-change",): {
-        "action": "store_true",
-        "help": "go on although the data are not those that the run began with",
-    },
+    ("--allow-data-change",): {"action": "store_true", "help": "go on with other data"},
     ("overrides",): {
         "nargs": "*",
         "metavar": "KEY=VALUE",
         "help": "any key of the config: optimizer.args.lr=0.01 trainer.epochs=5",
     },
 }
+
+
+def positive(text):
+    """A type of arguments for argparse."""
+    if not text.isdecimal() or text == "0":
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 1 or more")
+    return int(text)
 
 
 def _add_option(parser, option):
@@ -352,22 +345,6 @@ def _parts(path, value, mistakes):
     elif isinstance(value, (list, dict)):
         for key, one in enumerate(value) if isinstance(value, list) else value.items():
             yield from _parts((*path, key), one, mistakes)
-
-
-def _find(path, part, modules, mistakes, positional=0, keywords=()):
-    """The class or function that a part names; appends what does not fit to `mistakes`."""
-    try:
-        found = look_up(part.type, modules)
-    except LookupError as error:
-        mistakes.append(Mistake((*path, "type"), f": {error.args[0]}"))
-        return None
-    if path[0] in ("loss", "metrics") and not isclass(found):
-        positional = 2  # output and target
-    mistakes += check_arguments(found, part.args, (*path, "args"), positional, keywords)
-    for pattern, args in getattr(part, "groups", {}).items():
-        place = (*path, "groups", pattern)
-        mistakes += check_arguments(found, args, place, positional, part.args)
-    return found
 
 
 def _make_run_dir(parent, run_id):

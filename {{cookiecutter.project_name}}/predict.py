@@ -16,8 +16,8 @@ from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
-from parse_config import ConfigParser, find_file
-from train import build_model, part_modules, positive
+from parse_config import ConfigParser, find_file, positive
+from train import build_model, part_modules
 from utils import distributed
 from utils.errors import UserError, exit_on_user_error
 from utils.files import atomic_write

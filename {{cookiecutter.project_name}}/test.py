@@ -4,6 +4,7 @@ python test.py -r saved/<name>/<run_id>/model_best.pth
 """
 
 import argparse
+from importlib import import_module
 
 from parse_config import ConfigParser
 from train import build_model, build_test_loader, part_modules
@@ -14,13 +15,14 @@ from utils.errors import UserError, exit_on_user_error
 def load(config):
     """A trainer with the model of the checkpoint `config.resume` and the test data; its epoch."""
     from trainer import Trainer
-    from utils import checkpoint, manifest
+    from utils import checkpoint
 
     state = checkpoint.load(config.resume)
     device, model, criterion, metrics = build_model(config)
     checkpoint.set_weights(model, checkpoint.weights_to_use(state), config.resume)
     data_loader = build_test_loader(config)
-    manifest.check(config, data_loader, is_test=True)
+    if manifest := import_module("tools").find("manifest"):
+        manifest.check_test(config, data_loader)
     trainer = Trainer(model, criterion, metrics, None, config, device, data_loader)
     return trainer, state["epoch"]
 

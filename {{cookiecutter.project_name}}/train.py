@@ -22,31 +22,6 @@ OPTIONS = [
 ]
 
 
-def positive(text):
-    if not text.isdecimal() or text == "0":
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 1 or more")
-    return int(text)
-
-
-# Each is a file in tools/, loaded when asked for; to remove one, delete the file and its line.
-FLAG = {"action": "store_true"}
-TOOLS = {
-    "check": FLAG | {"help": "try everything on one batch and leave nothing behind"},
-    "summary": FLAG | {"help": "show layers, shapes, parameters and memory of the model"},
-    "find_lr": FLAG | {"help": "try learning rates, draw the loss, suggest one"},
-    "fast_dev_run": {"type": positive, "metavar": "N", "help": "a run on N batches of each phase"},
-    "overfit_batches": {"type": positive, "metavar": "N", "help": "train on the same N batches"},
-    "verify_resume": FLAG | {"help": "prove that an interrupted run ends as one that was not"},
-    "profile": FLAG | {"help": "time the parts of a step and trace a few steps"},
-    "replay": {"metavar": "PATH", "help": "repeat the step in a black box"},
-    "unshard": {"metavar": "FOLDER", "help": "make one file of a sharded checkpoint"},
-    "schema": FLAG | {"help": "print a JSON Schema of the config, for editors"},
-}
-# Each is a file with a Watcher of what a run does; to remove one, delete the file and its name.
-WATCHERS = ["logger.pictures"]
-UNDER_TORCHRUN = {None, "fast_dev_run", "overfit_batches"}  # the others are for one process
-
-
 def part_modules():
     """Where the names in each part of the config are looked up, first place first."""
     import torch
@@ -88,7 +63,7 @@ def build_model(config):
 def build_trainer(config):
     """All that the config describes, put together: `.train()` on the result trains."""
     from trainer import Trainer
-    from utils import checkpoint, manifest
+    from utils import checkpoint
     from utils.groups import recompute, trainable
 
     modules = part_modules()
@@ -105,7 +80,6 @@ def build_trainer(config):
     data_loader = config.init_obj("data_loader", modules["data_loader"])
     for line in distributed.advice(config.settings, data_loader):
         config.get_logger("train").warning(line)
-    config.data = manifest.check(config, data_loader)
     optimizer = config.init_each(
         "optimizer",
         lambda key, name: config.init_obj(
@@ -129,17 +103,12 @@ def build_trainer(config):
         valid_data_loader=data_loader.split_validation(),
         lr_scheduler=lr_scheduler,
     )
-    trainer.watchers = [import_module(name).Watcher() for name in WATCHERS]
+    trainer.watchers = import_module("tools").watchers()
     return trainer
 
 
 def train(config):
-    from utils import manifest
-
-    log = build_trainer(config).train()
-    if distributed.is_main():
-        manifest.note_test(config, lambda: build_test_loader(config))
-    return log
+    return build_trainer(config).train()
 
 
 def build_test_loader(config):
@@ -166,19 +135,17 @@ def main(argv=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    for name, kwargs in TOOLS.items():
-        parser.add_argument("--" + name.replace("_", "-"), **kwargs)
+    tools = import_module("tools")  # late, as each file in it can be deleted
+    tools.add_flags(parser)
     with exit_on_user_error():
         config = ConfigParser.from_args(parser, OPTIONS, argv, part_modules)
-        tool = next((name for name in TOOLS if getattr(config.args, name)), None)
-        if tool not in UNDER_TORCHRUN:
-            distributed.refuse("--" + tool.replace("_", "-"))
+        tool = tools.chosen(config.args)
         if distributed.size() > 1:
             config.check_parts(part_modules())  # before there are several that speak
         with distributed.process_group():
             config.resume = distributed.agree(lambda: config.resume)
             if tool is not None:
-                return import_module(f"tools.{tool}").run(config, getattr(config.args, tool))
+                return tool(config)
             train(config)
         # To do without reports for good, delete report.py and these two lines
         if config.settings.trainer.report and distributed.is_main():

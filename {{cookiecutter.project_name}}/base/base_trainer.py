@@ -48,7 +48,7 @@ class BaseTrainer(ABC):
         self.checkpoint_dir = config.save_dir
         self.writer = open_writer(config, self.logger)
         self.epoch_log = EpochLog(config.save_dir, self.logger, self.writer)
-        self.watchers = []  # each is called with the trainer and the log of every epoch
+        self.watchers = []  # see tools.Watcher
         several = optimizer.values() if isinstance(optimizer, dict) else [optimizer]
         self.saver = checkpoint.saver_for(model, [one for one in several if one is not None])
         self.stop_signals = StopSignals()
@@ -83,6 +83,8 @@ class BaseTrainer(ABC):
                 self._leave_if_asked(epoch, *self.votes.cast(self.stop_signals.received, wait=True))
             else:
                 self._end = "finished"
+        for watcher in self.watchers:
+            watcher.end(self)
         return log
 
     def _prepare(self):
@@ -93,7 +95,9 @@ class BaseTrainer(ABC):
                 raise UserError(f"trainer.monitor = {self.monitor!r}: {fault}")
             if self.config.resume is not None:
                 self._resume_checkpoint(self.config.resume)
-        except UserError:
+            for watcher in self.watchers:
+                watcher.begin(self)
+        except Exception:
             self.config.discard_run()
             raise
         self.config.start_run(self.device)

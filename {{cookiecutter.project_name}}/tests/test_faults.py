@@ -18,6 +18,7 @@ from torch import nn
 from base import BaseDataLoader
 from test import main as evaluate
 from tools.compare import first_difference
+from tools.manifest import fingerprint
 from tools.verify_resume import run as verify_resume
 from train import build_trainer, main, train
 from trainer.trainer import Trainer
@@ -25,7 +26,6 @@ from utils import UserError, checkpoint
 from utils.errors import RunError
 from utils.files import PROJECT_DIR, read_json
 from utils.finite import FiniteGuard, NotFinite
-from utils.manifest import fingerprint
 from utils.signals import StopSignals
 
 LENGTH = ["trainer.epochs=3", "trainer.len_epoch=40", "trainer.save_every.steps=2"]

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import report
+import tools
 import train
 from logger.history import Run
 from parse_config import ConfigParser
@@ -140,7 +141,7 @@ def test_training_ends_with_a_report_unless_told_otherwise(make_config, capsys, 
         make_config({"trainer.epochs": 1, "trainer.report": wanted}) for wanted in (0 > 1, 1 > 0)
     ]
     for config in configs:
-        config.args = type("Args", (), dict.fromkeys(train.TOOLS))
+        config.args = type("Args", (), dict.fromkeys(tools.FLAGS))
     folders = [config.save_dir for config in configs]
     train.main()
     train.main()

@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from logger.drawing import contact_sheet, to_bytes
-from logger.pictures import Watcher, image_batches, worst_mistakes, write_histograms
+from tools.pictures import Watcher, image_batches, worst_mistakes, write_histograms
 from train import build_trainer
 from trainer.trainer import Trainer
 from utils.files import PROJECT_DIR

@@ -1,0 +1,62 @@
+"""What stands beside the training: a file each. To do without one, delete its file."""
+
+from importlib import import_module
+from importlib.util import find_spec
+
+from parse_config import positive
+from utils import distributed
+
+# For each, its file has run(config, value), which takes the place of a training
+FLAG = {"action": "store_true"}
+FLAGS = {
+    "check": FLAG | {"help": "try everything on one batch and leave nothing behind"},
+    "summary": FLAG | {"help": "show layers, shapes, parameters and memory of the model"},
+    "find_lr": FLAG | {"help": "try learning rates, draw the loss, suggest one"},
+    "fast_dev_run": {"type": positive, "metavar": "N", "help": "a run on N batches of each phase"},
+    "overfit_batches": {"type": positive, "metavar": "N", "help": "train on the same N batches"},
+    "verify_resume": FLAG | {"help": "prove that an interrupted run ends as one that was not"},
+    "profile": FLAG | {"help": "time the parts of a step and trace a few steps"},
+    "replay": {"metavar": "PATH", "help": "repeat the step in a black box"},
+    "unshard": {"metavar": "FOLDER", "help": "make one file of a sharded checkpoint"},
+    "schema": FLAG | {"help": "print a JSON Schema of the config, for editors"},
+}
+UNDER_TORCHRUN = {"fast_dev_run", "overfit_batches"}  # the others are for one process
+WATCHERS = ["manifest", "pictures"]  # the file of each has a Watcher
+
+
+class Watcher:
+    """Looks on at a training: a subclass says what it does at which moment."""
+
+    def begin(self, trainer):
+        """Before the first epoch; a UserError refuses the run."""
+
+    def __call__(self, trainer, log):
+        """After each epoch, with the values that it gave."""
+
+    def end(self, trainer):
+        """After the last."""
+
+
+def find(name):
+    """The module of a tool; None where its file was deleted."""
+    return import_module(f"tools.{name}") if find_spec(f"tools.{name}") else None
+
+
+def watchers():
+    return [module.Watcher() for module in map(find, WATCHERS) if module]
+
+
+def add_flags(parser):
+    for name, kwargs in FLAGS.items():
+        if find_spec(f"tools.{name}"):
+            parser.add_argument("--" + name.replace("_", "-"), **kwargs)
+
+
+def chosen(args):
+    """The tool that the command line asks for, as a function of the config; None for none."""
+    for name in FLAGS:
+        if value := getattr(args, name, None):
+            if name not in UNDER_TORCHRUN:
+                distributed.refuse("--" + name.replace("_", "-"))
+            return lambda config: find(name).run(config, value)
+    return None

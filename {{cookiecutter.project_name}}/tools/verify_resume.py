@@ -39,7 +39,9 @@ def make_trainer(config, folder, resume=None):
     changes = {"save_dir": folder, "epochs": 2, "len_epoch": STEPS, "verbosity": 0}
     changes |= {"tensorboard": False, "trackers": [], "early_stop": None, "keep_last": None}
     settings = config.config | {"trainer": config["trainer"] | changes}
-    return build_trainer(ConfigParser(settings, resume=resume, source=config.source))
+    trainer = build_trainer(ConfigParser(settings, resume=resume, source=config.source))
+    trainer.watchers = []
+    return trainer
 
 
 def train_straight(config, folder):

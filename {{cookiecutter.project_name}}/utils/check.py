@@ -9,6 +9,8 @@ from importlib.util import find_spec
 from types import NoneType, UnionType
 from typing import Annotated, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
+from utils.schedule import by_name
+
 PLAIN = {
     bool: "true or false",
     int: "a whole number",
@@ -51,6 +53,10 @@ class Pattern:
 
     def __str__(self):
         return self.words
+
+
+# Of an argument whose default is a number: others than numbers may be meant, but no text
+A_NUMBER = Annotated[float | list | dict | None, "a number"]
 
 
 class Mistake(NamedTuple):
@@ -121,20 +127,21 @@ def check_arguments(function, args, path, positional=0, keywords=()):
         for name, parameter in known.items()
         if parameter.default is parameter.empty and name not in args and name not in keywords
     ]
-    hints = hints_of(function)
+    hints = {name: _hint_like(parameter.default) for name, parameter in known.items()}
+    hints |= hints_of(function)
     for name, value in args.items():
-        if name not in known and not takes_any:
+        if name in known or takes_any:
+            read_value(hints.get(name, object), value, (*path, name), mistakes)
+        else:
             mistakes.append(unknown_key((*path, name), known))
-        elif name in hints:
-            read_value(hints[name], value, (*path, name), mistakes)
-        elif name in known and not _like_default(known[name].default, value):
-            valid = _words(
-                type(known[name].default)
-                if known[name].default is True or known[name].default is False
-                else float
-            )
-            mistakes.append(wrong_value((*path, name), value, valid))
     return mistakes
+
+
+def _hint_like(default):
+    """What passes for an argument without a hint."""
+    if isinstance(default, bool):
+        return bool
+    return A_NUMBER if isinstance(default, (int, float)) else object
 
 
 def parameters_of(function, positional=0):
@@ -165,12 +172,6 @@ def hints_of(function):
     return hints
 
 
-def _like_default(default, value):
-    if isinstance(default, bool):
-        return isinstance(value, bool)
-    return not isinstance(default, (int, float)) or not isinstance(value, (str, bool))
-
-
 def _fits(hint, value):
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
@@ -190,44 +191,41 @@ def _fits(hint, value):
 
 
 def check_together(settings):
-    """Mistakes in what belongs together: names of metrics, schedules, the monitored value."""
-    mistakes = [
-        Mistake(("trainer", "trackers"), f": {name} is not installed (pip install {name})")
-        for name in settings.trainer.trackers
-        if find_spec(name) is None
-    ]
+    """The mistakes in what belongs together: names of metrics, schedules, the monitored value."""
+    for name in settings.trainer.trackers:
+        if find_spec(name) is None:
+            text = f": {name} is not installed (pip install {name})"
+            yield Mistake(("trainer", "trackers"), text)
     taken = {"loss", "lr", "epoch"}
     for index, metric in enumerate(settings.metrics):
         name = metric.name or metric.type.rpartition(".")[2]
         if name in taken:
             text = f': the name {name!r} is taken; give it another, "name": "…"'
-            mistakes.append(Mistake(("metrics", index), text))
+            yield Mistake(("metrics", index), text)
         taken.add(name)
-    schedulers, optimizers = settings.lr_scheduler, settings.optimizer
-    several = schedulers if isinstance(schedulers, dict) else {"": schedulers} if schedulers else {}
-    known = optimizers if isinstance(optimizers, dict) else {"": optimizers}
-    if settings.trainer.accumulate_steps > 1 and isinstance(optimizers, dict):
-        path = ("trainer", "accumulate_steps")
-        mistakes.append(Mistake(path, ": goes with one optimizer, not with several"))
+    if settings.trainer.accumulate_steps > 1 and isinstance(settings.optimizer, dict):
+        text = ": goes with one optimizer, not with several"
+        yield Mistake(("trainer", "accumulate_steps"), text)
     if settings.parallel.type == "fsdp" and settings.trainer.ema is not None:
-        mistakes.append(Mistake(("trainer", "ema"), ": not with parallel.type fsdp"))
-    mode = settings.trainer.monitor.partition(" ")[0]
-    for name, one in several.items():
+        yield Mistake(("trainer", "ema"), ": not with parallel.type fsdp")
+    schedulers, optimizers = by_name(settings.lr_scheduler), by_name(settings.optimizer)
+    for name, scheduler in schedulers.items():
         path = ("lr_scheduler", name) if name else ("lr_scheduler",)
-        if name not in known:
-            text = f"must go with optimizer: {'one alone' if '' in known else ', '.join(known)}"
-            mistakes.append(Mistake(path, f": {text}"))
-        if one.type.rpartition(".")[2] != "ReduceLROnPlateau":
-            continue
-        if one.interval == "step" or mode == "off":
-            text = ': it follows trainer.monitor, epoch by epoch: interval must be "epoch"'
-            mistakes.append(Mistake(path, text + ', and the monitor not "off"'))
-        elif one.args.get("mode", "min") != mode:
-            wanted = f"{json.dumps(mode)}, as in trainer.monitor"
-            mistakes.append(
-                wrong_value((*path, "args", "mode"), one.args.get("mode", "min"), wanted)
-            )
-    return mistakes
+        if name not in optimizers:
+            text = f"must go with optimizer: {', '.join(optimizers) or 'one alone'}"
+            yield Mistake(path, f": {text}")
+        if scheduler.type.rpartition(".")[2] == "ReduceLROnPlateau":
+            yield from _check_plateau(path, scheduler, settings.trainer.monitor.partition(" ")[0])
+
+
+def _check_plateau(path, scheduler, monitor_mode):
+    mode = scheduler.args.get("mode", "min")
+    if scheduler.interval == "step" or monitor_mode == "off":
+        text = ': it follows trainer.monitor, epoch by epoch: interval must be "epoch"'
+        yield Mistake(path, text + ', and the monitor not "off"')
+    elif mode != monitor_mode:
+        wanted = f"{json.dumps(monitor_mode)}, as in trainer.monitor"
+        yield wrong_value((*path, "args", "mode"), mode, wanted)
 
 
 def is_of_torch(hint):
@@ -241,8 +239,8 @@ def _can_judge(hint):
 def _words(hint):
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        limits = [str(limit) for limit in inner[1:]]
-        return limits[0] if inner[0] is str else ", ".join([_words(inner[0]), *limits])
+        is_range = isinstance(inner[1], Range)
+        return f"{_words(inner[0])}, {inner[1]}" if is_range else str(inner[1])
     if origin in (Union, UnionType):
         return " or ".join(_words(one) for one in inner if _can_judge(one))
     if origin is Literal:

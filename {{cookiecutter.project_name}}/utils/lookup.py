@@ -1,7 +1,9 @@
-import inspect
-from importlib import import_module
+"""The classes and functions that a config names."""
 
-from utils.check import nearest
+from importlib import import_module
+from inspect import isabstract, isclass
+
+from utils.check import Mistake, check_arguments, nearest
 
 
 def look_up(name, modules):
@@ -9,32 +11,40 @@ def look_up(name, modules):
 
     A dotted name is imported. Raises LookupError with the nearest names where there is none.
     """
-    modules = modules if isinstance(modules, list) else [modules]
+    if not all(name.split(".")):
+        raise LookupError(f"{name!r} is no name of a class or function")
+    place, _, name = name.rpartition(".")
+    modules = [_import(place)] if place else modules if isinstance(modules, list) else [modules]
     for module in modules:
         if is_usable(found := getattr(module, name, None)):
             return found
-    if "." in name:
-        return _import(name)
     names = [one for module in modules for one in dir(module) if is_usable(getattr(module, one))]
-    places = " or ".join(module.__name__ for module in modules)
     near = nearest(name, [one for one in names if not one.startswith("_")])
+    places = " or ".join(module.__name__ for module in modules)
     raise LookupError(f"there is no {name!r} in {places}; {near}")
+
+
+def find_part(path, part, modules, positional=0, keywords=()):
+    """What the part under `path` names, and the mistakes in the part; see `check_arguments`."""
+    try:
+        found = look_up(part.type, modules)
+    except LookupError as error:
+        return None, [Mistake((*path, "type"), f": {error.args[0]}")]
+    if path[0] in ("loss", "metrics") and not isclass(found):
+        positional = 2  # output and target
+    mistakes = check_arguments(found, part.args, (*path, "args"), positional, keywords)
+    for pattern, args in getattr(part, "groups", {}).items():
+        mistakes += check_arguments(found, args, (*path, "groups", pattern), positional, part.args)
+    return found, mistakes
 
 
 def is_usable(found):
     is_alias = getattr(found, "__module__", None) == "typing"  # List, Any, …
-    return callable(found) and not inspect.isabstract(found) and not is_alias
+    return callable(found) and not isabstract(found) and not is_alias
 
 
-def _import(path):
-    module_name, _, name = path.rpartition(".")
-    if not module_name or not name:
-        raise LookupError(f"{path!r} is no name of a class or function")
+def _import(name):
     try:
-        module = import_module(module_name)
+        return import_module(name)
     except ImportError as error:
-        raise LookupError(f"cannot import {module_name!r}: {error}") from None
-    if not is_usable(found := getattr(module, name, None)):
-        near = nearest(name, [one for one in vars(module) if not one.startswith("_")])
-        raise LookupError(f"there is no {name!r} in {module_name}; {near}")
-    return found
+        raise LookupError(f"cannot import {name!r}: {error}") from None

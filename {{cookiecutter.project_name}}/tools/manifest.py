@@ -1,10 +1,16 @@
-"""Which samples a run uses, with a fingerprint of them, so that a change of the data is noticed."""
+"""Which samples a run uses, with a fingerprint of them, so that a change of the data is noticed.
+
+They stand in data.json in the run directory. Only a BaseDataLoader can say what its data are.
+"""
 
 from contextlib import suppress
 from hashlib import blake2b
 
 import torch
 
+import tools
+from train import build_test_loader
+from utils import distributed
 from utils.errors import UserError
 from utils.files import read_json, write_json
 from utils.seed import preserved_random_state, seed_cpu
@@ -13,30 +19,44 @@ PROBES = 16
 NAME = "data.json"
 
 
-def check(config, loader, is_test=False):
-    """Refuse other data than the run of `config.resume` began with. Returns what data.json says.
+class Watcher(tools.Watcher):
+    def begin(self, trainer):
+        loader, run_dir = getattr(trainer, "data_loader", None), trainer.checkpoint_dir
+        data = describe(loader) if hasattr(loader, "valid_sampler") else {}
+        refuse_others(data, trainer.config)
+        if data and distributed.is_main():
+            write_json(noted(run_dir) | data, run_dir / NAME, indent=None)
 
-    Only a BaseDataLoader can say what its data are.
-    """
-    if not hasattr(loader, "valid_sampler"):
-        return {}
-    now = describe_test(loader) if is_test else describe(loader)
-    path = None if config.resume is None else config.resume.parent / NAME
-    before = read_json(path) if path is not None and path.exists() else {}
-    changed = next((key for key in now if key in before and now[key] != before[key]), None)
-    if changed is not None and not config.allow_data_change:
+    def end(self, trainer):
+        """Note the held-out data. Not before training, as it may take long to read them."""
+        if distributed.is_main():
+            with suppress(Exception):  # a loader that has no such data; test.py will say so
+                data = describe_test(build_test_loader(trainer.config))
+                data |= noted(trainer.checkpoint_dir)
+                write_json(data, trainer.checkpoint_dir / NAME, indent=None)
+
+
+def check_test(config, loader):
+    """Refuse other held-out data than those that the run had at its end."""
+    if hasattr(loader, "valid_sampler"):
+        refuse_others(describe_test(loader), config)
+
+
+def refuse_others(data, config):
+    """UserError where the run of `config.resume` has noted other data than these."""
+    before = {} if config.resume is None else noted(config.resume.parent)
+    changed = next((key for key in data if key in before and data[key] != before[key]), None)
+    if changed is not None and not getattr(config.args, "allow_data_change", False):
         is_content = changed.endswith("fingerprint")
         what = "other samples" if is_content else f"another choice for {changed}"
         go_on = "--allow-data-change goes on with them"
+        path = config.resume.parent / NAME
         raise UserError(f"{path}: the data have changed since, {what}; {go_on}")
-    return before | now
 
 
-def note_test(config, make_loader):
-    """Add the held-out data to data.json. Not before training, as it may take long to read them."""
-    with suppress(Exception):  # a loader that has no such data; test.py will say so
-        data = describe_test(make_loader()) | config.data
-        write_json(data, config.save_dir / NAME, indent=None)
+def noted(run_dir):
+    path = run_dir / NAME
+    return read_json(path) if path.exists() else {}
 
 
 def describe(loader):

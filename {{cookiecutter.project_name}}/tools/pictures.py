@@ -1,4 +1,4 @@
-"""What TensorBoard and trackers are shown besides numbers; `WATCHERS` in train.py names it.
+"""What TensorBoard and trackers are shown besides numbers.
 
 After the first epoch of a start: the config, as text and for the tab HParams, and some inputs.
 After each: those of them that the model takes for something else and, with `trainer.histograms`,
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
+import tools
 from logger.drawing import contact_sheet
 from logger.history import flat
 from utils import distributed
@@ -24,9 +25,7 @@ MEMORY = 50e6  # bytes that they may take, after the first batch
 IMAGES = 16  # of them are shown at most
 
 
-class Watcher:
-    """Called with the trainer and the log of each epoch."""
-
+class Watcher(tools.Watcher):
     def __init__(self):
         self.batches = None  # (images, classes) on the CPU; none where the data are something else
 
