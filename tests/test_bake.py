@@ -40,12 +40,12 @@ FILES = """
     tools/manifest.py tools/pictures.py
     tools/predictions.py tools/replay.py tools/unshard.py tools/verify_resume.py tools/schema.py
     trainer/__init__.py trainer/trainer.py
-    utils/__init__.py utils/check.py utils/checkpoint.py utils/device.py
+    utils/__init__.py utils/blocks.py utils/check.py utils/checkpoint.py utils/device.py
     utils/distributed.py utils/errors.py utils/files.py utils/finite.py utils/groups.py
     utils/lookup.py utils/loop.py
     utils/meter.py utils/old/__init__.py utils/old/checkpoint.py utils/old/names.py
     utils/precision.py utils/record.py utils/resume.py
-    utils/schedule.py utils/seed.py utils/sharded.py utils/signals.py
+    utils/schedule.py utils/seed.py utils/sharded.py utils/signals.py utils/yaml_config.py
     predict.py export.py tools/find_lr.py tools/summary.py
     docs/install.md docs/updating.md docs/using.md
     docs/speed.md tools/profile.py

@@ -7,7 +7,6 @@ import logging
 import shutil
 from contextlib import suppress
 from dataclasses import asdict
-from datetime import datetime
 from functools import cached_property, partial
 from inspect import isclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from utils.errors import UserError
 from utils.files import PROJECT_DIR, project_path, read_config, write_json
 from utils.lookup import find_part
 from utils.old.names import OldNames
-from utils.record import record_start, runs_of
+from utils.record import discard, make_run_dir, record_start, runs_of
 from utils.resume import config_changes
 
 
@@ -75,17 +74,13 @@ class ConfigParser(OldNames):
     def from_args(cls, parser, options=(), argv=None, modules=None):
         """Read the command line: -c, -r, -d, the given options, and any number of KEY=VALUE."""
         for flags, kwargs in STANDARD_ARGUMENTS.items():
-            try:
+            with suppress(argparse.ArgumentError):  # the script may have added it by itself
                 parser.add_argument(*flags, **kwargs)
-            except argparse.ArgumentError:
-                pass  # the script has added it by itself
         added = [_add_option(parser, option) for option in options]
         args = parser.parse_intermixed_args(argv)  # KEY=VALUE may stand anywhere
         modification = dict(_parse_override(text) for text in args.overrides)
-        if args.device is not None:
-            modification["device"] = (
-                f"cuda:{args.device}" if args.device.isdecimal() else args.device
-            )
+        if (device := args.device) is not None:
+            modification["device"] = f"cuda:{device}" if device.isdecimal() else device
         for action, option in zip(added, options, strict=True):
             if getattr(args, action.dest) is not None:
                 modification[option.target] = getattr(args, action.dest)
@@ -191,7 +186,7 @@ class ConfigParser(OldNames):
         if self.resume is not None:
             return self.resume.parent
         try:
-            return distributed.agree(lambda: _make_run_dir(self._runs_dir, self.run_id))
+            return distributed.agree(lambda: make_run_dir(self._runs_dir, self.run_id))
         except OSError as error:
             reason = f"cannot make a run in {self._runs_dir}: {error.strerror}"
             raise UserError(f"{self.source}: trainer.save_dir: {reason}") from None
@@ -217,25 +212,19 @@ class ConfigParser(OldNames):
     def start_run(self, device):
         """Record what this run is made with in its directory and start its log file."""
         if distributed.is_main():
-            self._record(device)
+            for half_written in self.save_dir.glob(".*.tmp"):
+                shutil.rmtree(half_written) if half_written.is_dir() else half_written.unlink()
+            write_json(self.config, self.save_dir / "config.json")
+            record_start(self.save_dir, device)
         setup_logging(self.save_dir)
 
-    def _record(self, device):
-        for half_written in self.save_dir.glob(".*.tmp"):
-            shutil.rmtree(half_written) if half_written.is_dir() else half_written.unlink()
-        write_json(self.config, self.save_dir / "config.json")
-        record_start(self.save_dir, device)
-
     def discard_run(self):
-        """Remove the run directory again where nothing has been written to it."""
-        with suppress(OSError):  # also where another process has removed it
-            for folder in (self.save_dir, *self.save_dir.parents[:2]):
-                folder.rmdir()  # only ever an empty one
+        discard(self.save_dir)
 
     def get_logger(self, name, verbosity=2):
         setup_logging()
         logger = logging.getLogger(name)
-        logger.setLevel({0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}[verbosity])
+        logger.setLevel((logging.WARNING, logging.INFO, logging.DEBUG)[verbosity])
         return logger
 
 
@@ -307,8 +296,8 @@ def find_file(typed):
 
 def default_config():
     """The project's own config file."""
-    candidates = [PROJECT_DIR / "config.json", PROJECT_DIR / "config.yaml"]
-    return next((path for path in candidates if path.exists()), candidates[0])
+    in_json, in_yaml = PROJECT_DIR / "config.json", PROJECT_DIR / "config.yaml"
+    return in_yaml if in_yaml.exists() and not in_json.exists() else in_json
 
 
 def _read_source(config_path, resume):
@@ -345,15 +334,3 @@ def _parts(path, value, mistakes):
     elif isinstance(value, (list, dict)):
         for key, one in enumerate(value) if isinstance(value, list) else value.items():
             yield from _parts((*path, key), one, mistakes)
-
-
-def _make_run_dir(parent, run_id):
-    now = datetime.now().strftime("%Y%m%d_%H%M%S")
-    taken = None
-    for name in [now, *(f"{now}_{n}" for n in range(1, 1000))] if run_id is None else [run_id]:
-        try:  # making it is the test: two runs that start at once get two
-            (parent / name).mkdir(parents=True, exist_ok=name == "")
-            return parent / name
-        except FileExistsError as error:
-            taken = error
-    raise taken

@@ -7,6 +7,7 @@ python train.py -r auto                                 go on with the newest, o
 """
 
 import argparse
+from functools import partial
 from importlib import import_module
 
 from parse_config import ConfigParser, Option, find_file
@@ -64,34 +65,25 @@ def build_trainer(config):
     """All that the config describes, put together: `.train()` on the result trains."""
     from trainer import Trainer
     from utils import checkpoint
-    from utils.groups import recompute, trainable
 
-    modules = part_modules()
     device, model, criterion, metrics = build_model(config)
     if (init := config.settings.init_from) and config.resume is None:
         line = checkpoint.init_weights(model, find_file(init.checkpoint), init.strict)
         config.get_logger("train").info(line)
     parallel = config.settings.parallel
-    recompute(model, parallel.recompute)
+    if parallel.recompute:
+        from utils.blocks import recompute
+
+        recompute(model, parallel.recompute)
     if parallel.type == "fsdp" and distributed.size() > 1:
         from utils import sharded
 
         sharded.shard(model, device, config.settings.trainer.precision, parallel.blocks)
-    data_loader = config.init_obj("data_loader", modules["data_loader"])
+    data_loader = config.init_obj("data_loader", part_modules()["data_loader"])
     for line in distributed.advice(config.settings, data_loader):
         config.get_logger("train").warning(line)
-    optimizer = config.init_each(
-        "optimizer",
-        lambda key, name: config.init_obj(
-            key, modules["optimizer"], trainable(model, name, config.part(key).groups)
-        ),
-    )
-    lr_scheduler = config.init_each(
-        "lr_scheduler",
-        lambda key, name: build_scheduler(
-            config, key, modules["lr_scheduler"], optimizer[name] if name else optimizer
-        ),
-    )
+    optimizer = config.init_each("optimizer", partial(build_optimizer, config, model))
+    lr_scheduler = config.init_each("lr_scheduler", partial(build_scheduler, config, optimizer))
     trainer = Trainer(
         model,
         criterion,
@@ -107,10 +99,6 @@ def build_trainer(config):
     return trainer
 
 
-def train(config):
-    return build_trainer(config).train()
-
-
 def build_test_loader(config):
     """The held-out data, from the loader of the config: it must have these three arguments."""
     changes = {"shuffle": False, "validation_split": 0, "training": False}
@@ -121,14 +109,30 @@ def build_test_loader(config):
         raise UserError(f"data_loader: test.py calls it with {needed}: {error}") from error
 
 
-def build_scheduler(config, key, modules, optimizer):
+def build_optimizer(config, model, key, name):
+    """The optimizer under `key`, of all that is trained in the model, or in its part `name`."""
+    try:
+        part = model.get_submodule(name)
+    except AttributeError:
+        parts = ", ".join(child for child, _ in model.named_children())
+        raise UserError(f"optimizer.{name}: the model has no such part, but {parts}") from None
+    parameters = [one for one in part.parameters() if one.requires_grad]
+    if patterns := config.part(key).groups:
+        from utils.groups import grouped
+
+        parameters = grouped(part, patterns)
+    return config.init_obj(key, part_modules()["optimizer"], parameters)
+
+
+def build_scheduler(config, optimizer, key, name=""):
     """The schedule under `key`, and before it those that it is made of, as in SequentialLR."""
+    optimizer = optimizer[name] if name else optimizer
     part = config.part(key)
     parts = part.args.get("schedulers", []) if part is not None else []
     keys = [(*key, "args", "schedulers", index) for index in range(len(parts))]
-    inner = [build_scheduler(config, one, modules, optimizer) for one in keys]
+    inner = [build_scheduler(config, optimizer, one) for one in keys]
     given = {"schedulers": inner} if inner else {}
-    return config.init_obj(key, modules, optimizer, **given)
+    return config.init_obj(key, part_modules()["lr_scheduler"], optimizer, **given)
 
 
 def main(argv=None):
@@ -146,7 +150,7 @@ def main(argv=None):
             config.resume = distributed.agree(lambda: config.resume)
             if tool is not None:
                 return tool(config)
-            train(config)
+            build_trainer(config).train()
         # To do without reports for good, delete report.py and these two lines
         if config.settings.trainer.report and distributed.is_main():
             import_module("report").after_training(config.save_dir, config.get_logger("report"))

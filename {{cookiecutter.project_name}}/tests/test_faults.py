@@ -20,7 +20,7 @@ from test import main as evaluate
 from tools.compare import first_difference
 from tools.manifest import fingerprint
 from tools.verify_resume import run as verify_resume
-from train import build_trainer, main, train
+from train import build_trainer, main
 from trainer.trainer import Trainer
 from utils import UserError, checkpoint
 from utils.errors import RunError
@@ -489,8 +489,9 @@ def test_data_that_changed_are_refused_unless_allowed(make_config, tmp_path, cap
 
 
 def test_testing_on_other_data_is_refused(make_config, tmp_path, capsys):
-    trainer_dir = train(make_config({"trainer.epochs": 1})) and next(tmp_path.glob("saved/*/*"))
-    best = str(trainer_dir / "model_best.pth")
+    trainer = build_trainer(make_config({"trainer.epochs": 1}))
+    trainer.train()
+    best = str(trainer.checkpoint_dir / "model_best.pth")
     evaluate(["-r", best])
     with np.load(DIGITS) as arrays:
         changed = {name: arrays[name].copy() for name in arrays}

@@ -1,6 +1,5 @@
 import json
 import os
-import re
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -76,7 +75,7 @@ def _kind(value):
     return "nothing" if value is None else f"a {type(value).__name__}"
 
 
-def _unique(pairs):
+def unique(pairs):
     mapping = {}
     for key, value in pairs:
         if not isinstance(key, str):
@@ -89,43 +88,15 @@ def _unique(pairs):
 
 def _parse_json(text):
     try:
-        return json.loads(text, object_pairs_hook=_unique)
+        return json.loads(text, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno} column {error.colno}"
         raise ValueError(f"not valid JSON at {place}: {error.msg}") from None
 
 
 def _parse_yaml(text):
-    """YAML 1.2's core schema, as in JSON: `1e-4` is a number, `off` and `no` are strings."""
     try:
-        import yaml
+        from utils.yaml_config import parse
     except ImportError:
         raise ValueError("reading YAML takes PyYAML: pip install pyyaml") from None
-
-    class Loader(yaml.SafeLoader):
-        yaml_implicit_resolvers = {}
-
-        def construct_mapping(self, node, deep=True):
-            self.flatten_mapping(node)
-            make = self.construct_object
-            return _unique((make(key, deep), make(value, deep)) for key, value in node.value)
-
-    for tag, pattern, first in (
-        ("null", r"null|Null|NULL|~|", ["n", "N", "~", ""]),
-        ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
-        ("int", r"[-+]?(0|[1-9][0-9]*)", list("-+0123456789")),
-        ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", list("-+.0123456789")),
-        ("merge", r"<<", ["<"]),
-    ):
-        full = re.compile(rf"^(?:{pattern})$")
-        Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", full, first)
-    Loader.add_constructor(
-        "tag:yaml.org,2002:map", lambda loader, node: loader.construct_mapping(node)
-    )
-    try:
-        return yaml.load(text, Loader)
-    except yaml.reader.ReaderError as error:
-        raise ValueError(f"not valid YAML: {error.reason}") from None
-    except yaml.MarkedYAMLError as error:
-        place = f"line {error.problem_mark.line + 1} column {error.problem_mark.column + 1}"
-        raise ValueError(f"not valid YAML at {place}: {error.problem}") from None
+    return parse(text)

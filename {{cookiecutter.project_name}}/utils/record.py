@@ -1,10 +1,12 @@
-"""What a run was made with, for whoever wants to repeat it."""
+"""The directory of a run, and what the run was made with, for whoever wants to repeat it."""
 
 import os
 import platform
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import datetime
+from errno import EEXIST
 
 from utils import distributed
 from utils.files import PROJECT_DIR, atomic_write, read_json, write_json
@@ -12,8 +14,29 @@ from utils.files import PROJECT_DIR, atomic_write, read_json, write_json
 NAME = "environment.json"
 
 
-def record_start(run_dir, device, packages=("torch", "numpy")):
+def make_run_dir(parent, run_id=None):
+    """A new folder below `parent`, called by the time where no name is given."""
+    now = datetime.now().strftime("%Y%m%d_%H%M%S")
+    names = [now, *(f"{now}_{n}" for n in range(1, 1000))] if run_id is None else [run_id]
+    for name in names:
+        with suppress(FileExistsError):  # making it is the test: two that start at once get two
+            (parent / name).mkdir(parents=True, exist_ok=name == "")
+            return parent / name
+    raise FileExistsError(EEXIST, f"{name} is there already")
+
+
+def discard(run_dir):
+    """Remove a run directory again where nothing has been written to it."""
+    with suppress(OSError):  # also where another process has removed it
+        for folder in (run_dir, *run_dir.parents[:2]):
+            folder.rmdir()  # only ever an empty one
+
+
+def record_start(run_dir, device):
     """Add this start to environment.json, and what git does not have yet to a .diff beside it."""
+    import numpy
+    import torch
+
     path = run_dir / NAME
     starts = read_json(path) if path.exists() else []
     commit, changes = _git("rev-parse", "HEAD"), _git("diff", "HEAD")
@@ -23,7 +46,8 @@ def record_start(run_dir, device, packages=("torch", "numpy")):
         "pid": os.getpid(),
         "command": [sys.executable, *sys.argv],
         "python": platform.python_version(),
-        **{name: _version(name) for name in packages},
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
         "platform": platform.platform(),
         "device": str(device),
         "torchrun": distributed.launch(),
@@ -60,13 +84,4 @@ def _git(*args):
         command = ["git", "-C", str(PROJECT_DIR), *args]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError, UnicodeDecodeError):
-        return None
-
-
-def _version(package):
-    from importlib.metadata import PackageNotFoundError, version  # takes longer than --help
-
-    try:
-        return version(package)
-    except PackageNotFoundError:
         return None

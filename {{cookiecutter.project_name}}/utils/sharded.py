@@ -20,8 +20,8 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from utils import checkpoint, distributed
+from utils.blocks import blocks_of
 from utils.errors import RunError, UserError
-from utils.groups import blocks_of
 
 SHARDED = ("state_dict", "optimizer")  # the parts of a state that have sharded tensors
 PLAIN_NAME = "state.pt"  # the file with all others
