@@ -75,7 +75,7 @@ def make_trainer(folder, changes):
         PROJECT / "config.json", {"trainer.save_dir": folder, **changes}
     )
     trainer = build_trainer(config)
-    trainer.config.start_run(trainer.device)
+    trainer.config.start_run()
     trainer.model = distributed.wrap(trainer.model, trainer.device, config.settings.parallel)
     trainer.do_validation, trainer.lr_scheduler, trainer.len_epoch = False, None, STEPS
     return trainer

@@ -20,8 +20,10 @@ from utils.errors import UserError
 from utils.files import PROJECT_DIR, project_path, read_config, write_json
 from utils.lookup import find_part
 from utils.old.names import OldNames
-from utils.record import discard, make_run_dir, record_start, runs_of
 from utils.resume import config_changes
+from utils.run_dir import discard, make_run_dir
+
+LAUNCH = "*/.torchrun"  # in each run directory: the launch that has last worked on it
 
 
 class Option(NamedTuple):
@@ -199,7 +201,9 @@ class ConfigParser(OldNames):
         from utils import checkpoint  # takes torch
 
         runs_dir = self._runs_dir if self.resume is None else self.resume.parent.parent
-        folders = [self._runs_dir] if launch is None else runs_of(launch, runs_dir)
+        folders = [self._runs_dir]
+        if launch is not None:
+            folders = [one.parent for one in runs_dir.glob(LAUNCH) if one.read_text() == launch]
         found, damaged = checkpoint.newest(*folders)
         for path in damaged:
             self.get_logger("train").warning("%s is damaged, looking for the one before it", path)
@@ -209,13 +213,14 @@ class ConfigParser(OldNames):
     def log_dir(self):
         return self.save_dir
 
-    def start_run(self, device):
-        """Record what this run is made with in its directory and start its log file."""
+    def start_run(self):
+        """Keep the config in the run directory and start its log file."""
         if distributed.is_main():
             for half_written in self.save_dir.glob(".*.tmp"):
                 shutil.rmtree(half_written) if half_written.is_dir() else half_written.unlink()
             write_json(self.config, self.save_dir / "config.json")
-            record_start(self.save_dir, device)
+            if launch := distributed.launch():
+                (self.save_dir / Path(LAUNCH).name).write_text(launch)
         setup_logging(self.save_dir)
 
     def discard_run(self):

@@ -95,7 +95,7 @@ def build_trainer(config):
         valid_data_loader=data_loader.split_validation(),
         lr_scheduler=lr_scheduler,
     )
-    trainer.watchers = import_module("tools").watchers()
+    trainer.watchers = import_module("tools").watchers() + trainer.watchers
     return trainer
 
 

@@ -1,5 +1,6 @@
 from abc import ABC, abstractmethod
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from math import inf
 from signal import Signals
 from time import monotonic
@@ -9,7 +10,6 @@ from utils import checkpoint, distributed
 from utils.checkpoint import BEST_NAME, EPOCH_NAME, LAST_NAME
 from utils.device import get_device
 from utils.errors import RunError, UserError, explain
-from utils.record import record_end
 from utils.resume import apply_changes, describe_changes, is_new_schedule
 from utils.seed import get_random_state, set_random_state
 from utils.signals import StopSignals
@@ -48,7 +48,7 @@ class BaseTrainer(ABC):
         self.checkpoint_dir = config.save_dir
         self.writer = open_writer(config, self.logger)
         self.epoch_log = EpochLog(config.save_dir, self.logger, self.writer)
-        self.watchers = []  # see tools.Watcher
+        self.watchers = import_module("tools").watchers(["record"])
         several = optimizer.values() if isinstance(optimizer, dict) else [optimizer]
         self.saver = checkpoint.saver_for(model, [one for one in several if one is not None])
         self.stop_signals = StopSignals()
@@ -83,8 +83,6 @@ class BaseTrainer(ABC):
                 self._leave_if_asked(epoch, *self.votes.cast(self.stop_signals.received, wait=True))
             else:
                 self._end = "finished"
-        for watcher in self.watchers:
-            watcher.end(self)
         return log
 
     def _prepare(self):
@@ -100,7 +98,7 @@ class BaseTrainer(ABC):
         except Exception:
             self.config.discard_run()
             raise
-        self.config.start_run(self.device)
+        self.config.start_run()
         model = distributed.unwrap(self.model)
         self.logger.info("%s\nRun directory: %s", model, self.checkpoint_dir)
         self.epoch_log.start(self.start_epoch)
@@ -130,9 +128,8 @@ class BaseTrainer(ABC):
             raise RunError(reason, getattr(error, "status", 1), is_shown=True) from error
         finally:
             self.writer.close()
-            if distributed.is_main():
-                with suppress(OSError):
-                    record_end(self.checkpoint_dir, self._end)
+            for watcher in reversed(self.watchers):
+                watcher.end(self, self._end)
 
     def _how_to_go_on(self):
         last = self.checkpoint_dir / LAST_NAME

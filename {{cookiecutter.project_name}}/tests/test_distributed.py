@@ -9,7 +9,6 @@ import pytest
 from base.sampler import EpochBatchSampler, EpochSampler
 from utils import checkpoint, distributed
 from utils.files import PROJECT_DIR
-from utils.record import record_start
 
 
 def parts(n, batch_size, size, drop_last=False, is_fixed=False, skip=None):
@@ -125,7 +124,7 @@ def test_a_restart_goes_on_with_its_own_run(make_config, monkeypatch):
         parser = make_config(run_id=run)
         monkeypatch.setenv("TORCHELASTIC_RUN_ID", launch)
         monkeypatch.setenv("WORLD_SIZE", "1")
-        record_start(parser.save_dir, "cpu")
+        parser.start_run()
         checkpoint.save({"state_dict": {}}, parser.save_dir / "last.pth")
     assert make_config().find_newest() == parser.save_dir / "last.pth"
     own = parser.save_dir.with_name("own") / "last.pth"

@@ -7,10 +7,10 @@ import pytest
 import torch
 from example import CONFIG
 
+from tools.record import record_start
 from train import main
 from trainer import Trainer
 from utils.files import PROJECT_DIR, read_json
-from utils.record import record_start
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_what_git_does_not_have_yet_is_kept(tmp_path, monkeypatch):
     (tmp_path / "code.py").write_text("old\n")
     git("add", "code.py")
     git("commit", "-m", "first")
-    monkeypatch.setattr("utils.record.PROJECT_DIR", tmp_path)
+    monkeypatch.setattr("tools.record.PROJECT_DIR", tmp_path)
     run_dir = tmp_path / "run"
     run_dir.mkdir()
     record_start(run_dir, "cpu")

@@ -21,7 +21,7 @@ FLAGS = {
     "schema": FLAG | {"help": "print a JSON Schema of the config, for editors"},
 }
 UNDER_TORCHRUN = {"fast_dev_run", "overfit_batches"}  # the others are for one process
-WATCHERS = ["manifest", "pictures"]  # the file of each has a Watcher
+WATCHERS = ["manifest", "pictures"]  # the file of each has a Watcher; any trainer has "record" too
 
 
 class Watcher:
@@ -33,8 +33,8 @@ class Watcher:
     def __call__(self, trainer, log):
         """After each epoch, with the values that it gave."""
 
-    def end(self, trainer):
-        """After the last."""
+    def end(self, trainer, how):
+        """After the last: "finished" or "stopped early"; or else "interrupted" or "failed: …"."""
 
 
 def find(name):
@@ -42,8 +42,8 @@ def find(name):
     return import_module(f"tools.{name}") if find_spec(f"tools.{name}") else None
 
 
-def watchers():
-    return [module.Watcher() for module in map(find, WATCHERS) if module]
+def watchers(names=WATCHERS):
+    return [module.Watcher() for module in map(find, names) if module]
 
 
 def add_flags(parser):

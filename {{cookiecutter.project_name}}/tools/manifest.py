@@ -27,9 +27,9 @@ class Watcher(tools.Watcher):
         if data and distributed.is_main():
             write_json(noted(run_dir) | data, run_dir / NAME, indent=None)
 
-    def end(self, trainer):
+    def end(self, trainer, how):
         """Note the held-out data. Not before training, as it may take long to read them."""
-        if distributed.is_main():
+        if distributed.is_main() and how in ("finished", "stopped early"):
             with suppress(Exception):  # a loader that has no such data; test.py will say so
                 data = describe_test(build_test_loader(trainer.config))
                 data |= noted(trainer.checkpoint_dir)

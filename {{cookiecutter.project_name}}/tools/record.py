@@ -1,4 +1,7 @@
-"""The directory of a run, and what the run was made with, for whoever wants to repeat it."""
+"""What a run was made with, for whoever wants to repeat it: environment.json in its directory.
+
+runs.py reads there whether a run is still going on, and how it ended.
+"""
 
 import os
 import platform
@@ -6,37 +9,30 @@ import subprocess
 import sys
 from contextlib import suppress
 from datetime import datetime
-from errno import EEXIST
 
+import numpy as np
+import torch
+
+import tools
 from utils import distributed
 from utils.files import PROJECT_DIR, atomic_write, read_json, write_json
 
 NAME = "environment.json"
 
 
-def make_run_dir(parent, run_id=None):
-    """A new folder below `parent`, called by the time where no name is given."""
-    now = datetime.now().strftime("%Y%m%d_%H%M%S")
-    names = [now, *(f"{now}_{n}" for n in range(1, 1000))] if run_id is None else [run_id]
-    for name in names:
-        with suppress(FileExistsError):  # making it is the test: two that start at once get two
-            (parent / name).mkdir(parents=True, exist_ok=name == "")
-            return parent / name
-    raise FileExistsError(EEXIST, f"{name} is there already")
+class Watcher(tools.Watcher):
+    def begin(self, trainer):
+        if distributed.is_main():
+            record_start(trainer.checkpoint_dir, trainer.device)
 
-
-def discard(run_dir):
-    """Remove a run directory again where nothing has been written to it."""
-    with suppress(OSError):  # also where another process has removed it
-        for folder in (run_dir, *run_dir.parents[:2]):
-            folder.rmdir()  # only ever an empty one
+    def end(self, trainer, how):
+        if distributed.is_main():
+            with suppress(OSError):
+                record_end(trainer.checkpoint_dir, how)
 
 
 def record_start(run_dir, device):
     """Add this start to environment.json, and what git does not have yet to a .diff beside it."""
-    import numpy
-    import torch
-
     path = run_dir / NAME
     starts = read_json(path) if path.exists() else []
     commit, changes = _git("rev-parse", "HEAD"), _git("diff", "HEAD")
@@ -47,7 +43,7 @@ def record_start(run_dir, device):
         "command": [sys.executable, *sys.argv],
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "numpy": numpy.__version__,
+        "numpy": np.__version__,
         "platform": platform.platform(),
         "device": str(device),
         "torchrun": distributed.launch(),
@@ -70,12 +66,6 @@ def record_end(run_dir, how):
 
 def _now():
     return datetime.now().astimezone().isoformat(timespec="seconds")
-
-
-def runs_of(launch, folder):
-    """The run directories in `folder` that were last begun or gone on with in this launch."""
-    paths = folder.glob(f"*/{NAME}")
-    return [path.parent for path in paths if read_json(path)[-1].get("torchrun") == launch]
 
 
 def _git(*args):
