@@ -23,7 +23,7 @@ FILES = """
     data/README.md data_loader/__init__.py data_loader/data_loaders.py
     logger/__init__.py logger/epoch_log.py logger/logger.py
     logger/drawing.py logger/history.py logger/metrics_csv.py
-    logger/progress.py logger/trackers.py logger/visualization.py
+    logger/trackers.py logger/visualization.py
     model/__init__.py model/loss.py model/metric.py model/model.py
     docs/checkpoints.md docs/clusters.md docs/config.md docs/data.md docs/faults.md
     docs/fine_tune.md docs/gradients.md docs/metric.md docs/migrating.md docs/model.md
@@ -37,8 +37,8 @@ FILES = """
     tests/test_history.py tests/test_report.py tests/test_switches.py tests/test_trackers.py
     tests/test_watching.py
     tools/__init__.py tools/check.py tools/compare.py tools/fast_dev_run.py tools/overfit_batches.py
-    tools/manifest.py tools/pictures.py tools/predictions.py tools/record.py tools/replay.py
-    tools/schema.py tools/unshard.py tools/verify_resume.py
+    tools/manifest.py tools/pictures.py tools/predictions.py tools/progress.py tools/record.py
+    tools/replay.py tools/schema.py tools/unshard.py tools/verify_resume.py
     trainer/__init__.py trainer/trainer.py
     utils/__init__.py utils/blocks.py utils/check.py utils/checkpoint.py utils/device.py
     utils/distributed.py utils/errors.py utils/files.py utils/finite.py utils/groups.py

@@ -209,10 +209,6 @@ class ConfigParser(OldNames):
             self.get_logger("train").warning("%s is damaged, looking for the one before it", path)
         return found or self.resume
 
-    @property
-    def log_dir(self):
-        return self.save_dir
-
     def start_run(self):
         """Keep the config in the run directory and start its log file."""
         if distributed.is_main():

@@ -127,9 +127,9 @@ class BaseTrainer(ABC):
                 raise  # the code's own: its traceback says more
             raise RunError(reason, getattr(error, "status", 1), is_shown=True) from error
         finally:
-            self.writer.close()
             for watcher in reversed(self.watchers):
                 watcher.end(self, self._end)
+            self.writer.close()
 
     def _how_to_go_on(self):
         last = self.checkpoint_dir / LAST_NAME

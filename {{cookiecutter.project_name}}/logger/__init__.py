@@ -1,6 +1,5 @@
 from logger.epoch_log import EpochLog
 from logger.logger import setup_logging
-from logger.progress import Progress
 from logger.visualization import TensorboardWriter, open_writer
 
-__all__ = ["EpochLog", "Progress", "TensorboardWriter", "open_writer", "setup_logging"]
+__all__ = ["EpochLog", "TensorboardWriter", "open_writer", "setup_logging"]

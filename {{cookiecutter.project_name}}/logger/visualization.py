@@ -93,4 +93,4 @@ def open_writer(config, logger):
 
         trackers = [TRACKERS[name](config) for name in settings.trackers]
     is_enabled = settings.tensorboard and distributed.is_main()
-    return TensorboardWriter(config.log_dir, logger, is_enabled, trackers)
+    return TensorboardWriter(config.save_dir, logger, is_enabled, trackers)

@@ -46,6 +46,24 @@ def watchers(names=WATCHERS):
     return [module.Watcher() for module in map(find, names) if module]
 
 
+class NoProgress:
+    """In place of tools/progress.py where that was deleted."""
+
+    def training(self, trainer, batches):
+        return batches
+
+    evaluation = training
+
+    def show(self, trainer, values):
+        pass
+
+
+def new_progress():
+    """What shows how far training is, within epochs."""
+    module = find("progress")
+    return module.Progress() if module else NoProgress()
+
+
 def add_flags(parser):
     for name, kwargs in FLAGS.items():
         if find_spec(f"tools.{name}"):

@@ -1,5 +1,6 @@
 from collections import deque
 from contextlib import contextmanager
+from importlib import import_module
 from itertools import islice
 from typing import NamedTuple
 
@@ -8,7 +9,6 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from base import BaseTrainer
-from logger import Progress
 from utils import MetricTracker, checkpoint, distributed, inf_loop
 from utils.check import nearest
 from utils.device import batch_size, to_device
@@ -83,7 +83,7 @@ class Trainer(BaseTrainer):
         # First batch and random states of the newest steps, as far back as the guard looks
         self._newest = deque(maxlen=1 if self.guard.may_wait else self.log_step)
         self._stream = None  # batches of a loader that has no set_epoch
-        self.progress = Progress()
+        self.progress = import_module("tools").new_progress()
 
     def train_step(self, batch):
         """Learn from one batch, which is on the device. Returns the values to average and log.

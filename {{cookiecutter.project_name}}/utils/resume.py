@@ -1,6 +1,7 @@
 """What it means for a resumed run that its config has changed."""
 
 from utils.errors import UserError
+from utils.schedule import by_name
 
 NEXT = "from now on"
 OTHER_DATA = "the coming batches are not those that the run would have had"
@@ -31,14 +32,11 @@ def describe_changes(changes):
     lines = []
     for path, (old, new) in changes.items():
         key = ".".join(path)
-        starts = (start for start in EFFECTS if key == start or key.startswith(start + "."))
-        lines.append(
-            f"{key}: {old} in the checkpoint, {new} now: {EFFECTS.get(next(starts, None), NEXT)}"
-        )
+        line = f"{key}: {old} in the checkpoint, {new} now"
         if path[0] == "optimizer" and "args" not in path:
-            raise UserError(
-                f"{lines[-1].rpartition(':')[0]}: for that, start a new run with init_from"
-            )
+            raise UserError(f"{line}: for that, start a new run with init_from")
+        effects = (EFFECTS[start] for start in EFFECTS if f"{key}.".startswith(f"{start}."))
+        lines.append(f"{line}: {next(effects, NEXT)}")
     return lines
 
 
@@ -55,9 +53,9 @@ def apply_changes(changes, optimizer, lr_scheduler):
     for path, (old, new) in changes.items():
         if path[0] not in ("optimizer", "lr_scheduler") or "args" not in path[:-1]:
             continue
-        name, argument = path[1] if path[1] != "args" else None, path[-1]
-        scheduler = lr_scheduler.get(name) if isinstance(lr_scheduler, dict) else lr_scheduler
-        groups = (optimizer[name] if name else optimizer).param_groups
+        name, argument = "" if path[1] == "args" else path[1], path[-1]
+        scheduler = by_name(lr_scheduler).get(name)
+        groups = by_name(optimizer)[name].param_groups
         target = [vars(scheduler)] if path[0] == "lr_scheduler" else groups
         if not all(isinstance(one, (int, float)) for one in (old, new, target[0].get(argument))):
             raise UserError(f"{'.'.join(path)}: cannot be changed in the middle of a run")

@@ -16,6 +16,10 @@ def prepare_device(n_gpu_use):
 class OldNames:
     """More methods of ConfigParser."""
 
+    @property
+    def log_dir(self):
+        return self.save_dir
+
     def initialize(self, name, module, *args, **kwargs):
         """Of 2019: as init_obj."""
         return self.init_obj(name, module, *args, **kwargs)
