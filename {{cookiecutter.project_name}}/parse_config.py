@@ -23,8 +23,6 @@ from utils.old.names import OldNames
 from utils.resume import config_changes
 from utils.run_dir import discard, make_run_dir
 
-LAUNCH = "*/.torchrun"  # in each run directory: the launch that has last worked on it
-
 
 class Option(NamedTuple):
     """A command line option that sets one value of the config."""
@@ -201,9 +199,7 @@ class ConfigParser(OldNames):
         from utils import checkpoint  # takes torch
 
         runs_dir = self._runs_dir if self.resume is None else self.resume.parent.parent
-        folders = [self._runs_dir]
-        if launch is not None:
-            folders = [one.parent for one in runs_dir.glob(LAUNCH) if one.read_text() == launch]
+        folders = [self._runs_dir] if launch is None else distributed.runs_of(launch, runs_dir)
         found, damaged = checkpoint.newest(*folders)
         for path in damaged:
             self.get_logger("train").warning("%s is damaged, looking for the one before it", path)
@@ -215,8 +211,7 @@ class ConfigParser(OldNames):
             for half_written in self.save_dir.glob(".*.tmp"):
                 shutil.rmtree(half_written) if half_written.is_dir() else half_written.unlink()
             write_json(self.config, self.save_dir / "config.json")
-            if launch := distributed.launch():
-                (self.save_dir / Path(LAUNCH).name).write_text(launch)
+            distributed.mark(self.save_dir)
         setup_logging(self.save_dir)
 
     def discard_run(self):
@@ -240,13 +235,6 @@ STANDARD_ARGUMENTS = {
         "help": "any key of the config: optimizer.args.lr=0.01 trainer.epochs=5",
     },
 }
-
-
-def positive(text):
-    """A type of arguments for argparse."""
-    if not text.isdecimal() or text == "0":
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 1 or more")
-    return int(text)
 
 
 def _add_option(parser, option):

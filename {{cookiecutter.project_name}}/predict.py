@@ -16,7 +16,8 @@ from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
-from parse_config import ConfigParser, find_file, positive
+from parse_config import ConfigParser, find_file
+from tools import positive
 from train import build_model, part_modules
 from utils import distributed
 from utils.errors import UserError, exit_on_user_error

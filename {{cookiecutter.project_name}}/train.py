@@ -151,9 +151,7 @@ def main(argv=None):
             if tool is not None:
                 return tool(config)
             build_trainer(config).train()
-        # To do without reports for good, delete report.py and these two lines
-        if config.settings.trainer.report and distributed.is_main():
-            import_module("report").after_training(config.save_dir, config.get_logger("report"))
+        tools.after_training(config)
 
 
 if __name__ == "__main__":

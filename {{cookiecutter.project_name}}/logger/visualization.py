@@ -31,10 +31,6 @@ class TensorboardWriter:
             self._writer = SummaryWriter(str(self.log_dir), purge_step=self.step or None)
         return self._writer
 
-    @property
-    def is_used(self):
-        return self.enabled or bool(self.trackers)
-
     def set_step(self, step, mode="train"):
         self.step = step
         self.mode = getattr(mode, "value", mode)  # of an Enum too

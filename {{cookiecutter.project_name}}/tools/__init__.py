@@ -1,10 +1,17 @@
 """What stands beside the training: a file each. To do without one, delete its file."""
 
+import argparse
 from importlib import import_module
 from importlib.util import find_spec
 
-from parse_config import positive
 from utils import distributed
+
+
+def positive(text):
+    if not text.isdecimal() or text == "0":
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 1 or more")
+    return int(text)
+
 
 # For each, its file has run(config, value), which takes the place of a training
 FLAG = {"action": "store_true"}
@@ -62,6 +69,12 @@ def new_progress():
     """What shows how far training is, within epochs."""
     module = find("progress")
     return module.Progress() if module else NoProgress()
+
+
+def after_training(config):
+    """Make the report, where it is wanted and report.py was not deleted."""
+    if config.settings.trainer.report and distributed.is_main() and find_spec("report"):
+        import_module("report").after_training(config.save_dir, config.get_logger("report"))
 
 
 def add_flags(parser):

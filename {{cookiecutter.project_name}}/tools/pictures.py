@@ -31,7 +31,7 @@ class Watcher(tools.Watcher):
 
     def __call__(self, trainer, log):
         writer = trainer.writer
-        if not writer.is_used:
+        if not (writer.enabled or writer.trackers):
             return
         is_first = self.batches is None
         is_sharded = distributed.is_sharded(trainer.model)  # all processes have to look at it

@@ -81,16 +81,16 @@ def read_value(hint, value, path, mistakes):
 
 
 def _member(hint, value):
-    """The member of a union that a value has the form of: a list, a block, or blocks by name."""
+    """The member of a union that a value has the form of; all of them where it has none."""
     members = {get_origin(one) or one: one for one in get_args(hint)}
     block = next((one for one in members if is_dataclass(one)), None)
-    if isinstance(value, str) or not isinstance(value, (list, dict)):
-        return block if block and isinstance(value, str) and str not in members else hint
-    if isinstance(value, list) or block is None:
-        return members.get(type(value), hint)
-    keys = {field.name for field in fields(block)}
-    several = value and not keys & set(value) and all(isinstance(v, dict) for v in value.values())
-    return members[dict] if dict in members and several else block
+    if block and isinstance(value, str) and str not in members:
+        return block  # a name alone
+    if block and isinstance(value, dict):
+        is_block = not value or {field.name for field in fields(block)} & set(value)
+        several = not is_block and all(isinstance(one, dict) for one in value.values())
+        return members[dict] if several and dict in members else block
+    return members.get(type(value), hint)
 
 
 def _read_block(cls, value, path, mistakes):

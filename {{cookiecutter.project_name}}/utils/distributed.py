@@ -40,6 +40,17 @@ def is_restart():
     return launch() is not None and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
 
 
+def mark(run_dir):
+    """Note which launch works on a run, for `runs_of` after a restart."""
+    if launch() is not None:
+        (run_dir / ".torchrun").write_text(launch())
+
+
+def runs_of(launch, folder):
+    """The run directories in `folder` that were last begun or gone on with in this launch."""
+    return [mark.parent for mark in folder.glob("*/.torchrun") if mark.read_text() == launch]
+
+
 def refuse(what):
     """UserError where there are several processes: `what` is made for one."""
     if size() > 1:
