@@ -139,7 +139,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    tools = import_module("tools")  # late, as each file in it can be deleted
+    tools = import_module("tools")
     tools.add_flags(parser)
     with exit_on_user_error():
         config = ConfigParser.from_args(parser, OPTIONS, argv, part_modules)

@@ -43,11 +43,8 @@ class BaseModel(nn.Module, ABC):
 
     def _set_trainable(self, names, trainable):
         for name in names:
-            parts = [
-                parameter
-                for path, parameter in self.named_parameters()
-                if path == name or path.startswith(f"{name}.")
-            ]
+            named = self.named_parameters()
+            parts = [one for path, one in named if f"{path}.".startswith(f"{name}.")]
             if not parts:
                 known = ", ".join(path for path, _ in self.named_children())
                 raise ValueError(f"no parameters in a part named {name!r}; parts: {known}")

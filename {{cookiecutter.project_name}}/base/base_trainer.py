@@ -48,7 +48,9 @@ class BaseTrainer(ABC):
         self.checkpoint_dir = config.save_dir
         self.writer = open_writer(config, self.logger)
         self.epoch_log = EpochLog(config.save_dir, self.logger, self.writer)
-        self.watchers = import_module("tools").watchers(["record"])
+        tools = import_module("tools")  # late, as each file in it can be deleted
+        self.watchers = tools.watchers(["record"])
+        self.progress = tools.new_progress()
         several = optimizer.values() if isinstance(optimizer, dict) else [optimizer]
         self.saver = checkpoint.saver_for(model, [one for one in several if one is not None])
         self.stop_signals = StopSignals()

@@ -1,6 +1,5 @@
 from collections import deque
 from contextlib import contextmanager
-from importlib import import_module
 from itertools import islice
 from typing import NamedTuple
 
@@ -83,7 +82,6 @@ class Trainer(BaseTrainer):
         # First batch and random states of the newest steps, as far back as the guard looks
         self._newest = deque(maxlen=1 if self.guard.may_wait else self.log_step)
         self._stream = None  # batches of a loader that has no set_epoch
-        self.progress = import_module("tools").new_progress()
 
     def train_step(self, batch):
         """Learn from one batch, which is on the device. Returns the values to average and log.

@@ -2,6 +2,7 @@ import signal
 import threading
 
 NAMES = ("SIGINT", "SIGTERM", "SIGUSR1")  # the last is sent by SLURM, where it is told to
+NUMBERS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]  # Windows has two
 
 
 class StopSignals:
@@ -13,10 +14,8 @@ class StopSignals:
     def __enter__(self):
         self.received, self._before = 0, {}
         if threading.current_thread() is threading.main_thread():  # others cannot set handlers
-            for name in NAMES:
-                if hasattr(signal, name):  # Windows has no SIGUSR1
-                    number = getattr(signal, name)
-                    self._before[number] = signal.signal(number, self._remember)
+            for number in NUMBERS:
+                self._before[number] = signal.signal(number, self._remember)
         return self
 
     def __exit__(self, *_):
@@ -31,6 +30,5 @@ class StopSignals:
 
 def ignore_stop_signals(*_):
     """For workers, which get the signals of their group: the main process says when they end."""
-    for name in NAMES:
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    for number in NUMBERS:
+        signal.signal(number, signal.SIG_IGN)
