@@ -36,7 +36,8 @@ FILES = """
     tests/test_schema.py tests/test_faults.py tests/test_old_checkpoints.py tests/test_tools.py
     tests/test_history.py tests/test_report.py tests/test_switches.py tests/test_trackers.py
     tests/test_watching.py
-    tools/__init__.py tools/check.py tools/compare.py tools/fast_dev_run.py tools/overfit_batches.py
+    tools/__init__.py tools/changes.py tools/check.py tools/compare.py tools/fast_dev_run.py
+    tools/overfit_batches.py
     tools/manifest.py tools/pictures.py tools/predictions.py tools/progress.py tools/record.py
     tools/replay.py tools/schema.py tools/unshard.py tools/verify_resume.py
     trainer/__init__.py trainer/trainer.py
@@ -44,7 +45,7 @@ FILES = """
     utils/distributed.py utils/errors.py utils/files.py utils/finite.py utils/groups.py
     utils/lookup.py utils/loop.py
     utils/meter.py utils/old/__init__.py utils/old/checkpoint.py utils/old/names.py
-    utils/precision.py utils/resume.py utils/run_dir.py
+    utils/precision.py utils/run_dir.py
     utils/schedule.py utils/seed.py utils/sharded.py utils/signals.py utils/yaml_config.py
     predict.py export.py tools/find_lr.py tools/summary.py
     docs/install.md docs/updating.md docs/using.md

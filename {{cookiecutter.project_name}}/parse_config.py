@@ -20,7 +20,6 @@ from utils.errors import UserError
 from utils.files import PROJECT_DIR, project_path, read_config, write_json
 from utils.lookup import find_part
 from utils.old.names import OldNames
-from utils.resume import config_changes
 from utils.run_dir import discard, make_run_dir
 
 
@@ -94,14 +93,6 @@ class ConfigParser(OldNames):
             config_parser.resume = config_parser.find_newest(distributed.launch())
         config_parser.args = args
         return config_parser
-
-    def changes_since(self, old):
-        """Where the resolved config differs from an older one: {path: (old value, new value)}."""
-        try:
-            before = asdict(ConfigParser(old).settings)
-        except UserError:
-            return {}  # of another project, or another version
-        return config_changes(before, asdict(self.settings))
 
     def __getitem__(self, name):
         return self.config[name]
@@ -239,11 +230,10 @@ STANDARD_ARGUMENTS = {
 
 def _add_option(parser, option):
     words = f"{getattr(option, 'help', None) or ''} (sets {'.'.join(_keys(option.target))})".strip()
-    if option.type is bool:  # --flag and --no-flag
-        return parser.add_argument(
-            *option.flags, action=argparse.BooleanOptionalAction, default=None, help=words
-        )
-    return parser.add_argument(*option.flags, type=option.type, help=words)
+    kind = {"type": option.type}
+    if option.type is bool:
+        kind = {"action": argparse.BooleanOptionalAction}  # --flag and --no-flag
+    return parser.add_argument(*option.flags, default=None, help=words, **kind)
 
 
 def _keys(name):

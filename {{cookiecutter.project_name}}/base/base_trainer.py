@@ -10,7 +10,6 @@ from utils import checkpoint, distributed
 from utils.checkpoint import BEST_NAME, EPOCH_NAME, LAST_NAME
 from utils.device import get_device
 from utils.errors import RunError, UserError, explain
-from utils.resume import apply_changes, describe_changes, is_new_schedule
 from utils.seed import get_random_state, set_random_state
 from utils.signals import StopSignals
 
@@ -49,7 +48,7 @@ class BaseTrainer(ABC):
         self.writer = open_writer(config, self.logger)
         self.epoch_log = EpochLog(config.save_dir, self.logger, self.writer)
         tools = import_module("tools")  # late, as each file in it can be deleted
-        self.watchers = tools.watchers(["record"])
+        self.watchers = tools.watchers(tools.OF_EVERY_TRAINER)
         self.progress = tools.new_progress()
         several = optimizer.values() if isinstance(optimizer, dict) else [optimizer]
         self.saver = checkpoint.saver_for(model, [one for one in several if one is not None])
@@ -227,15 +226,13 @@ class BaseTrainer(ABC):
     def _resume_checkpoint(self, path):
         """Put everything back to where it was when the checkpoint was written."""
         state = checkpoint.load(path)
-        is_own = state["random"] is not None
-        changes = self.config.changes_since(state["config"]) if is_own else {}
-        for line in describe_changes(changes):
-            self.logger.warning("resume: %s", line)
-        self._load_state(state, changes)
+        for watcher in self.watchers:
+            watcher.resume(self, state)
+        self._load_state(state)
         self.logger.info("Resuming after epoch %d, step %d of %s", state["epoch"], self.step, path)
 
-    def _load_state(self, state, changes):
-        """The counterpart of `_state`; `changes` are those of the config since it was saved."""
+    def _load_state(self, state):
+        """The counterpart of `_state`."""
         if distributed.is_sharded(self.model):
             from utils import sharded
 
@@ -244,12 +241,10 @@ class BaseTrainer(ABC):
             distributed.unwrap(self.model), state["state_dict"], self.config.resume
         )
         checkpoint.set_state(self.optimizer, state["optimizer"])
-        if not is_new_schedule(changes):
-            checkpoint.set_state(self.lr_scheduler, state["lr_scheduler"])
-        apply_changes(changes, self.optimizer, self.lr_scheduler)
+        checkpoint.set_state(self.lr_scheduler, state["lr_scheduler"])
         self.start_epoch = state["epoch"] + 1
         self.step = state["step"]
-        if ("trainer", "monitor") not in changes and state["monitor_best"] is not None:
+        if state["monitor_best"] is not None:
             self.mnt_best = float(state["monitor_best"])
             self.not_improved_count = state["not_improved_count"]
         ranks = [state, *state["ranks"]]

@@ -28,11 +28,15 @@ FLAGS = {
     "schema": FLAG | {"help": "print a JSON Schema of the config, for editors"},
 }
 UNDER_TORCHRUN = {"fast_dev_run", "overfit_batches"}  # the others are for one process
-WATCHERS = ["manifest", "pictures"]  # the file of each has a Watcher; any trainer has "record" too
+OF_EVERY_TRAINER = ["changes", "record"]  # the file of each has a Watcher
+WATCHERS = ["manifest", "pictures"]  # so have these, which look on where train.py trains
 
 
 class Watcher:
     """Looks on at a training: a subclass says what it does at which moment."""
+
+    def resume(self, trainer, state):
+        """Before the state in a checkpoint is taken up; it may be edited."""
 
     def begin(self, trainer):
         """Before the first epoch; a UserError refuses the run."""

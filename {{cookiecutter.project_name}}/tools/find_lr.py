@@ -48,7 +48,7 @@ def range_test(trainer):
     try:
         take_steps(probe, rates, losses)
     finally:
-        trainer._load_state(before, {})
+        trainer._load_state(before)
     return rates[: len(losses)], np.array(losses)
 
 

@@ -308,8 +308,8 @@ class Trainer(BaseTrainer):
     def _rank_state(self):
         return super()._rank_state() | {"train_metrics": self.train_metrics.state_dict()}
 
-    def _load_state(self, state, changes):
-        super()._load_state(state, changes)
+    def _load_state(self, state):
+        super()._load_state(state)
         self.batch_idx = state["batch_idx"]
         is_pass = self.config.settings.trainer.len_epoch is None
         if is_pass and state["samples_done"] not in (None, self.samples_done):

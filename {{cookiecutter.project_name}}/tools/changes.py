@@ -1,0 +1,102 @@
+"""What it means for a resumed run that its config has changed.
+
+Without this file, optimizer and schedule go on as in the checkpoint, whatever the config says now.
+"""
+
+import copy
+from dataclasses import asdict
+
+import tools
+from parse_config import ConfigParser
+from utils.errors import UserError
+
+NEXT = "from now on"
+OTHER_DATA = "the coming batches are not those that the run would have had"
+EFFECTS = {  # of a change, by the beginning of the key; the first that fits
+    "data_loader.args.num_workers": NEXT,
+    "data_loader": OTHER_DATA,
+    "seed": OTHER_DATA,
+    "lr_scheduler.args": "the schedule goes on as if it had always been so",
+    "optimizer.args.lr": "the schedule, if there is one, goes on as if it had always been so",
+    "lr_scheduler": "the new schedule begins now",
+    "trainer.monitor": "the search for the best epoch begins anew",
+}
+
+
+class Watcher(tools.Watcher):
+    def resume(self, trainer, state):
+        """Say what has changed, and change the numbers in the state before it is taken up."""
+        if state["random"] is None:
+            return  # other code has written it
+        try:
+            before = asdict(ConfigParser(state["config"]).settings)
+        except UserError:
+            return  # of another project, or another version
+        changes = config_changes(before, asdict(trainer.config.settings))
+        for line in describe(changes):
+            trainer.logger.warning("resume: %s", line)
+        if ("trainer", "monitor") in changes:
+            state["monitor_best"] = None
+        if any(path[0] == "lr_scheduler" and "args" not in path for path in changes):
+            state["lr_scheduler"] = None
+        for path, (old, new) in changes.items():
+            if path[0] in ("optimizer", "lr_scheduler") and "args" in path[:-1]:
+                change(state, trainer.lr_scheduler, path, old, new)
+
+
+def config_changes(old, new, path=()):
+    """{path: (old value, new value)} of the leaves in which two configs differ."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return {} if old == new else {path: (old, new)}
+    return {
+        changed: values
+        for key in dict.fromkeys([*old, *new])
+        for changed, values in config_changes(old.get(key), new.get(key), (*path, key)).items()
+    }
+
+
+def describe(changes):
+    """A line for each change. UserError for another optimizer, whose state would not fit."""
+    lines = []
+    for path, (old, new) in changes.items():
+        key = ".".join(path)
+        line = f"{key}: {old} in the checkpoint, {new} now"
+        if path[0] == "optimizer" and "args" not in path:
+            raise UserError(f"{line}: for that, start a new run with init_from")
+        effects = (EFFECTS[start] for start in EFFECTS if f"{key}.".startswith(f"{start}."))
+        lines.append(f"{line}: {next(effects, NEXT)}")
+    return lines
+
+
+def change(state, scheduler, path, old, new):
+    """Give an optimizer or a scheduler in the state a number in place of an old one.
+
+    The learning rate is then that of the new schedule at this point, where torch has a formula for
+    it; else a new one scales the one that was reached.
+    """
+    optimizer_state, scheduler_state = state["optimizer"], state["lr_scheduler"]
+    if path[1] != "args":  # one of several
+        optimizer_state = optimizer_state[path[1]]
+        scheduler_state = (scheduler_state or {}).get(path[1])
+        scheduler = (scheduler or {}).get(path[1])
+    groups, argument = optimizer_state["param_groups"], path[-1]
+    if path[0] == "lr_scheduler" and scheduler_state is None:
+        return  # it begins now
+    target = [scheduler_state] if path[0] == "lr_scheduler" else groups
+    if not all(isinstance(one, (int, float)) for one in (old, new, target[0].get(argument))):
+        raise UserError(f"{'.'.join(path)}: cannot be changed in the middle of a run")
+    if argument == "lr" and old > 0:
+        for group in groups:
+            group["lr"] *= new / old
+            group["initial_lr"] = new
+        if "base_lrs" in (scheduler_state or {}):
+            rates = scheduler_state["base_lrs"]
+            scheduler_state["base_lrs"] = [rate * new / old for rate in rates]
+    else:
+        for one in target:
+            one[argument] = new
+    if scheduler_state is not None and hasattr(scheduler, "_get_closed_form_lr"):
+        scheduler = copy.copy(scheduler)
+        scheduler.load_state_dict(scheduler_state)
+        for group, rate in zip(groups, scheduler._get_closed_form_lr(), strict=True):
+            group["lr"] = rate
