@@ -1,37 +1,26 @@
-from time import monotonic
-
 from logger.metrics_csv import MetricsCsv
 from utils import distributed
 
 
 class EpochLog:
-    """What an epoch gave: a line on the console, a row in metrics.csv, a point on each curve.
-
-    times.csv has the seconds, so that metrics.csv is the same whenever the run is repeated.
-    """
+    """What an epoch gave: a line on the console, a row in metrics.csv, a point on each curve."""
 
     def __init__(self, run_dir, logger, writer):
         self.csv = MetricsCsv(run_dir / "metrics.csv")
-        self.times = MetricsCsv(run_dir / "times.csv")
         self.logger = logger
         self.writer = writer
-        self._began = monotonic()
 
     def start(self, first_epoch):
         """Drop what an earlier process has logged of `first_epoch` and after."""
         if not distributed.is_main():
             return
         self.csv.keep_until(first_epoch)
-        self.times.keep_until(first_epoch)
-        self._began = monotonic()
         self.logger.info("Values in epoch lines: training / validation")
 
     def add(self, log, step, is_best):
         if not distributed.is_main():
             return
         self.csv.add(log)
-        seconds, self._began = monotonic() - self._began, monotonic()
-        self.times.add({"epoch": log["epoch"], "seconds": round(seconds, 3)})
         is_number = (int, float)
         values = {k: v for k, v in log.items() if k != "epoch" and isinstance(v, is_number)}
         for key, value in values.items():

@@ -1,6 +1,7 @@
 """What a run was made with, for whoever wants to repeat it: environment.json in its directory.
 
-runs.py reads there whether a run is still going on, and how it ended.
+runs.py reads there whether a run is still going on, and how it ended. times.csv beside it has the
+seconds of each epoch, so that metrics.csv is the same whenever the run is repeated.
 """
 
 import os
@@ -9,11 +10,13 @@ import subprocess
 import sys
 from contextlib import suppress
 from datetime import datetime
+from time import monotonic
 
 import numpy as np
 import torch
 
 import tools
+from logger.metrics_csv import MetricsCsv
 from utils import distributed
 from utils.files import PROJECT_DIR, atomic_write, read_json, write_json
 
@@ -24,6 +27,14 @@ class Watcher(tools.Watcher):
     def begin(self, trainer):
         if distributed.is_main():
             record_start(trainer.checkpoint_dir, trainer.device)
+            self.times = MetricsCsv(trainer.checkpoint_dir / "times.csv")
+            self.times.keep_until(trainer.start_epoch)
+            self.began = monotonic()
+
+    def __call__(self, trainer, log):
+        if distributed.is_main():
+            seconds, self.began = monotonic() - self.began, monotonic()
+            self.times.add({"epoch": log["epoch"], "seconds": round(seconds, 3)})
 
     def end(self, trainer, how):
         if distributed.is_main():
