@@ -9,7 +9,7 @@ from pathlib import Path
 
 NAME = "{{ cookiecutter.project_name }}"
 STARTER = "{{ cookiecutter.starter }}"
-RUN_NAME = "{{ cookiecutter.__run_name }}"
+RUN_NAME = "{{ cookiecutter.__run_names[cookiecutter.starter] }}"
 LICENSE = "{{ cookiecutter.license }}"
 CONFIG = "config.{{ cookiecutter.config_format }}"
 TENSORBOARD = "{{ cookiecutter.tensorboard }}"
@@ -69,9 +69,13 @@ def choose_starter():
             target = path.relative_to(folder)
             target.parent.mkdir(parents=True, exist_ok=True)
             move(path, target.as_posix())
+            if target.parent.name == "data" and target.name != "README.md":
+                edit(".gitignore", "!data/mnist_5k.npz", f"!{target.as_posix()}")
+    move("starters/README.md", "README.md")
     for name in STARTERS:
         shutil.rmtree(Path("starters", name))
-    remove("starters/ruff.toml")
+    for name in ("README.md", "ruff.toml"):
+        remove(f"starters/{name}")
 
 
 def move(source, target):

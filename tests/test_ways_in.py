@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import sys
 import pytest
 
 from helpers import ENVIRONMENT, PYTHONS, files, interpreter, succeed
+from test_bake import STARTER_FILES
 
 GIT = ("git", "-c", "user.name=Ada", "-c", "user.email=ada@example.org")
 
@@ -282,9 +284,15 @@ def test_a_link_to_nowhere(run, template):
     assert list(run.cwd.iterdir()) == [target] and target.is_symlink()
 
 
+@pytest.fixture(params=STARTER_FILES)
+def starter(request):
+    return request.param
+
+
 @pytest.fixture
-def without_hooks(run, template):
-    done = run(*cookiecutter("--no-input", "--accept-hooks=no", template))
+def without_hooks(run, template, starter):
+    command = cookiecutter("--no-input", "--accept-hooks=no", template, f"starter={starter}")
+    done = run(*command)
     assert done.returncode == 0, done.stdout + done.stderr
     return run.cwd / "my-torch-project"
 
@@ -298,7 +306,30 @@ def test_without_hooks_the_files_of_all_choices_are_there(without_hooks, referen
         assert name in note or f"{name.split('/')[0]}/" in note, f"{name} is not explained"
 
 
+def test_what_the_note_says_gives_the_project_that_was_chosen(without_hooks, starter, bake):
+    """By hand as by the hooks, from the default one that lies there: README.md speaks of its code."""
+    note = without_hooks / "NOT_CHOSEN.md"
+    script = "\n".join(re.findall(r"  ```\n(.*?)  ```", note.read_text("utf-8"), re.DOTALL))
+    assert ("cp " in script) is (starter != "mnist")
+    subprocess.run(["bash", "-e", "-c", script], cwd=without_hooks, check=True)
+    chosen = contents(bake(starter=starter))
+    [data_file] = {name for name in chosen if name.startswith("data/")} - {"data/README.md"}
+    ignored = (without_hooks / ".gitignore").read_text(encoding="utf-8")
+    changed = ignored.replace("data/mnist_5k.npz", data_file)
+    (without_hooks / ".gitignore").write_text(changed, encoding="utf-8")
+    assert (".gitignore" in note.read_text("utf-8")) is (changed != ignored)
+    found = contents(without_hooks)
+    found["LICENSE"] = found["LICENSE.MIT"]
+    assert chosen.items() <= found.items()
+    others = {"config.yaml", "Dockerfile", ".dockerignore", ".devcontainer/devcontainer.json"}
+    left = {name for name in found.keys() - chosen.keys() if not name.startswith("LICENSE.")}
+    if starter == "mnist":
+        left = {name for name in left if not name.startswith("starters/")}
+    assert left == others | {"NOT_CHOSEN.md"}
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("starter", ["mnist"], indirect=True)
 def test_without_hooks_it_works(without_hooks):
     succeed("-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=without_hooks)
     succeed("train.py", "trainer.epochs=1", cwd=without_hooks)
