@@ -5,9 +5,12 @@ import re
 import subprocess
 import sys
 from importlib import import_module
+from inspect import signature
 
 import pytest
 
+from base import BaseDataLoader
+from data_loader import data_loaders
 from model import loss
 from parse_config import default_config
 from tools.schema import find_types
@@ -102,17 +105,27 @@ def test_the_tools_take_this_projects_parts(flag, expected, tmp_path, capsys):
 
 
 def own(schema):
-    """Without what comes from torch, whose next version has other arguments."""
-    names = find_types("loss", [loss])
+    """Without what comes from torch, whose other versions have other arguments."""
     definitions = schema["definitions"]
-    losses = [
-        branch["then"]
-        for branch in definitions["loss"]["allOf"]
-        if branch["if"]["properties"]["type"]["const"] in names
+    of = {
+        key: {b["if"]["properties"]["type"]["const"]: b["then"] for b in definitions[key]["allOf"]}
+        for key in ("loss", "data_loader")
+    }
+    losses = {name: of["loss"][name] for name in find_types("loss", [loss])}
+    loaders = {}
+    for name, one in find_types("data_loader", [data_loaders]).items():
+        names = {**signature(BaseDataLoader).parameters, **signature(one).parameters}
+        args = of["data_loader"][name]["properties"]["args"]["properties"]
+        loaders[name] = {k: v for k, v in args.items() if k in names}
+    from_torch = {"loss", "optimizer", "lr_scheduler"}
+    rest = [
+        {key: value for key, value in part.items() if key not in names}
+        for part, names in (
+            (schema["properties"], from_torch),
+            (definitions, from_torch | {"data_loader"}),
+        )
     ]
-    from_torch = ("loss", "optimizer", "lr_scheduler")
-    parts = [schema["properties"], definitions]
-    return losses, [{k: v for k, v in part.items() if k not in from_torch} for part in parts]
+    return losses, loaders, rest
 
 
 def test_the_shipped_schema_is_current(capsys):

@@ -223,6 +223,8 @@ WARM_UP = {
 }
 
 
+# SequentialLR of torch 2.6 calls its own schedulers in the way that torch deprecates
+@pytest.mark.filterwarnings("ignore:The epoch parameter in `scheduler.step:UserWarning")
 def test_warm_up_and_then_a_schedule(both):
     trained, by_hand = both({"lr_scheduler": WARM_UP})
     warm_up = LinearLR(by_hand.optimizer, 0.1, total_iters=3)
