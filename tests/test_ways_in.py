@@ -307,7 +307,7 @@ def test_without_hooks_the_files_of_all_choices_are_there(without_hooks, referen
 
 
 def test_what_the_note_says_gives_the_project_that_was_chosen(without_hooks, starter, bake):
-    """By hand as by the hooks, from the default one that lies there: README.md speaks of its code."""
+    """By hand as by the hooks; before that, README.md speaks of mnist, whose code lies there."""
     note = without_hooks / "NOT_CHOSEN.md"
     script = "\n".join(re.findall(r"  ```\n(.*?)  ```", note.read_text("utf-8"), re.DOTALL))
     assert ("cp " in script) is (starter != "mnist")
