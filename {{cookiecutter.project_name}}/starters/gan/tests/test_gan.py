@@ -109,6 +109,18 @@ def test_the_distance_sees_images_that_are_too_alike():
     assert 0 < distance(half, other_half) < 1 < 5 < distance(few, other_half)
 
 
+def test_the_distances_that_the_readme_compares_with():
+    """Of real images from others, of copies of ten, and of noise: 0.3, 10 and 22."""
+    options = {"augment": False, "validation_split": 0}
+    loaders = (MnistDataLoader(training=one, **options) for one in (True, False))
+    known, held_out = (torch.cat([batch for batch, _ in loader]) for loader in loaders)
+    torch.manual_seed(0)
+    chosen = known[torch.randperm(len(known))[:1000]]
+    assert distance(chosen, held_out) == pytest.approx(0.3, abs=0.1)
+    assert distance(chosen[:10].repeat(100, 1, 1, 1), held_out) == pytest.approx(10, abs=1)
+    assert distance(torch.randn_like(held_out), held_out) == pytest.approx(22, abs=1)
+
+
 def test_digits_that_are_not_there_are_named(tmp_path):
     with pytest.raises(UserError, match="mnist_5k.npz is missing: it comes with the project"):
         MnistDataLoader(str(tmp_path))
