@@ -1,5 +1,6 @@
 import atexit
-import weakref
+import signal
+from multiprocessing import active_children
 from typing import Annotated
 
 import torch
@@ -116,11 +117,14 @@ def _seed_batches(loader, is_fixed=False):
     # Given to DataLoader as an argument, it would take the place of batch_size, sampler and
     # drop_last, which trainers read; set as an attribute, DataLoader would refuse it.
     loader.__dict__["batch_sampler"] = sampler
-    atexit.register(_end_workers, weakref.ref(loader))
+    atexit.register(_end_workers)
     return loader
 
 
-def _end_workers(reference):
+def _end_workers():
     """Before the interpreter ends workers by SIGTERM, which they ignore, and waits for them."""
-    if (loader := reference()) is not None:
-        loader._iterator = None
+    if hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # that of DataLoader would raise an error
+    for worker in active_children():
+        if worker.daemon:
+            worker.kill()

@@ -65,14 +65,20 @@ def test_options_that_do_not_go_together_are_one_line():
         BaseDataLoader(Numbers(), 6, True, 0, 0, prefetch_factor=2)
 
 
-def test_a_script_that_still_holds_a_loader_with_workers_ends():
+@pytest.mark.parametrize("persistent", [True, False])
+def test_a_script_that_still_holds_workers_ends(persistent):
+    """As one does that ends by an error, whose frames hold all that was at hand."""
+    options = {"num_workers": 2, "persistent_workers": persistent}
     code = (
         "from parse_config import ConfigParser, default_config\nfrom train import build_trainer\n"
-        "config = ConfigParser.from_file(default_config(), {'data_loader.args.num_workers': 2})\n"
-        "trainer = build_trainer(config)\nnext(iter(trainer.data_loader))\n"
+        f"changes = {{'data_loader.args.' + k: v for k, v in {options}.items()}}\n"
+        "config = ConfigParser.from_file(default_config(), changes)\n"
+        "trainer = build_trainer(config)\nbatches = iter(trainer.data_loader)\nnext(batches)\n"
         "config.discard_run()\n"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=PROJECT_DIR, check=True, timeout=60)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=PROJECT_DIR, capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_the_split_is_the_same_every_time_and_follows_its_own_seed():
