@@ -68,11 +68,11 @@ def test_options_that_do_not_go_together_are_one_line():
 @pytest.mark.parametrize("persistent", [True, False])
 def test_a_script_that_still_holds_workers_ends(persistent):
     """As one does that ends by an error, whose frames hold all that was at hand."""
-    options = {"num_workers": 2, "persistent_workers": persistent}
+    args = "data_loader.args"
+    changes = {f"{args}.num_workers": 2, f"{args}.persistent_workers": persistent}
     code = (
         "from parse_config import ConfigParser, default_config\nfrom train import build_trainer\n"
-        f"changes = {{'data_loader.args.' + k: v for k, v in {options}.items()}}\n"
-        "config = ConfigParser.from_file(default_config(), changes)\n"
+        f"config = ConfigParser.from_file(default_config(), {changes})\n"
         "trainer = build_trainer(config)\nbatches = iter(trainer.data_loader)\nnext(batches)\n"
         "config.discard_run()\n"
     )
