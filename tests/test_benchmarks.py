@@ -1,10 +1,17 @@
-"""The benchmarks run, and their sums are right; what they measure is no test's business."""
+"""The benchmarks run, and their sums are right; what they measure is no test's business.
 
+So do the scripts that make files anew, in a copy of the template.
+"""
+
+import json
+import shutil
 import sys
 
 import pytest
+import torch
 
-from helpers import ROOT, succeed
+import browser
+from helpers import PROJECT, ROOT, succeed
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import speed  # noqa: E402
@@ -42,3 +49,45 @@ def test_the_quick_run_measures_everything_and_writes_table_and_plot(template, t
         assert list(found) == names and all(float(cells[0]) > 0 for cells in found.values())
     assert "MB after 20 epochs" in text
     assert "this template" in (tmp_path / "results.svg").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "arguments", "expected"),
+    [
+        ("checkpoint.py", ["1"], "blocked / torch.save"),
+        ("distributed.py", ["2", "1"], "FSDP by blocks"),
+        ("start.py", [PROJECT, "1"], "sum: added to import torch"),
+        ("speed.py", ["--work", "tiny", "tiny_metrics", "--rounds", "1"], speed.TITLES["tiny"][0]),
+        ("speed.py", ["--work", "loading", "--rounds", "1"], "The project's loader alone"),
+    ],
+    ids=lambda one: one if isinstance(one, str) else "",
+)
+def test_each_benchmark_ends_with_its_table(script, arguments, expected, template, tmp_path):
+    options = {"speed.py": ["--output", tmp_path], "checkpoint.py": [tmp_path]}
+    done = succeed(template / "benchmarks" / script, *arguments, *options.get(script, []), cwd=ROOT)
+    results = tmp_path / "results.md"
+    assert expected in (results.read_text("utf-8") if script == "speed.py" else done)
+
+
+@pytest.mark.slow
+def test_the_schemas_are_those_that_the_script_makes(template, tmp_path):
+    copy = shutil.copytree(template, tmp_path / "copy")
+    succeed("scripts/make_schemas.py", cwd=copy)
+    [project] = copy.glob("{{*")
+    shipped = sorted(PROJECT.rglob("config.schema.json"))
+    assert len(shipped) == 5
+    for path in shipped:
+        made = json.loads((project / path.relative_to(PROJECT)).read_text("utf-8"))
+        assert made["$comment"] == "torch " + ".".join(torch.__version__.split(".")[:2])
+        known = json.loads(path.read_text("utf-8"))
+        assert made == known or made["$comment"] != known["$comment"], path
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(browser.find() is None, reason="no browser: apt-get install chromium")
+def test_the_picture_of_the_readme_is_made(template, tmp_path):
+    copy = shutil.copytree(template, tmp_path / "copy")
+    (copy / "docs" / "report.png").unlink()
+    succeed("scripts/make_report_picture.py", cwd=copy)
+    assert (copy / "docs" / "report.png").read_bytes().startswith(b"\x89PNG")

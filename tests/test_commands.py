@@ -17,19 +17,34 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", PROJECT / "README.md"]
 PAGES += sorted((PROJECT / "docs").glob("*.md"))
 PROGRAMS = "cookiecutter|conda|cruft|docker|git|make|pip|pre-commit|python3?|tensorboard|uvx?"
 
-# Where each command is run, or why it is not; a new one has to find its place here
+# The test that runs each command as it stands, but for what stands for a path; a new command has to
+# find its place here, or among those below
+DOCS = "{{cookiecutter.project_name}}/tests/test_docs.py::test_a_page_is_true"
+INSTALLING = "tests/test_installing.py::test_"
 PLACES = {
-    r"python \w+\.py\b.*": "the tests of the project, or of migrate.py",
-    r"(cookiecutter|cruft|make) .*|python3? -m venv .*": "here, or in test_updates.py",
-    r"uv (venv|pip install .*|sync)|uv run train\.py|uvx cookiecutter.*": "here, test_ways_in.py",
-    r"python -m pytest.*|pip install pytest jsonschema && python -m pytest": "here: collected",
-    r"python (benchmarks|scripts)/\w+\.py.*": "measure for minutes, or make files anew",
-    r"pip install .*": "needs a package index; here, the files that it reads",
-    r"\.\./\.venv/bin/python -m pytest": "make fast does the same",
-    r"(conda|docker) .*": "not on every machine; here, what is copied into the image",
-    r"pre-commit install": "needs a package index",
-    r"git (add|commit|diff HEAD|reset --hard)": "plain git",
-    r"tensorboard --logdir saved": "serves until it is stopped",
+    r"python (train|test|predict|export|report|runs)\.py\b.*": DOCS,
+    r"python migrate\.py .*": "tests/test_migrate.py::test_the_command_says_what_it_did",
+    r"python benchmarks/.*": "tests/test_benchmarks.py::test_each_benchmark_ends_with_its_table",
+    r"python scripts/make_schemas.*": "tests/test_benchmarks.py::test_the_schemas_are_those_that",
+    r"python scripts/make_report.*": "tests/test_benchmarks.py::test_the_picture_of_the_readme",
+    r"cookiecutter path.*": f"{INSTALLING}the_first_steps_of_the_readme",
+    r"cookiecutter \. .*|python3 -m venv .*": "tests/test_commands.py::test_the_demo_of_the_readme",
+    r"cruft .*": "tests/test_updates.py::test_the_commands_of_the_docs",
+    r"git (add|commit|diff HEAD|reset --hard)": "tests/test_updates.py::test_a_conflict_is_for",
+    r"make .*": "tests/test_commands.py::test_make",
+    r"python -m pytest.*|\.\./\.venv/bin/python -m pytest": "tests/test_commands.py::test_make",
+    r"pip install -c constraints.*": "tests/test_commands.py::test_make_demo_does_what_the_readme",
+    r"pip install .*|python -m venv .*": f"{INSTALLING}all_that_pip_is_told_to_install",
+    r"uv (venv|pip install .*)": f"{INSTALLING}uv",
+    r"uv (sync|run train\.py)": f"{INSTALLING}uv_with_a_lock_file",
+    r"uvx cookiecutter.*": "tests/test_ways_in.py::test_uvx",
+    r"pre-commit install": f"{INSTALLING}pre_commit",
+    r"tensorboard --logdir saved": "tests/test_browser.py::test_tensorboard",
+    r"docker (build|run) ((?!cu128|--gpus).)*": f"{INSTALLING}docker",
+}
+NOT_RUN = {
+    r"conda create .*": "takes conda and its channel; test_conda_gets_what_pip_gets reads the line",
+    r"docker .*(cu128|--gpus).*": "takes Docker and a GPU; without them the build is the same",
 }
 
 
@@ -52,7 +67,13 @@ def commands(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_command_is_run_somewhere(page):
     for command in commands(page):
-        assert any(re.fullmatch(known, command) for known in PLACES), command
+        assert any(re.fullmatch(known, command) for known in PLACES | NOT_RUN), command
+
+
+@pytest.mark.parametrize("place", sorted(set(PLACES.values())))
+def test_the_tests_that_run_them_are_there(place):
+    file, name = place.split("::")
+    assert f"\ndef {name}" in (ROOT / file).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
