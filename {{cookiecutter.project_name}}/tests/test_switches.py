@@ -245,6 +245,7 @@ def test_a_mistake_in_a_schedule_within_a_schedule_is_named(make_trainer):
     assert f"{path}.1.typ: unknown key; did you mean 'type'?" in lines
 
 
+@pytest.mark.filterwarnings("ignore:Guards may run slower on Python 3.13.0:RuntimeWarning")
 def test_compiled_once_and_not_again_for_a_smaller_last_batch(both):
     counters = torch._dynamo.utils.counters
     torch._dynamo.reset()
