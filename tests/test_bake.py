@@ -35,6 +35,7 @@ FILES = """
     tests/test_data_loader.py tests/test_meter.py tests/test_model.py tests/test_trainer.py
     tests/test_schema.py tests/test_faults.py tests/test_old_checkpoints.py tests/test_tools.py
     tests/test_history.py tests/test_report.py tests/test_switches.py tests/test_trackers.py
+    tests/test_sharded.py
     tests/test_watching.py
     tools/__init__.py tools/changes.py tools/check.py tools/compare.py tools/fast_dev_run.py
     tools/overfit_batches.py

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from uuid import uuid4
 
 import pytest
 
@@ -89,6 +90,8 @@ FAULT = """        data, target = batch
         if rank == os.environ.get("RANK") and self.step == int(step):
             if kind == "error":
                 raise RuntimeError("the fault of this rank")
+            if kind == "user":
+                raise UserError("a mistake in the data of this rank")
             if kind == "loss":  # of this rank alone, whose gradients are finite
                 own = type(self).optimize
                 self.optimize = lambda loss: own(vars(self).pop("optimize") and self, loss + 1e999)
@@ -107,33 +110,42 @@ def arguments(save_dir, *overrides, batch_size=32):
     return ["train.py", "-d", "cpu", f"trainer.save_dir={save_dir}", size, *SHORT, *overrides]
 
 
-def torchrun(project, *arguments, n=2, agents=(), fault="0 none 0", limit=240):
-    """Run to the end, whatever it is; the status, and what was printed. No process is left."""
-    command = [*TORCHRUN, *(agents or ("--standalone",)), f"--nproc-per-node={n}", *arguments]
+def begin(project, command, fault="0 none 0"):
+    """A process with a mark of its own in the environment, which all that it starts have too."""
     process = subprocess.Popen(
         command,
         cwd=project,
-        env={**ENVIRONMENT, "FAULT": fault},
+        env={**ENVIRONMENT, "FAULT": fault, "BEGUN_AS": (mark := uuid4().hex)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        start_new_session=True,
     )
+    process.mark = mark
+    return process
+
+
+def finish(process, limit=240):
+    """The status of a process that ends by itself, and what it printed. It leaves no other."""
     try:
         out, err = process.communicate(timeout=limit)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        raise
-    assert not in_session(process.pid)
+        assert not left_of(process)
+    finally:
+        for pid in left_of(process):
+            os.kill(pid, signal.SIGKILL)
     return process.returncode, out, err
 
 
-def in_session(leader):
-    """The processes of the session that `leader` began."""
-    listed = subprocess.run(
-        ["ps", "-s", str(leader), "-o", "stat="], capture_output=True, text=True
-    )
-    return [line for line in listed.stdout.split() if not line.startswith("Z")]
+def left_of(process):
+    """The processes that it has started, with itself: the workers have sessions of their own."""
+    command = ["ps", "axeww", "-o", "pid=,command="]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return [int(line.split()[0]) for line in listed.splitlines() if process.mark in line]
+
+
+def torchrun(project, *arguments, n=2, agents=("--standalone",), fault="0 none 0"):
+    """Run to the end, whatever it is; the status, and what was printed."""
+    command = [*TORCHRUN, *agents, f"--nproc-per-node={n}", *arguments]
+    return finish(begin(project, command, fault))
 
 
 def run_dir(save_dir):
@@ -215,7 +227,24 @@ def test_each_sample_comes_once_and_a_changed_number_of_processes_goes_on(projec
         for index in note.read_text().split():
             counts[index] = counts.get(index, 0) + 1
     assert len(counts) == 595 and set(counts.values()) == {2}
+    log = (run_dir(tmp_path / "o") / "train.log").read_text()
+    changes = re.findall(r"resume: processes: (\d) in the checkpoint, (\d) now", log)
+    assert changes == [("2", "4"), ("4", "1")]
     assert len(rows(tmp_path / "o")) == 2
+
+
+def test_stopped_after_the_last_batch_no_sample_comes_again(project, tmp_path):
+    """Two processes with 577 images: the last batch has the one that is left over, too."""
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    changes = ["data_loader.type=NotingLoader", f"data_loader.args.notes={notes}"]
+    changes += ["data_loader.args.validation_split=3423", "trainer.epochs=1"]
+    _, _, err = torchrun(project, *arguments(tmp_path / "o", *changes), fault="1 term 8")
+    assert "step 9: stopped by SIGTERM" in err
+    succeed("train.py", "-r", last(tmp_path / "o"), cwd=project)
+    seen = [index for note in notes.iterdir() for index in note.read_text().split()]
+    assert len(seen) == len(set(seen)) == 577
+    assert len(rows(tmp_path / "o")) == 1
 
 
 @pytest.mark.parametrize("who", ["agent", "rank"])
@@ -228,13 +257,13 @@ def test_stopped_by_a_signal_and_resumed_it_ends_as_if_it_had_not_been(
     else:
         command = [*TORCHRUN, "--standalone", "--nproc-per-node=2"]
         command += arguments(tmp_path, "trainer.save_every.steps=1")
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        process = subprocess.Popen(command, cwd=project, env=ENVIRONMENT, **pipes)
+        process = begin(project, command)
         while not any(tmp_path.glob("*/*/last.pth")):
             assert process.poll() is None
+        assert len(left_of(process)) == 3  # the agent and two workers
         process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=120)
-    assert "stopped by SIGTERM" in err and "Go on with" in err
+        _, _, err = finish(process)
+    assert err.count("stopped by SIGTERM") == err.count("stopped by SIGTERM. Go on with") == 1
     status, _, err = torchrun(
         project, "train.py", "-r", last(tmp_path), "trainer.save_every.steps=null"
     )
@@ -324,11 +353,9 @@ def test_two_agents(project, straight, tmp_path):
         free.bind(("localhost", 0))
         agents[2] = f"--rdzv-endpoint=localhost:{free.getsockname()[1]}"
     command = [*TORCHRUN, *agents, "--nproc-per-node=1", *arguments(tmp_path)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    both = [subprocess.Popen(command, cwd=project, env=ENVIRONMENT, **pipes) for _ in range(2)]
-    for process in both:
-        _, err = process.communicate(timeout=240)
-        assert process.returncode == 0, err
+    for process in [begin(project, command) for _ in range(2)]:
+        status, _, err = finish(process)
+        assert status == 0, err
     assert succeed("-c", EQUAL, last(save_dir), last(tmp_path), cwd=project) == "None\n"
 
 
@@ -409,6 +436,17 @@ def test_mistakes_are_told_once(project, tmp_path):
     assert status != 0
     assert err.count("optimizer.args.lrr: unknown key") == 1
     assert not list(tmp_path.iterdir())
+    known_late = arguments(tmp_path / "saved", "parallel.sync_batch_norm=true")
+    status, _, err = torchrun(project, *known_late)
+    assert status != 0
+    assert err.count("parallel.sync_batch_norm: works on GPUs only\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_mistake_in_one_rank_is_told_by_it(project, tmp_path):
+    status, _, err = torchrun(project, *arguments(tmp_path), fault="1 user 3")
+    assert status != 0
+    assert err.count("rank 1: a mistake in the data of this rank\n") == 1
 
 
 FSDP = ["parallel.type=fsdp", 'parallel.blocks=["Linear"]', 'parallel.recompute=["Conv2d"]']

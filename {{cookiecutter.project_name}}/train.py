@@ -70,15 +70,11 @@ def build_trainer(config):
     if (init := config.settings.init_from) and config.resume is None:
         line = checkpoint.init_weights(model, find_file(init.checkpoint), init.strict)
         config.get_logger("train").info(line)
-    parallel = config.settings.parallel
-    if parallel.recompute:
+    if config.settings.parallel.recompute:
         from utils.blocks import recompute
 
-        recompute(model, parallel.recompute)
-    if parallel.type == "fsdp" and distributed.size() > 1:
-        from utils import sharded
-
-        sharded.shard(model, device, config.settings.trainer.precision, parallel.blocks)
+        recompute(model, config.settings.parallel.recompute)
+    distributed.shard(model, device, config.settings)
     data_loader = config.init_obj("data_loader", part_modules()["data_loader"])
     for line in distributed.advice(config.settings, data_loader):
         config.get_logger("train").warning(line)
@@ -144,8 +140,6 @@ def main(argv=None):
     with exit_on_user_error():
         config = ConfigParser.from_args(parser, OPTIONS, argv, part_modules)
         tool = tools.chosen(config.args)
-        if distributed.size() > 1:
-            config.check_parts(part_modules())  # before there are several that speak
         with distributed.process_group():
             config.resume = distributed.agree(lambda: config.resume)
             if tool is not None:

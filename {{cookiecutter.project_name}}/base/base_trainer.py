@@ -51,7 +51,8 @@ class BaseTrainer(ABC):
         self.watchers = tools.watchers(tools.OF_EVERY_TRAINER)
         self.progress = tools.new_progress()
         several = optimizer.values() if isinstance(optimizer, dict) else [optimizer]
-        self.saver = checkpoint.saver_for(model, [one for one in several if one is not None])
+        several = [one for one in several if one is not None]
+        self.saver = distributed.sharded_saver(model) or checkpoint.BackgroundSaver(*several)
         self.stop_signals = StopSignals()
         self.votes = distributed.Votes()
         self._saved_at, self._saved_step = monotonic(), None
@@ -122,8 +123,9 @@ class BaseTrainer(ABC):
                 self._end = f"failed: {reason or repr(error)}"
             if reason is None and isinstance(error, UserError):
                 raise
-            where = f"epoch {self.epoch}, step {self.step}"
-            self.logger.error("%s: %s. %s", where, reason or "an error", self._how_to_go_on())
+            what = f"epoch {self.epoch}, step {self.step}: {reason or 'an error'}"
+            extra = {"is_shown": not distributed.speaks(what)}
+            self.logger.error("%s. %s", what, self._how_to_go_on(), extra=extra)
             if reason is None:
                 raise  # the code's own: its traceback says more
             raise RunError(reason, getattr(error, "status", 1), is_shown=True) from error
@@ -197,7 +199,7 @@ class BaseTrainer(ABC):
     def _leave_if_asked(self, epochs_done, signal):
         if signal:
             self._save(epochs_done, [LAST_NAME])
-            self.saver.wait()
+            distributed.agree(self.saver.wait)  # no process leaves before it is complete
             name = Signals(signal).name
             raise RunError(f"stopped by {name}", status=128 + signal)
 
@@ -233,10 +235,7 @@ class BaseTrainer(ABC):
 
     def _load_state(self, state):
         """The counterpart of `_state`."""
-        if distributed.is_sharded(self.model):
-            from utils import sharded
-
-            state = sharded.to_parts(state, self.model, self.optimizer)
+        state = distributed.own_parts(state, self.model, self.optimizer)
         checkpoint.set_weights(
             distributed.unwrap(self.model), state["state_dict"], self.config.resume
         )

@@ -1,5 +1,6 @@
 import logging
 import sys
+from logging.handlers import MemoryHandler
 from pathlib import Path
 
 from utils import distributed
@@ -9,7 +10,7 @@ class ConsoleHandler(logging.Handler):
     """Prints to what standard output is at that moment; errors to standard error."""
 
     def emit(self, record):
-        if getattr(record, "is_on_bar", False):
+        if getattr(record, "is_shown", False):
             return
         file = sys.stderr if record.levelno >= logging.ERROR else sys.stdout
         text = distributed.speaker() + self.format(record)
@@ -29,21 +30,25 @@ def setup_logging(save_dir=None):
     root = logging.getLogger()
     if not any(isinstance(handler, ConsoleHandler) for handler in root.handlers):
         root.addHandler(ConsoleHandler(0 if distributed.is_main() else logging.ERROR))
-    if save_dir is None:
-        return
-    for handler in [one for one in root.handlers if isinstance(one, RunFileHandler)]:
-        root.removeHandler(handler)  # that of an earlier run in this process
-        handler.close()
-    root.addHandler(RunFileHandler(save_dir))
+        root.addHandler(RunHandler())
+    for handler in root.handlers:
+        if isinstance(handler, RunHandler) and save_dir is not None:
+            handler.open(save_dir)
 
 
-class RunFileHandler(logging.FileHandler):
-    def __init__(self, save_dir):
-        name = "train.log" if distributed.is_main() else f"train_rank{distributed.rank()}.log"
-        super().__init__(Path(save_dir) / name, encoding="utf-8", delay=True)
+class RunHandler(MemoryHandler):
+    """Keeps what is logged until the run has a directory; from then on, it goes to a file there."""
+
+    def __init__(self):
+        super().__init__(capacity=1)
         self.setLevel(0 if distributed.is_main() else logging.WARNING)
-        self.setFormatter(logging.Formatter("%(asctime)s - %(name)s - %(levelname)s - %(message)s"))
 
-    def emit(self, record):
-        if Path(self.baseFilename).parent.exists():  # a notebook may have removed the run
-            super().emit(record)
+    def open(self, save_dir):
+        if self.target is not None:
+            self.target.close()  # that of an earlier run in this process
+        name = "train.log" if distributed.is_main() else f"train_rank{distributed.rank()}.log"
+        file = logging.FileHandler(Path(save_dir) / name, encoding="utf-8", delay=True)
+        file.setFormatter(logging.Formatter("%(asctime)s - %(name)s - %(levelname)s - %(message)s"))
+        file.addFilter(lambda _: Path(save_dir).exists())  # a notebook may have removed the run
+        self.setTarget(file)
+        self.flush()

@@ -14,6 +14,8 @@ import numpy as np
 from logger.history import flat
 from utils.files import read_json, write_json
 
+COMPLETE = ("finished", "stopped early")  # of the ways in which a run ends
+
 
 class Tracker:
     """What of SummaryWriter's methods a tracker has nothing for is left out.
@@ -32,6 +34,11 @@ class Tracker:
     def remember_id(self, run_id):
         known = read_json(self.ids) if self.ids.exists() else {}
         write_json(known | {self.name: run_id}, self.ids)
+
+    def end(self):
+        """How the run ended, as environment.json says."""
+        path = self.run_dir / "environment.json"
+        return read_json(path)[-1].get("how", "interrupted") if path.exists() else "finished"
 
     def add_scalar(self, tag, value, step):
         raise NotImplementedError
@@ -103,7 +110,7 @@ class Wandb(Tracker):
 
     def close(self):
         if "run" in vars(self):
-            self.run.finish()
+            self.run.finish(exit_code=int(self.end() not in COMPLETE))
 
 
 class MLflow(Tracker):
@@ -152,7 +159,9 @@ class MLflow(Tracker):
 
     def close(self):
         if "run_id" in vars(self):
-            self.client.set_terminated(self.run_id)
+            broken_off = "KILLED" if self.end() == "interrupted" else "FAILED"
+            status = "FINISHED" if self.end() in COMPLETE else broken_off
+            self.client.set_terminated(self.run_id, status)
 
 
 def in_rows(image, dataformats):

@@ -88,6 +88,22 @@ def test_a_schedule_that_was_at_its_end_can_be_made_longer(make_config, changes,
     assert again.train()["lr"] == pytest.approx(lr / 2)
 
 
+def test_lines_on_what_changed_are_in_the_log_of_the_run(make_config):
+    """Of the config, and of the number of processes."""
+    first = build_trainer(make_config())
+    first.train()
+    last = first.checkpoint_dir / "checkpoint-epoch2.pth"
+    state = checkpoint.load(last)
+    state["ranks"] = [{"random": state["random"], "train_metrics": None}]
+    checkpoint.save(state, last)
+    resumed(make_config, first, {"optimizer.args.lr": 0.1}).train()
+    log = (first.checkpoint_dir / "train.log").read_text()
+    assert "resume: optimizer.args.lr: 0.002 in the checkpoint, 0.1 now" in log
+    assert "resume: processes: 2 in the checkpoint, 1 now: a step has 1 times batch_size" in log
+    assert "resume: trainer.len_epoch is set: some samples of this pass come again" in log
+    assert f"Resuming after epoch 2, step 8 of {last}\n" in log
+
+
 def test_another_monitor_begins_its_own_search(make_config):
     first = build_trainer(make_config())
     first.train()

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -58,6 +59,20 @@ def test_another_number_of_processes_goes_on_with_the_samples_that_are_left(befo
     assert sorted(done + rest) == [*range(96)]
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+@pytest.mark.parametrize("n", [24, 25, 26, 27, 31, 95])
+@pytest.mark.parametrize("skip", [0, 7])
+def test_what_is_done_is_counted_by_samples(n, size, skip):
+    """To the last batch, which is larger or smaller than the others."""
+    sampler = EpochBatchSampler(EpochSampler(range(n), shuffle=True), 6, drop_last=False)
+    sampler.size = size
+    ranks = parts(n, 6, size, skip=skip)
+    for done in range(len(ranks[0]) + 1):
+        samples = sum(len(batch) for batches in ranks for batch in batches[:done])
+        loader = SimpleNamespace(batch_sampler=sampler)
+        assert distributed.samples_before(loader, done, skip) == skip + samples
+
+
 def test_fewer_samples_than_processes():
     """There is no training then; in validation some processes have none."""
     assert parts(3, 6, 4) == [[], [], [], []]
@@ -85,8 +100,9 @@ class Seen:
 
 WORKER = """
 import sys, torch
+from pathlib import Path
 from test_distributed import Seen
-from utils import distributed
+from utils import checkpoint, distributed
 from utils.meter import MetricTracker
 with distributed.process_group():
     rank = distributed.rank()
@@ -100,6 +116,14 @@ with distributed.process_group():
     votes = distributed.Votes()
     assert votes.cast(0, rank, wait=True) == (0, 1)
     assert votes.cast(rank) == votes.cast(0) == (1,)  # the second time, what was cast before
+    path = Path(sys.argv[1])
+    if rank == 0:
+        checkpoint.save({"state_dict": {"weight": torch.arange(3)}}, path)
+    distributed.gather(rank)  # both are here
+    weight = checkpoint.load(path)["state_dict"]["weight"]
+    assert weight.tolist() == [0, 1, 2]
+    if (maps := Path("/proc/self/maps")).exists():  # all processes use the same memory for it
+        assert str(path) in maps.read_text()
 """
 
 
@@ -109,7 +133,8 @@ def test_two_processes_know_what_each_has(tmp_path):
     path = os.pathsep.join([str(PROJECT_DIR), str(PROJECT_DIR / "tests")])
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*command, script], env=environment, capture_output=True, text=True)
+    command += [script, tmp_path / "weight.pth"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

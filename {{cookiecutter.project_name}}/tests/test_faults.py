@@ -104,7 +104,9 @@ def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, straight, name, s
     assert 0 < checkpoint.load(last)["step"] < 120
 
     status, out, err = finish(tmp_path, *args)
-    assert status == 0 and f"of {last}" in out, err
+    assert status == 0, err
+    resuming = rf"Resuming after epoch \d, step \d+ of {last}\n"
+    assert re.search(resuming, out) and re.search(resuming, (last.parent / "train.log").read_text())
     assert_same_end(the_run(tmp_path), straight)
     assert finish(tmp_path, *args)[1].endswith("set trainer.epochs for more.\n")
 

@@ -3,6 +3,8 @@
 import csv
 import json
 import logging
+import os
+import signal
 import struct
 import sys
 
@@ -13,15 +15,17 @@ import torch
 from base import BaseTrainer
 from parse_config import ConfigParser
 from utils import UserError
+from utils.errors import RunError
 
 slow = pytest.mark.slow
 PICTURE = np.zeros((8, 8, 3), np.uint8)
 
 
 class Scripted(BaseTrainer):
-    """Gives a value that is told by its epoch, and a picture."""
+    """Gives a value that is told by its epoch, and a picture; `fault` is what happens then."""
 
-    def __init__(self, config):
+    def __init__(self, config, fault=lambda: None):
+        self.fault = fault
         model = torch.nn.Linear(1, 1)
         super().__init__(model, None, [], torch.optim.SGD(model.parameters(), 0.1), config)
 
@@ -31,6 +35,7 @@ class Scripted(BaseTrainer):
         self.writer.add_image("a picture", PICTURE, dataformats="HWC")
         self.writer.add_histogram("weights", self.model.weight.detach())
         self.writer.add_text("ignored", "by these")
+        self.fault()
         return {"loss": 1 / epoch, "val_loss": float("nan") if epoch == 2 else 2 / epoch}
 
 
@@ -71,17 +76,17 @@ def test_wandb_offline(train_and_resume, monkeypatch):
     run_id = json.loads((run_dir / "trackers.json").read_text())["wandb"]
     files = sorted(run_dir.glob("wandb/offline-run-*/*.wandb"))
     assert len(files) == 2 and {file.name for file in files} == {f"run-{run_id}.wandb"}
-    values, settings = read_wandb(files)
+    values, settings, ends = read_wandb(files)
     assert_same_as_metrics_csv(run_dir, values)
     assert {("a picture/valid/_type", 40), ("weights/_type", 40)} <= set(values)
-    assert settings["optimizer"]["args"]["lr"] == 0.002
+    assert settings["optimizer"]["args"]["lr"] == 0.002 and ends == [0, 0]
 
 
 def read_wandb(files):
-    """What is in the files of one offline run: values by tag and step, and its config."""
+    """What is in the files of one offline run: values by tag and step, its config, its ends."""
     from wandb.proto.wandb_internal_pb2 import Record
 
-    values, settings = {}, {}
+    values, settings, ends = {}, {}, []
     for record in (Record.FromString(one) for path in files for one in records_of(path)):
         history = {
             item.key or "/".join(item.nested_key): json.loads(item.value_json)
@@ -90,7 +95,8 @@ def read_wandb(files):
         values |= {(tag, history.get("step")): value for tag, value in history.items()}
         for item in record.run.config.update:
             settings[item.key] = json.loads(item.value_json)
-    return values, settings
+        ends += [record.exit.exit_code] * record.HasField("exit")
+    return values, settings, ends
 
 
 def records_of(path):
@@ -134,6 +140,49 @@ def test_mlflow_with_sqlite(train_and_resume, monkeypatch, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"saved"}
     assert logging.getLogger("trainer").isEnabledFor(logging.INFO)
     assert "epoch   4" in (run_dir / "train.log").read_text()
+
+
+def stop():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.fixture(params=[(lambda: 1 / 0, "FAILED"), (stop, "KILLED")], ids=["failed", "stopped"])
+def break_off(request, make_config):
+    """A run of that tracker that did not come to its end, and how MLflow calls that."""
+
+    def train(tracker):
+        fault, status = request.param
+        trainer = Scripted(make_config({"trainer.trackers": [tracker]}), fault)
+        with pytest.raises((ZeroDivisionError, RunError)):
+            trainer.train()
+        return trainer.checkpoint_dir, status
+
+    return train
+
+
+@slow
+@pytest.mark.filterwarnings("ignore")
+def test_wandb_is_told_of_a_bad_end(break_off, monkeypatch):
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    run_dir, _ = break_off("wandb")
+    [file] = run_dir.glob("wandb/offline-run-*/*.wandb")
+    *_, ends = read_wandb([file])
+    assert ends == [1]
+
+
+@slow
+@pytest.mark.filterwarnings("ignore")
+def test_mlflow_is_told_of_a_bad_end(break_off, monkeypatch, tmp_path):
+    mlflow = pytest.importorskip("mlflow")
+    pytest.importorskip("sqlalchemy")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    run_dir, status = break_off("mlflow")
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'saved' / 'mlflow.db'}")
+    run_id = json.loads((run_dir / "trackers.json").read_text())["mlflow"]
+    assert client.get_run(run_id).info.status == status
 
 
 @pytest.mark.parametrize("name", ["wandb", "mlflow"])

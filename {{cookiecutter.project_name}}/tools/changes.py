@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 import tools
 from parse_config import ConfigParser
+from utils import distributed
 from utils.errors import UserError
 
 NEXT = "from now on"
@@ -33,7 +34,8 @@ class Watcher(tools.Watcher):
         except UserError:
             return  # of another project, or another version
         changes = config_changes(before, asdict(trainer.config.settings))
-        for line in describe(changes):
+        more = distributed.advice_on_resume(state, trainer.config.settings)
+        for line in [*describe(changes), *more]:
             trainer.logger.warning("resume: %s", line)
         if ("trainer", "monitor") in changes:
             state["monitor_best"] = None

@@ -45,7 +45,7 @@ class Progress:
             self._lines = lines
             place = f"batch {trainer.batch_idx}/{trainer.len_epoch}"
             text = f"epoch {trainer.epoch:3}  {place}  {words}  {speed}  {left}"
-            trainer.logger.debug("%s", text, extra={"is_on_bar": self._bar is not None})
+            trainer.logger.debug("%s", text, extra={"is_shown": self._bar is not None})
 
     def _with_bar(self, trainer, batches, what, total=None, **options):
         is_wanted = trainer.logger.isEnabledFor(logging.DEBUG) and distributed.is_main()

@@ -214,8 +214,7 @@ class Trainer(BaseTrainer):
     def samples_done(self):
         """How many samples of the epoch all processes have behind them."""
         first, skip = self._resumed_at or (0, 0)
-        batch_size = getattr(self.data_loader, "batch_size", None) or 0
-        return skip + (self.batch_idx - first) * batch_size * distributed.size()
+        return distributed.samples_before(self.data_loader, self.batch_idx - first, skip)
 
     def _leave_out(self, error, batches):
         """What is done about a step that is not finite: `trainer.non_finite` says."""

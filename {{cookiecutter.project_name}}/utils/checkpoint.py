@@ -20,6 +20,7 @@ from utils.old import checkpoint as old_checkpoint
 EPOCH_NAME = "checkpoint-epoch{}.pth"
 BEST_NAME = "model_best.pth"
 LAST_NAME = "last.pth"
+ASIDE = ".replaced.pth"  # the end of the name, where a folder takes one, or gives one away
 NO_ARCHIVE = "not a checkpoint, or a damaged one"
 
 
@@ -30,13 +31,16 @@ def save(state, path, *more_paths):
     not be read with `weights_only=True`, and RunError where it cannot be written.
     """
     state = to_plain(state)
+    folders = [one for one in (path, *more_paths) if Path(one).is_dir()]
     try:
-        for folder in [one for one in (path, *more_paths) if Path(one).is_dir()]:
-            shutil.rmtree(folder)  # of a run that had sharded ones before
         with atomic_write(path, "wb") as file:
             torch.save(state, file)
+            for folder in folders:  # of a run that had sharded ones before
+                set_aside(folder)
         for other in more_paths:
             _link(path, other)
+        for folder in folders:
+            remove(folder.with_suffix(ASIDE))
     except (OSError, RuntimeError) as error:
         if not isinstance(error, OSError):  # torch closes its archive in vain, and raises again
             error = error.__context__ or error
@@ -45,17 +49,15 @@ def save(state, path, *more_paths):
 
 
 def remove(path):
+    if path.is_dir():  # of which a kill must not leave a part under this name
+        path = path.rename(path.with_name(f".{path.name}.gone.tmp"))
     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def replace(folder, path):
-    """Give a folder the name of another, or of a file, which is removed."""
-    old = path.with_name(f".{path.name}.old.tmp")
-    remove(old)
-    if path.exists():
-        path.rename(old)
-    folder.rename(path)
-    remove(old)
+def set_aside(path):
+    """Make way for a new checkpoint; `load` and `newest` find the old one nevertheless."""
+    remove(path.with_suffix(ASIDE))
+    path.rename(path.with_suffix(ASIDE))
 
 
 def _link(path, other):
@@ -155,16 +157,10 @@ class BackgroundSaver:
             torch.cuda.synchronize(device)
 
 
-def saver_for(model, optimizers):
-    if not distributed.is_sharded(model):
-        return BackgroundSaver(*optimizers)
-    from utils.sharded import ShardedSaver
-
-    return ShardedSaver()
-
-
 def load(path):
     """The state in a checkpoint, on the CPU. Runs no code from the file; UserError if it is bad."""
+    if not Path(path).exists() and (aside := Path(path).with_suffix(ASIDE)).exists():
+        path = aside  # the process that made way for the next one was killed
     if Path(path).is_dir():
         from utils import sharded
 
@@ -172,8 +168,9 @@ def load(path):
     fault = _damage(path)
     if fault and fault != NO_ARCHIVE:  # older versions of torch did not write one
         raise UserError(f"{path}: {fault}")
+    is_mapped = distributed.size() > 1 and not fault and os.name == "posix"  # once for all of them
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=is_mapped)
     except pickle.UnpicklingError:
         state = _load_inert(path)
     except Exception:  # what torch raises for a damaged file depends on where the damage is

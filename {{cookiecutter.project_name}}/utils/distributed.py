@@ -4,7 +4,8 @@ torch.distributed is imported and started only where torchrun has said so in the
 """
 
 import os
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
+from datetime import timedelta
 from functools import cache
 from math import inf
 
@@ -28,6 +29,25 @@ def is_main():
 def speaker():
     """Who says something: nothing for the main process."""
     return "" if is_main() else f"rank {rank()}: "
+
+
+def speaks(error):
+    """Whether this process is to show an error: of those that have the same, one does.
+
+    That is the main process, if it has the error too before a second has passed.
+    """
+    if not is_started():
+        return is_main()  # a mistake in the config, which all have
+    from torch.distributed.distributed_c10d import _get_default_store
+
+    store, name = _get_default_store(), str(rank())
+    try:
+        if not is_main():
+            with suppress(RuntimeError):  # the time is over
+                store.wait([error], timedelta(seconds=1))
+        return store.compare_set(error, "", name).decode() == name
+    except RuntimeError:  # the store has ended, perhaps with the process that had it
+        return True
 
 
 def launch():
@@ -65,6 +85,17 @@ def advice(settings, data_loader):
         yield f"n_gpu = {n}: this process uses one; torchrun --nproc-per-node={n} train.py uses all"
     if size() > 1 and not hasattr(data_loader, "set_epoch"):
         yield "data_loader: is no BaseDataLoader, so each process has all samples that it gives"
+
+
+def advice_on_resume(state, settings):
+    """Lines on what it means that a checkpoint is of another number of processes."""
+    before, now = len(state["ranks"]) + 1, size()
+    if before == now:
+        return
+    line = f"processes: {before} in the checkpoint, {now} now: a step has {now} times batch_size"
+    yield f"{line} samples from now on"
+    if settings.trainer.len_epoch is not None:
+        yield "trainer.len_epoch is set: some samples of this pass come again, or not at all"
 
 
 @contextmanager
@@ -185,6 +216,32 @@ def is_sharded(model):
     return any(cls.__name__ == "FSDPModule" for cls in type(model).__mro__)
 
 
+def shard(model, device, settings):
+    """Leave of each weight only the part of this process, where the config asks for it."""
+    if settings.parallel.type == "fsdp" and size() > 1:
+        from utils import sharded
+
+        sharded.shard(model, device, settings.trainer.precision, settings.parallel.blocks)
+
+
+def own_parts(state, model, optimizer):
+    """The state of a checkpoint as this process has it: with its parts of what is sharded."""
+    if not is_sharded(model):
+        return state
+    from utils import sharded
+
+    return sharded.to_parts(state, model, optimizer)
+
+
+def sharded_saver(model):
+    """What writes the checkpoints of a sharded model; None for any other."""
+    if not is_sharded(model):
+        return None
+    from utils.sharded import ShardedSaver
+
+    return ShardedSaver()
+
+
 def wrap(model, device, settings):
     """The model with its gradients averaged over all processes; `unwrap` gives it back."""
     if size() == 1 or is_sharded(model) or unwrap(model) is not model:  # which does so by itself
@@ -237,6 +294,14 @@ def common_batches(data_loader):
         return inf
     sampler = getattr(data_loader, "batch_sampler", None)
     return len(sampler) - 1 if hasattr(sampler, "bounds") else 0
+
+
+def samples_before(data_loader, n_batches, skip):
+    """How many samples of an epoch all processes have had after so many batches and `skip`."""
+    sampler = getattr(data_loader, "batch_sampler", None)
+    if hasattr(sampler, "bounds"):  # then it knows the last batch, which is larger or smaller
+        return sampler.bounds(n_batches - 1, skip)[1]
+    return skip + n_batches * (getattr(data_loader, "batch_size", None) or 0) * size()
 
 
 def averaging(model, is_last):

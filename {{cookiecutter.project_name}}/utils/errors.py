@@ -25,9 +25,7 @@ def exit_on_user_error():
     try:
         yield
     except UserError as error:
-        # A mistake in the config is found in all processes; what comes later, perhaps in one alone
-        speaks = distributed.is_main() or distributed.is_started()
-        if speaks and not getattr(error, "is_shown", False):
+        if not getattr(error, "is_shown", False) and distributed.speaks(str(error)):
             print(distributed.speaker() + str(error), file=sys.stderr)
         sys.exit(error.status)
 

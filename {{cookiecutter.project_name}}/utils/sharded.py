@@ -78,10 +78,18 @@ def _finish(written, folder, paths, then):
     for other in paths[1:]:
         linked = other.with_name(f".{other.name}.link.tmp")
         shutil.copytree(folder, linked, copy_function=os.link)
-        checkpoint.replace(linked, other)
-    checkpoint.replace(folder, paths[0])
+        replace(linked, other)
+    replace(folder, paths[0])
     if then is not None:
         then()
+
+
+def replace(folder, path):
+    """Give a folder the name of another checkpoint. At any moment one of the two can be found."""
+    if path.exists():
+        checkpoint.set_aside(path)
+    folder.rename(path)
+    checkpoint.remove(path.with_suffix(checkpoint.ASIDE))
 
 
 def load(folder):
