@@ -84,7 +84,7 @@ def test_a_trained_model_is_used(trained, tmp_path):
 
 def test_looking_before_training_makes_no_run(trained):
     before = files(trained)
-    assert "46,730 parameters" in succeed("train.py", "--summary", cwd=trained)
+    assert "20,522 parameters" in succeed("train.py", "--summary", cwd=trained)
     assert "Suggested: optimizer.args.lr=0.00" in succeed("train.py", "--find-lr", cwd=trained)
     assert files(trained) - before == {"saved/Mnist_LeNet/find_lr.png"}
     (trained / "saved" / "Mnist_LeNet" / "find_lr.png").unlink()

@@ -9,7 +9,7 @@ from logger import EpochLog, open_writer
 from utils import checkpoint, distributed
 from utils.checkpoint import BEST_NAME, EPOCH_NAME, LAST_NAME
 from utils.device import get_device
-from utils.errors import RunError, UserError, explain
+from utils.errors import RunError, UserError, cause_of, explain
 from utils.seed import get_random_state, set_random_state
 from utils.signals import StopSignals
 
@@ -116,6 +116,7 @@ class BaseTrainer(ABC):
             yield
             self.saver.wait()
         except Exception as error:
+            error = cause_of(error)
             with suppress(RunError):
                 self.saver.wait()
             reason = explain(error)

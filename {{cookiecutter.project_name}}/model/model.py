@@ -9,10 +9,10 @@ class MnistModel(BaseModel):
 
     def __init__(self, num_classes=10, dropout=0.25):
         super().__init__()
-        self.conv1 = nn.Conv2d(1, 16, kernel_size=5)
-        self.conv2 = nn.Conv2d(16, 32, kernel_size=5)
+        self.conv1 = nn.Conv2d(1, 8, kernel_size=5)
+        self.conv2 = nn.Conv2d(8, 16, kernel_size=5)
         self.dropout = nn.Dropout(dropout)
-        self.fc1 = nn.Linear(32 * 4 * 4, 64)
+        self.fc1 = nn.Linear(16 * 4 * 4, 64)
         self.fc2 = nn.Linear(64, num_classes)
 
     def forward(self, x):

@@ -23,7 +23,7 @@ from tools.verify_resume import run as verify_resume
 from train import build_trainer, main
 from trainer.trainer import Trainer
 from utils import UserError, checkpoint
-from utils.errors import RunError
+from utils.errors import RunError, cause_of, explain
 from utils.files import PROJECT_DIR, read_json
 from utils.finite import FiniteGuard, NotFinite
 from utils.signals import StopSignals
@@ -298,6 +298,23 @@ def test_trouble_in_an_epoch_is_one_line_and_resume_works(
     assert err.startswith("epoch 1, step ") and expected in err
     assert err.endswith(f"Go on with: python train.py -r {last}\n") and len(err.splitlines()) == 1
     assert trainer(lambda: None, resume=last).train()["epoch"] == 1
+
+
+def test_the_death_of_a_worker_is_told_where_its_connection_ends_first():
+    death = RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+
+    def tell(*_):
+        raise death
+
+    before = signal.signal(signal.SIGALRM, tell)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+        assert cause_of(ConnectionResetError()) is death
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert explain(death).startswith("a worker of the data loader died, perhaps for want of memory")
+    other = ValueError()
+    assert cause_of(other) is other
 
 
 class Explosive(Trainer):

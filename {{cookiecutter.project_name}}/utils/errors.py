@@ -1,6 +1,7 @@
 import re
 import sys
 from contextlib import contextmanager
+from time import sleep
 
 from utils import distributed
 
@@ -36,8 +37,6 @@ def explain(error):
     last_line = message.rpartition("\n")[2]  # of an error in a worker, which brings its traceback
     if isinstance(error, MemoryError) or "out of memory" in message or "allocate memory" in message:
         return "out of memory: a smaller data_loader.args.batch_size takes less"
-    if isinstance(error, ConnectionError):  # as it handed over a batch
-        return f"a worker of the data loader died: {last_line}"
     if isinstance(error, OSError):
         return last_line
     if isinstance(error, RunError):
@@ -50,3 +49,13 @@ def explain(error):
         if re.match(r"DataLoader worker \(pid.*\) (is killed|exited)", one):
             return f"a worker of the data loader died, perhaps for want of memory: {one.strip()}"
     return None
+
+
+def cause_of(error):
+    """The death of a worker, where `error` came of it just before DataLoader's signal tells it."""
+    if isinstance(error, (ConnectionError, EOFError)):  # as it handed over a batch
+        try:
+            sleep(3)
+        except RuntimeError as death:
+            return death
+    return error
