@@ -38,6 +38,18 @@ class TensorboardWriter:
     def add_scalar(self, tag, data, *args, **kwargs):
         self._add("add_scalar", self._of_mode(tag), data, *args, **kwargs)
 
+    def add_values(self, values):
+        """Scalars of one step by tag, as one event: TensorBoard opens its file for each."""
+        values = {self._of_mode(tag): value for tag, value in values.items()}
+        if self.writer is not None:
+            from tensorboard.compat.proto.summary_pb2 import Summary
+
+            each = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
+            self.writer.file_writer.add_summary(Summary(value=each), self.step)
+        for tracker in self.trackers:
+            for tag, value in values.items():
+                tracker.add_scalar(tag, value, self.step)
+
     def add_scalars(self, tag, data, *args, **kwargs):
         self._add("add_scalars", self._of_mode(tag), data, *args, **kwargs)
 

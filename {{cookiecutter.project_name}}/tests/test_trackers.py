@@ -7,6 +7,7 @@ import os
 import signal
 import struct
 import sys
+from time import monotonic, sleep
 
 import numpy as np
 import pytest
@@ -83,7 +84,19 @@ def test_wandb_offline(train_and_resume, monkeypatch):
 
 
 def read_wandb(files):
-    """What is in the files of one offline run: values by tag and step, its config, its ends."""
+    """What is in the files of one offline run: values by tag and step, its config, its ends.
+
+    Another process writes them, perhaps still after the end of the run.
+    """
+    deadline = monotonic() + 20
+    while True:
+        found = read_what_is_there(files)
+        if len(found[-1]) == len(files) or monotonic() > deadline:
+            return found
+        sleep(0.1)
+
+
+def read_what_is_there(files):
     from wandb.proto.wandb_internal_pb2 import Record
 
     values, settings, ends = {}, {}, []

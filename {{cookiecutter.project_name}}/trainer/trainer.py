@@ -346,8 +346,7 @@ class Trainer(BaseTrainer):
             return
         values = self.train_metrics.window() | learning_rates(self.optimizer)
         self.writer.set_step(self.step)
-        for key, value in values.items():
-            self.writer.add_scalar(key, value)
+        self.writer.add_values(values)
         self.progress.show(self, values)
 
 
