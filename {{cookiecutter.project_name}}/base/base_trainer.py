@@ -176,6 +176,7 @@ class BaseTrainer(ABC):
     def _save(self, epochs_done, names):
         """Begin to write the present state under all `names`; training goes on meanwhile."""
         keep_last = self.config.settings.trainer.keep_last
+        self.writer.flush()
         state = self._state(epochs_done)
         if distributed.is_main() or distributed.is_sharded(self.model):
             self.saver.save(

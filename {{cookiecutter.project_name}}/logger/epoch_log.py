@@ -23,9 +23,12 @@ class EpochLog:
         self.csv.add(log)
         is_number = (int, float)
         values = {k: v for k, v in log.items() if k != "epoch" and isinstance(v, is_number)}
-        for key, value in values.items():
-            self.writer.set_step(step, "valid" if key.startswith("val_") else "train_epoch")
-            self.writer.add_scalar(key.removeprefix("val_"), value)
+        for mode, is_val in (("train_epoch", False), ("valid", True)):
+            own = {k: v for k, v in values.items() if k.startswith("val_") == is_val}
+            self.writer.set_step(step, mode)
+            if own:
+                self.writer.add_values({k.removeprefix("val_"): v for k, v in own.items()})
+        self.writer.flush()
         words = []
         for name in dict.fromkeys(key.removeprefix("val_") for key in values):
             pair = [f"{values[key]:<9.4g}" for key in (name, f"val_{name}") if key in values]

@@ -1,4 +1,5 @@
 from importlib.util import find_spec
+from time import time
 
 from utils import distributed
 
@@ -17,6 +18,10 @@ class TensorboardWriter:
         self.step = 0
         self.mode = ""
         self._writer = None
+        self._waiting, self._written = (
+            [],
+            0.0,
+        )  # values with step and time; when others were written
         if enabled and find_spec("tensorboard") is None:
             logger.warning("tensorboard is not installed: no event files (pip install tensorboard)")
             self.enabled = False
@@ -39,16 +44,24 @@ class TensorboardWriter:
         self._add("add_scalar", self._of_mode(tag), data, *args, **kwargs)
 
     def add_values(self, values):
-        """Scalars of one step by tag, as one event: TensorBoard opens its file for each."""
+        """Scalars of one step by tag. Those of a second are written together, or with `flush`."""
         values = {self._of_mode(tag): value for tag, value in values.items()}
-        if self.writer is not None:
-            from tensorboard.compat.proto.summary_pb2 import Summary
-
-            each = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
-            self.writer.file_writer.add_summary(Summary(value=each), self.step)
+        self._waiting.append((values, self.step, time()))
+        if time() > self._written + 1:
+            self.flush()
         for tracker in self.trackers:
             for tag, value in values.items():
                 tracker.add_scalar(tag, value, self.step)
+
+    def flush(self):
+        """Write what waits, an event for each step: TensorBoard's thread is woken by each."""
+        if self._waiting and self.writer is not None:
+            from tensorboard.compat.proto.summary_pb2 import Summary
+
+            for values, step, when in self._waiting:
+                each = [Summary.Value(tag=tag, simple_value=one) for tag, one in values.items()]
+                self.writer.file_writer.add_summary(Summary(value=each), step, when)
+        self._waiting, self._written = [], time()
 
     def add_scalars(self, tag, data, *args, **kwargs):
         self._add("add_scalars", self._of_mode(tag), data, *args, **kwargs)
@@ -88,6 +101,7 @@ class TensorboardWriter:
             getattr(one, method)(tag, data, self.step, *args, **kwargs)
 
     def close(self):
+        self.flush()
         for one in [self._writer, *self.trackers]:
             if one is not None:
                 one.close()
