@@ -39,12 +39,13 @@ FILES = """
     tests/test_watching.py
     tools/__init__.py tools/changes.py tools/check.py tools/compare.py tools/fast_dev_run.py
     tools/overfit_batches.py
-    tools/manifest.py tools/pictures.py tools/predictions.py tools/progress.py tools/record.py
+    tools/manifest.py tools/monitor.py tools/pictures.py tools/predictions.py
+    tools/progress.py tools/record.py
     tools/replay.py tools/schema.py tools/unshard.py tools/verify_resume.py
     trainer/__init__.py trainer/trainer.py
     utils/__init__.py utils/blocks.py utils/check.py utils/checkpoint.py utils/device.py
     utils/distributed.py utils/errors.py utils/files.py utils/finite.py utils/groups.py
-    utils/lookup.py utils/loop.py
+    utils/init_from.py utils/lookup.py utils/loop.py
     utils/meter.py utils/old/__init__.py utils/old/checkpoint.py utils/old/names.py
     utils/precision.py utils/run_dir.py
     utils/schedule.py utils/seed.py utils/sharded.py utils/signals.py utils/yaml_config.py

@@ -64,11 +64,12 @@ def build_model(config):
 def build_trainer(config):
     """All that the config describes, put together: `.train()` on the result trains."""
     from trainer import Trainer
-    from utils import checkpoint
 
     device, model, criterion, metrics = build_model(config)
     if (init := config.settings.init_from) and config.resume is None:
-        line = checkpoint.init_weights(model, find_file(init.checkpoint), init.strict)
+        from utils.init_from import init_weights
+
+        line = init_weights(model, find_file(init.checkpoint), init.strict)
         config.get_logger("train").info(line)
     if config.settings.parallel.recompute:
         from utils.blocks import recompute

@@ -91,8 +91,6 @@ class BaseTrainer(ABC):
         """Find what would end the run in vain, take up a checkpoint, begin the logs."""
         try:
             self.model = distributed.wrap(self.model, self.device, self.config.settings.parallel)
-            if fault := self._fault_of_monitor():
-                raise UserError(f"trainer.monitor = {self.monitor!r}: {fault}")
             if self.config.resume is not None:
                 self._resume_checkpoint(self.config.resume)
             for watcher in self.watchers:
@@ -138,10 +136,6 @@ class BaseTrainer(ABC):
     def _how_to_go_on(self):
         last = self.checkpoint_dir / LAST_NAME
         return f"Go on with: python train.py -r {last}" if last.exists() else "No checkpoint yet."
-
-    def _fault_of_monitor(self):
-        """Why no epoch will give the monitored value; None where it may."""
-        return None
 
     def _monitored(self, log):
         """The monitored value in the log of an epoch."""

@@ -29,7 +29,7 @@ FLAGS = {
 }
 UNDER_TORCHRUN = {"fast_dev_run", "overfit_batches"}  # the others are for one process
 OF_EVERY_TRAINER = ["changes", "record"]  # the file of each has a Watcher
-WATCHERS = ["manifest", "pictures"]  # so have these, which look on where train.py trains
+WATCHERS = ["monitor", "manifest", "pictures"]  # so have these, which look on where train.py trains
 
 
 class Watcher:

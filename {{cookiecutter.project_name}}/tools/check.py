@@ -6,6 +6,7 @@ from math import isfinite
 
 import torch
 
+import tools
 from tools.compare import first_difference
 from utils import UserError, checkpoint
 
@@ -46,8 +47,8 @@ def check(trainer):
 
 def findings(trainer):
     """Pairs of what was looked at and what was seen; raises what goes wrong on the way."""
-    if fault := trainer._fault_of_monitor():
-        raise UserError(f"trainer.monitor = {trainer.monitor!r}: {fault}")
+    if monitor := tools.find("monitor"):
+        monitor.Watcher().begin(trainer)
     loader, valid_loader = trainer.data_loader, getattr(trainer, "valid_data_loader", None)
     n_batches = getattr(trainer, "len_epoch", None) or len(loader)
     data_seconds, batch = first_batch(loader)

@@ -9,11 +9,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from base import BaseTrainer
 from utils import MetricTracker, checkpoint, distributed, inf_loop
-from utils.check import nearest
 from utils.device import batch_size, to_device
 from utils.errors import RunError, UserError
 from utils.finite import FiniteGuard, NotFinite
-from utils.meter import name_of
 from utils.precision import AS_IT_IS, EagerIfSmaller, autocast, grad_scaler, prepare_model
 from utils.schedule import learning_rates, schedulers_for
 from utils.seed import get_torch_state
@@ -194,21 +192,10 @@ class Trainer(BaseTrainer):
         """What each batch, of so many samples, is of the step that they make together."""
         if len(sizes) == distributed.size() == 1:
             return WHOLE
-        total, last = self._mean_samples(sizes), len(sizes) - 1
-        return [Share(n, total, index == 0, index == last) for index, n in enumerate(sizes)]
-
-    def _mean_samples(self, sizes):
-        """How many samples a process has in a step on average, this one `sizes` in its batches."""
-        if distributed.size() == 1:
-            return sum(sizes)
-        if not hasattr(self.data_loader, "set_epoch"):
-            return sum(map(sum, distributed.gather(sizes))) / distributed.size()
         first, skip = self._resumed_at or ((1 - self.epoch) * self.len_epoch, 0)
-        index = self.batch_idx - first
-        sampler = self.data_loader.batch_sampler
-        places = [(index + n) % sampler.count(skip) for n in range(len(sizes))]
-        bounds = [sampler.bounds(place, skip) for place in places]
-        return sum(end - start for start, end in bounds) / distributed.size()
+        total = distributed.mean_samples(self.data_loader, sizes, self.batch_idx - first, skip)
+        last = len(sizes) - 1
+        return [Share(n, total, index == 0, index == last) for index, n in enumerate(sizes)]
 
     @property
     def samples_done(self):
@@ -322,22 +309,6 @@ class Trainer(BaseTrainer):
         for one in ranks[distributed.rank() :: distributed.size()]:
             if one["train_metrics"] is not None and self.batch_idx > 0:
                 self.train_metrics.load_state_dict(one["train_metrics"])
-
-    def _fault_of_monitor(self):
-        """Look at what validation gives; what only `train_step` gives, nobody knows yet."""
-        name = self.mnt_metric.removeprefix("val_")
-        is_own_epoch = type(self)._train_epoch is not Trainer._train_epoch
-        if self.mnt_mode == "off" or name == self.mnt_metric or is_own_epoch:
-            return None
-        if not self.do_validation:
-            return "there is no validation data"
-        names = {"loss", *map(name_of, self.metric_ftns)}
-        if name not in names:
-            loader = self.valid_data_loader
-            self.valid_data_loader = list(islice(loader, 1))
-            names = set(self._valid_epoch(0))
-            self.valid_data_loader = loader
-        return None if name in names else f"validation gives no {name!r}; {nearest(name, names)}"
 
     def _log_progress(self):
         """Means since the last such line, on the console and in TensorBoard."""

@@ -242,20 +242,6 @@ def set_weights(model, state_dict, path):
         raise UserError(f"{path}: does not fit {type(model).__name__}: {faults}") from None
 
 
-def init_weights(model, path, strict):
-    """Load the weights alone; without `strict`, those that fit. Returns a line that says which."""
-    weights = without_prefixes(weights_to_use(load(path)))
-    if strict:
-        set_weights(model, weights, path)
-        return f"{path}: all {len(weights)} weights taken"
-    own = model.state_dict()
-    fitting = {k: w for k, w in weights.items() if k in own and w.shape == own[k].shape}
-    model.load_state_dict(fitting, strict=False)
-    left = [key for key in [*own, *weights] if key not in fitting]
-    others = ", ".join(dict.fromkeys(left)) or "none"
-    return f"{path}: {len(fitting)} of {len(own)} weights taken; not taken: {others}"
-
-
 def weights_to_use(state):
     """The weights that a model is used with: their moving average, where the run has kept one."""
     if not state["ema"]:

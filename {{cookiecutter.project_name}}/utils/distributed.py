@@ -304,6 +304,21 @@ def samples_before(data_loader, n_batches, skip):
     return skip + n_batches * (getattr(data_loader, "batch_size", None) or 0) * size()
 
 
+def mean_samples(data_loader, sizes, index, skip):
+    """How many samples a process has in a step on average, this one `sizes` in its batches.
+
+    The first of them is batch `index` of endless passes over what is left after `skip` samples.
+    """
+    if size() == 1:
+        return sum(sizes)
+    if not hasattr(data_loader, "set_epoch"):
+        return sum(map(sum, gather(sizes))) / size()
+    sampler = data_loader.batch_sampler
+    places = [(index + n) % sampler.count(skip) for n in range(len(sizes))]
+    bounds = [sampler.bounds(place, skip) for place in places]
+    return sum(end - start for start, end in bounds) / size()
+
+
 def averaging(model, is_last):
     """A context for a batch: of several in one step, only the last averages the gradients."""
     if is_sharded(model):
