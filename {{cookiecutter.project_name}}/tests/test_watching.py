@@ -135,6 +135,24 @@ def test_event_files_of_a_resumed_run_hold_what_metrics_csv_says(make_trainer, e
     assert [event.step for event in found.Scalars("loss/train")] == list(range(1, 13))
 
 
+def test_values_are_written_before_a_checkpoint(make_trainer, events):
+    """What a killed run has shown up to there, the resumed one will not show again."""
+    trainer = make_trainer({"trainer.tensorboard": True})
+    seen = []
+    for step in range(1, 6):
+        trainer.writer.set_step(step)
+        trainer.writer.add_values({"loss": 1 / step})
+        seen.append([step for _, step, _ in trainer.writer._waiting])
+    assert seen[-1] == [2, 3, 4, 5]  # the first was written at once
+    trainer._save(0, ["last.pth"])
+    trainer.writer.writer.flush()
+    scalars = events(trainer.checkpoint_dir).Scalars("loss/train")
+    assert [event.step for event in scalars] == [1, 2, 3, 4, 5]
+    assert [event.wall_time for event in scalars] == sorted({event.wall_time for event in scalars})
+    trainer.saver.wait()
+    trainer.writer.close()
+
+
 def test_tensorboard_gets_pictures_the_config_and_hyperparameters(make_trainer, events):
     pytest.importorskip("tensorboard")
     from PIL import Image
