@@ -58,8 +58,16 @@ def test_the_quick_run_measures_everything_and_writes_table_and_plot(template, t
         ("checkpoint.py", ["1"], "blocked / torch.save"),
         ("distributed.py", ["2", "1"], "FSDP by blocks"),
         ("start.py", [PROJECT, "1"], "sum: added to import torch"),
-        ("speed.py", ["--work", "tiny", "tiny_metrics", "--rounds", "1"], speed.TITLES["tiny"][0]),
-        ("speed.py", ["--work", "loading", "--rounds", "1"], "The project's loader alone"),
+        (
+            "speed.py",
+            ["--work", "tiny", "tiny_metrics", "--rounds", "1", "--processes", "1"],
+            speed.TITLES["tiny"][0],
+        ),
+        (
+            "speed.py",
+            ["--work", "loading", "--rounds", "1", "--processes", "1"],
+            "The project's loader alone",
+        ),
     ],
     ids=lambda one: one if isinstance(one, str) else "",
 )

@@ -194,7 +194,7 @@ def test_validation_over_two_processes_is_that_of_one(project, straight):
     )
     found = json.loads(succeed("-c", code, last(save_dir), cwd=project).splitlines()[-1])
     row = rows(save_dir)[-1]
-    assert float(row["val_accuracy"]) == found["accuracy"]
+    assert float(row["val_accuracy"]) == pytest.approx(found["accuracy"], rel=1e-6)
     assert float(row["val_loss"]) == pytest.approx(found["loss"], rel=1e-6)
 
 
@@ -207,11 +207,18 @@ def test_one_voice(straight):
     assert len(rows(save_dir)) == 2
 
 
-def test_each_sample_comes_once_and_a_changed_number_of_processes_goes_on(project, tmp_path):
-    """Stopped in the second epoch by a signal to one process; gone on with by four, then by one."""
+@pytest.mark.parametrize("len_epoch", ["null", 10])
+def test_each_sample_comes_once_and_a_changed_number_of_processes_goes_on(
+    project, tmp_path, len_epoch
+):
+    """Stopped in the second epoch by a signal to one process; gone on with by four, then by one.
+
+    Epochs are passes over the data, or ten batches each of passes that go on.
+    """
     notes = tmp_path / "notes"
     notes.mkdir()
     noting = ["data_loader.type=NotingLoader", f"data_loader.args.notes={notes}"]
+    noting += [f"trainer.len_epoch={len_epoch}"]
     status, out, err = torchrun(project, *arguments(tmp_path / "o", *noting), fault="1 term 12")
     assert status != 0 and "stopped by SIGTERM" in err
     seen = sorted(int(i) for note in notes.iterdir() for i in note.read_text().split())
@@ -226,7 +233,8 @@ def test_each_sample_comes_once_and_a_changed_number_of_processes_goes_on(projec
     for note in notes.iterdir():
         for index in note.read_text().split():
             counts[index] = counts.get(index, 0) + 1
-    assert len(counts) == 595 and set(counts.values()) == {2}
+    assert len(counts) == 595
+    assert set(counts.values()) == ({2} if len_epoch == "null" else {1, 2})  # of 1,190 at most
     log = (run_dir(tmp_path / "o") / "train.log").read_text()
     changes = re.findall(r"resume: processes: (\d) in the checkpoint, (\d) now", log)
     assert changes == [("2", "4"), ("4", "1")]

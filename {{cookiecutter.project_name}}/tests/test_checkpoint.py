@@ -100,7 +100,6 @@ def test_lines_on_what_changed_are_in_the_log_of_the_run(make_config):
     log = (first.checkpoint_dir / "train.log").read_text()
     assert "resume: optimizer.args.lr: 0.002 in the checkpoint, 0.1 now" in log
     assert "resume: processes: 2 in the checkpoint, 1 now: a step has 1 times batch_size" in log
-    assert "resume: trainer.len_epoch is set: some samples of this pass come again" in log
     assert f"Resuming after epoch 2, step 8 of {last}\n" in log
 
 

@@ -3,13 +3,13 @@
 import os
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 
 from base.sampler import EpochBatchSampler, EpochSampler
 from utils import checkpoint, distributed
 from utils.files import PROJECT_DIR
+from utils.loop import Place, Stream
 
 
 def parts(n, batch_size, size, drop_last=False, is_fixed=False, skip=None):
@@ -67,10 +67,12 @@ def test_what_is_done_is_counted_by_samples(n, size, skip):
     sampler = EpochBatchSampler(EpochSampler(range(n), shuffle=True), 6, drop_last=False)
     sampler.size = size
     ranks = parts(n, 6, size, skip=skip)
+    stream = Stream(sampler)
+    stream.begin(100, Place(3, 4, skip))
     for done in range(len(ranks[0]) + 1):
         samples = sum(len(batch) for batches in ranks for batch in batches[:done])
-        loader = SimpleNamespace(batch_sampler=sampler)
-        assert distributed.samples_before(loader, done, skip) == skip + samples
+        assert stream.place(100 + done) == (3, 4 + done, skip + samples)
+        assert stream.samples(100, 100 + done) == samples
 
 
 def test_fewer_samples_than_processes():

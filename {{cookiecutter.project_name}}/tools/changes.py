@@ -34,7 +34,7 @@ class Watcher(tools.Watcher):
         except UserError:
             return  # of another project, or another version
         changes = config_changes(before, asdict(trainer.config.settings))
-        more = distributed.advice_on_resume(state, trainer.config.settings)
+        more = distributed.advice_on_resume(state)
         for line in [*describe(changes), *more]:
             trainer.logger.warning("resume: %s", line)
         if ("trainer", "monitor") in changes:

@@ -131,7 +131,7 @@ def compare_workers(trainer, loader):
 
 def ms_of_step(trainer, loader, n_fetched, n=6):
     """The mean of `n` steps with their batches, after those that workers fetch at their start."""
-    trainer.data_loader, trainer.len_epoch, trainer._stream = loader, n_fetched + 1 + n, None
+    trainer.data_loader, trainer.len_epoch, trainer._endless = loader, n_fetched + 1 + n, None
     trainer.do_validation, times = False, []
     trainer._after_step = lambda: times.append(time.perf_counter())
     trainer._train_epoch(3)

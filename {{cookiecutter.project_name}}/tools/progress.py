@@ -23,8 +23,8 @@ class Progress:
 
     def training(self, trainer, batches):
         """The batches of an epoch, as they are; a bar shows how many are done."""
-        self._began = self._began or (monotonic(), batches_done(trainer))
-        self._shown = (monotonic(), trainer.samples_done)
+        self._began = self._began or (monotonic(), trainer.batches_done)
+        self._shown = (monotonic(), samples_done(trainer))
         self._lines = trainer.batch_idx * LINES // trainer.len_epoch
         what = f"epoch {trainer.epoch}/{trainer.epochs}"
         return self._with_bar(trainer, batches, what, trainer.len_epoch, initial=trainer.batch_idx)
@@ -67,16 +67,19 @@ class Progress:
 
     def _speed_and_time_left(self, trainer):
         """Since the last values; for all epochs that remain, each as long as those so far."""
-        now, samples = monotonic(), trainer.samples_done
+        now, samples = monotonic(), samples_done(trainer)
         speed = (samples - self._shown[1]) / max(now - self._shown[0], 1e-9)
         self._shown = (now, samples)
         start, before = self._began
-        done = batches_done(trainer)
+        done = trainer.batches_done
         batches_left = trainer.epochs * trainer.len_epoch - done
         seconds = (now - start) / max(done - before, 1) * batches_left
         return f"{speed:,.0f} samples/s", f"{timedelta(seconds=round(seconds))} left"
 
 
-def batches_done(trainer):
-    """In the whole run."""
-    return max(trainer.epoch - 1, 0) * trainer.len_epoch + trainer.batch_idx
+def samples_done(trainer):
+    """Of all processes, since a moment that is the same within an epoch."""
+    stream, n = trainer.stream, trainer.batches_done
+    if stream is None:
+        return n * (getattr(trainer.data_loader, "batch_size", None) or 0) * distributed.size()
+    return stream.samples(stream.first, n)

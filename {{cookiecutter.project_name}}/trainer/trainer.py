@@ -12,6 +12,7 @@ from utils import MetricTracker, checkpoint, distributed, inf_loop
 from utils.device import batch_size, to_device
 from utils.errors import RunError, UserError
 from utils.finite import FiniteGuard, NotFinite
+from utils.loop import Place, Stream
 from utils.precision import AS_IT_IS, EagerIfSmaller, autocast, grad_scaler, prepare_model
 from utils.schedule import learning_rates, schedulers_for
 from utils.seed import get_torch_state
@@ -63,23 +64,26 @@ class Trainer(BaseTrainer):
         self.valid_data_loader = valid_data_loader
         self.do_validation = valid_data_loader is not None
         self.lr_scheduler = lr_scheduler
+        self.is_pass = (len_epoch or settings.len_epoch) is None  # an epoch is, over the data
         self.len_epoch = len_epoch or settings.len_epoch or length_of(data_loader)
         self.accumulate_steps = settings.accumulate_steps
         self.clip_grad_norm = settings.clip_grad_norm
         self.log_step = settings.log_step
         self.non_finite = settings.non_finite
-        can_go_back = hasattr(data_loader, "set_epoch")  # to the batch, when it is known to be bad
-        is_late = self.device.type == "cuda" and self.non_finite == "stop" and can_go_back
+        # With a stream any batch can be gone to, or back to when it is known to be bad
+        can_seek = hasattr(data_loader, "set_epoch")
+        self.stream = Stream(data_loader.batch_sampler) if can_seek else None
+        is_late = self.device.type == "cuda" and self.non_finite == "stop" and can_seek
         self.guard = FiniteGuard(not is_late, is_shared=self.non_finite == "skip")
         self.train_metrics = MetricTracker(metrics=metric_ftns)
         self.valid_metrics = MetricTracker(metrics=metric_ftns)
         self.batch_idx = 0  # batches done of the epoch that runs
-        self._resumed_at = None  # (batches, samples) where the batches before had another size
+        self._last_batch = None  # of an epoch resumed with other batches, not len_epoch
         self.n_skipped = 0  # steps whose loss or gradients were not finite
         [self._share] = WHOLE
         # First batch and random states of the newest steps, as far back as the guard looks
         self._newest = deque(maxlen=1 if self.guard.may_wait else self.log_step)
-        self._stream = None  # batches of a loader that has no set_epoch
+        self._endless = None  # batches of a loader that has no set_epoch
 
     def train_step(self, batch):
         """Learn from one batch, which is on the device. Returns the values to average and log.
@@ -145,6 +149,8 @@ class Trainer(BaseTrainer):
         self.model.train()
         if self.batch_idx == 0:  # else a resumed epoch goes on
             self.train_metrics.reset()
+            if self.is_pass and self.stream is not None:
+                self.stream.begin(self.batches_done, Place(epoch - 1))
         step_schedulers = self._schedulers("step")
         shown = self.progress.training(self, self._batches(epoch))
         for batches in in_groups(shown, self.accumulate_steps):
@@ -167,8 +173,7 @@ class Trainer(BaseTrainer):
         for scheduler in self._schedulers("epoch"):
             on_plateau = isinstance(scheduler, ReduceLROnPlateau)
             scheduler.step(self._monitored(log)) if on_plateau else scheduler.step()
-        self.batch_idx = 0
-        self._resumed_at = None
+        self.batch_idx, self._last_batch = 0, None
         return log
 
     def _step(self, batches):
@@ -192,16 +197,22 @@ class Trainer(BaseTrainer):
         """What each batch, of so many samples, is of the step that they make together."""
         if len(sizes) == distributed.size() == 1:
             return WHOLE
-        first, skip = self._resumed_at or ((1 - self.epoch) * self.len_epoch, 0)
-        total = distributed.mean_samples(self.data_loader, sizes, self.batch_idx - first, skip)
-        last = len(sizes) - 1
+        total, last = self._mean_samples(sizes), len(sizes) - 1
         return [Share(n, total, index == 0, index == last) for index, n in enumerate(sizes)]
 
+    def _mean_samples(self, sizes):
+        """How many samples a process has in a step on average, this one `sizes` in its batches."""
+        if distributed.size() == 1:
+            return sum(sizes)
+        if self.stream is None:
+            return sum(map(sum, distributed.gather(sizes))) / distributed.size()
+        done = self.batches_done
+        return self.stream.samples(done, done + len(sizes)) / distributed.size()
+
     @property
-    def samples_done(self):
-        """How many samples of the epoch all processes have behind them."""
-        first, skip = self._resumed_at or (0, 0)
-        return distributed.samples_before(self.data_loader, self.batch_idx - first, skip)
+    def batches_done(self):
+        """In the whole run: the number of the next one."""
+        return max(self.epoch - 1, 0) * self.len_epoch + self.batch_idx
 
     def _leave_out(self, error, batches):
         """What is done about a step that is not finite: `trainer.non_finite` says."""
@@ -269,15 +280,12 @@ class Trainer(BaseTrainer):
 
         An epoch is one pass over the loader, or len_epoch batches of endless passes.
         """
-        if self._resumed_at is not None:
-            self.data_loader.set_epoch(self.config.settings.seed, epoch - 1, *self._resumed_at)
-            return iter(self.data_loader)
-        if hasattr(self.data_loader, "set_epoch"):  # then any place in the data can be gone to
-            first = (epoch - 1) * self.len_epoch + self.batch_idx
-            batches = inf_loop(self.data_loader, self.config.settings.seed, first)
+        if self.stream is not None:
+            place = self.stream.place(self.batches_done)
+            batches = inf_loop(self.data_loader, self.config.settings.seed, place)
         else:
-            batches = self._stream = self._stream or inf_loop(self.data_loader)
-        return islice(batches, self.len_epoch - self.batch_idx)
+            batches = self._endless = self._endless or inf_loop(self.data_loader)
+        return islice(batches, (self._last_batch or self.len_epoch) - self.batch_idx)
 
     def _schedulers(self, interval):
         return schedulers_for(interval, self.lr_scheduler, self.config.settings.lr_scheduler)
@@ -285,11 +293,17 @@ class Trainer(BaseTrainer):
     def _state(self, epochs_done):
         return super()._state(epochs_done) | {
             "batch_idx": self.batch_idx,
-            "samples_done": self.samples_done,
+            "place": self._place(epochs_done),
             "n_skipped": self.n_skipped,
             "ema": checkpoint.get_state(self.ema),
             "scaler": self.scaler.state_dict(),
         }
+
+    def _place(self, epochs_done):
+        """In the data, as a checkpoint keeps it."""
+        if self.stream is None:
+            return None
+        return [*self.stream.place(epochs_done * self.len_epoch + self.batch_idx)]
 
     def _rank_state(self):
         return super()._rank_state() | {"train_metrics": self.train_metrics.state_dict()}
@@ -297,9 +311,10 @@ class Trainer(BaseTrainer):
     def _load_state(self, state):
         super()._load_state(state)
         self.batch_idx = state["batch_idx"]
-        is_pass = self.config.settings.trainer.len_epoch is None
-        if is_pass and state["samples_done"] not in (None, self.samples_done):
-            self._resumed_at = self.batch_idx, state["samples_done"]
+        if self.stream is not None and state["place"] is not None:
+            self.stream.begin(state["epoch"] * self.len_epoch + self.batch_idx, state["place"])
+            if self.is_pass and self.batch_idx > 0:
+                self._last_batch = self.batch_idx + self.stream.left()
         self.n_skipped = state["n_skipped"]
         if state["scaler"] and self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])

@@ -3,6 +3,7 @@
 torch.distributed is imported and started only where torchrun has said so in the environment.
 """
 
+import copy
 import os
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
@@ -87,15 +88,13 @@ def advice(settings, data_loader):
         yield "data_loader: is no BaseDataLoader, so each process has all samples that it gives"
 
 
-def advice_on_resume(state, settings):
+def advice_on_resume(state):
     """Lines on what it means that a checkpoint is of another number of processes."""
     before, now = len(state["ranks"]) + 1, size()
     if before == now:
         return
     line = f"processes: {before} in the checkpoint, {now} now: a step has {now} times batch_size"
     yield f"{line} samples from now on"
-    if settings.trainer.len_epoch is not None:
-        yield "trainer.len_epoch is set: some samples of this pass come again, or not at all"
 
 
 @contextmanager
@@ -183,6 +182,25 @@ def gather(value):
     values = [None] * size()
     dist.all_gather_object(values, value)
     return values
+
+
+def merged(metric, state_of, name_of):
+    """A collecting metric with what every process has collected.
+
+    Those of torchmetrics do it by themselves in `compute`; others have a method `merge` that takes
+    in another process's `state_dict`, or its attributes where it has none.
+    """
+    if size() == 1 or hasattr(metric, "sync"):
+        return metric
+    if not hasattr(metric, "merge"):
+        from utils.errors import UserError
+
+        raise UserError(f"metrics: for several processes {name_of(metric)} needs a method merge")
+    whole = copy.deepcopy(metric)
+    whole.reset()
+    for state in gather(state_of(metric)):
+        whole.merge(state)
+    return whole
 
 
 class Votes:
@@ -294,29 +312,6 @@ def common_batches(data_loader):
         return inf
     sampler = getattr(data_loader, "batch_sampler", None)
     return len(sampler) - 1 if hasattr(sampler, "bounds") else 0
-
-
-def samples_before(data_loader, n_batches, skip):
-    """How many samples of an epoch all processes have had after so many batches and `skip`."""
-    sampler = getattr(data_loader, "batch_sampler", None)
-    if hasattr(sampler, "bounds"):  # then it knows the last batch, which is larger or smaller
-        return sampler.bounds(n_batches - 1, skip)[1]
-    return skip + n_batches * (getattr(data_loader, "batch_size", None) or 0) * size()
-
-
-def mean_samples(data_loader, sizes, index, skip):
-    """How many samples a process has in a step on average, this one `sizes` in its batches.
-
-    The first of them is batch `index` of endless passes over what is left after `skip` samples.
-    """
-    if size() == 1:
-        return sum(sizes)
-    if not hasattr(data_loader, "set_epoch"):
-        return sum(map(sum, gather(sizes))) / size()
-    sampler = data_loader.batch_sampler
-    places = [(index + n) % sampler.count(skip) for n in range(len(sizes))]
-    bounds = [sampler.bounds(place, skip) for place in places]
-    return sum(end - start for start, end in bounds) / size()
 
 
 def averaging(model, is_last):

@@ -1,7 +1,6 @@
 import copy
 
 from utils import distributed
-from utils.errors import UserError
 
 
 class MetricTracker:
@@ -77,7 +76,8 @@ class MetricTracker:
                 so_far = sums.get(key, (0.0, 0))
                 sums[key] = so_far[0] + total, so_far[1] + n
         means = {key: total / n for key, (total, n) in sums.items() if n}
-        return means | {name_of(one): float(of_all_ranks(one).compute()) for one in self.collectors}
+        whole = {name_of(m): distributed.merged(m, _collected, name_of) for m in self.collectors}
+        return means | {name: float(metric.compute()) for name, metric in whole.items()}
 
     def window(self):
         """The means over what came since the last call of `window` alone."""
@@ -121,23 +121,6 @@ def plain(values):
         for place, number in zip(places, found, strict=True):
             values[place] = number
     return values
-
-
-def of_all_ranks(metric):
-    """A collecting metric with what every process has collected.
-
-    Those of torchmetrics do it by themselves in `compute`; others have a method `merge` that takes
-    in another process's `state_dict`, or its attributes where it has none.
-    """
-    if distributed.size() == 1 or hasattr(metric, "sync"):
-        return metric
-    if not hasattr(metric, "merge"):
-        raise UserError(f"metrics: for several processes {name_of(metric)} needs a method merge")
-    whole = copy.deepcopy(metric)
-    whole.reset()
-    for state in distributed.gather(_collected(metric)):
-        whole.merge(state)
-    return whole
 
 
 def _collected(metric):

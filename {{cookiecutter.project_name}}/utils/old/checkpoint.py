@@ -77,7 +77,7 @@ DEFAULTS = {
     "ema": None,
     "scaler": None,
     "ranks": [],
-    "samples_done": None,
+    "place": None,
     "random": None,
 }
 
