@@ -55,7 +55,7 @@ class BaseTrainer(ABC):
         self.saver = distributed.sharded_saver(model) or checkpoint.BackgroundSaver(*several)
         self.stop_signals = StopSignals()
         self.votes = distributed.Votes()
-        self._saved_at, self._saved_step = monotonic(), None
+        self._saved_at, self._saved_step = monotonic(), 0
 
     @abstractmethod
     def _train_epoch(self, epoch):
@@ -184,11 +184,11 @@ class BaseTrainer(ABC):
         """A trainer calls this between two steps: saves if that is due, leaves if a signal asks."""
         every = self.save_every
         is_due = every.steps is not None and self.step % every.steps == 0
-        is_late = False
+        late_at = 0
         if every.minutes is not None and distributed.is_main():
-            is_late = monotonic() - self._saved_at >= 60 * every.minutes
-        signal, is_late = self.votes.cast(self.stop_signals.received, is_late)
-        if is_due or (is_late and self._saved_step != self.step - 1):  # that was this very vote
+            late_at = self.step * (monotonic() - self._saved_at >= 60 * every.minutes)
+        signal, late_at = self.votes.cast(self.stop_signals.received, late_at)
+        if is_due or late_at > self._saved_step:  # else it was saved since
             self._save(self.epoch - 1, [LAST_NAME])
         self._leave_if_asked(self.epoch - 1, signal)
 

@@ -9,6 +9,10 @@ from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
 from functools import cache
 from math import inf
+from time import monotonic
+
+SECONDS = 0.1  # from one vote of the processes to the next, where steps take less
+STEPS = 20  # between the two at most, as later ones may take longer
 
 
 @cache
@@ -204,30 +208,41 @@ def merged(metric, state_of, name_of):
 
 
 class Votes:
-    """What any process asks for, made known to all in the same step."""
+    """What any process asks for, made known to all in the same step.
+
+    A vote takes as long as a small step, so there are some in a second, not more.
+    """
 
     def __init__(self):
         self._pending = None
+        self._calls, self._every = 0, 1  # calls since the last vote; and between two, for all alike
+        self._since = monotonic()
 
     def cast(self, *numbers, wait=False):
-        """For each number, the largest of all processes'.
+        """For each number, the largest of all processes'; 0 where this call is no vote.
 
-        With several processes these are the numbers that were cast the time before, as they come in
-        while training goes on; with `wait`, they are those of this time.
+        With several processes these are the numbers of the vote before, as they come in while
+        training goes on; with `wait`, they are those of now.
         """
         if size() == 1:
             return numbers
+        self._calls += 1
+        if self._calls < self._every and not wait:
+            return (0,) * len(numbers)
         import torch
         import torch.distributed as dist
 
+        pace = min(STEPS, int(self._calls * SECONDS / max(monotonic() - self._since, 1e-9)))
+        self._calls, self._since = 0, monotonic()
         before = self._pending
-        votes = torch.tensor(numbers, dtype=torch.int64)
+        votes = torch.tensor([*numbers, pace], dtype=torch.int64)
         now = votes, dist.all_reduce(votes, dist.ReduceOp.MAX, async_op=True)
         for _, work in [before or now] + [now] * wait:
             work.wait()
         self._pending = None if wait else now
         known, _ = now if wait else before or now
-        return tuple(known.tolist())
+        *found, self._every = known.tolist()
+        return tuple(found)
 
 
 def is_sharded(model):
