@@ -247,6 +247,9 @@ def test_each_sample_comes_once_and_a_changed_number_of_processes_goes_on(
     changes = re.findall(r"resume: processes: (\d) in the checkpoint, (\d) now", log)
     assert changes == [("2", "4"), ("4", "1")]
     assert len(rows(tmp_path / "o")) == 2
+    place = f"from utils import checkpoint; print(checkpoint.load({str(on[2])!r})['place'])"
+    place = json.loads(succeed("-c", place, cwd=project))
+    assert place == [2, 0, 0] if len_epoch == "null" else place[0] == 1
 
 
 def test_stopped_after_the_last_batch_no_sample_comes_again(project, tmp_path):

@@ -181,7 +181,7 @@ class BaseTrainer(ABC):
         self._saved_at, self._saved_step = monotonic(), self.step
 
     def _after_step(self):
-        """A trainer calls this between two steps: saves if that is due, leaves if a signal asks."""
+        """Save if that is due, leave if a signal asks: called after a step, counted in `step`."""
         every = self.save_every
         is_due = every.steps is not None and self.step % every.steps == 0
         late_at = 0

@@ -47,7 +47,7 @@ class TensorboardWriter:
         """Scalars of one step by tag. Those of a second are written together, or with `flush`."""
         values = {self._of_mode(tag): value for tag, value in values.items()}
         self._waiting.append((values, self.step, time()))
-        if time() > self._written + 1:
+        if self._writer is None or time() > self._written + 1:
             self.flush()
         for tracker in self.trackers:
             for tag, value in values.items():

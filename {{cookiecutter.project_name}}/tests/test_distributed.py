@@ -75,6 +75,16 @@ def test_what_is_done_is_counted_by_samples(n, size, skip):
         assert stream.samples(100, 100 + done) == samples
 
 
+@pytest.mark.parametrize("start", [(0, 5, 2560), (0, 97, 49664), (2, 0, 0)])
+def test_of_what_is_dropped_no_sample_is_counted(start):
+    sampler = EpochBatchSampler(EpochSampler(range(50_000), shuffle=True), 128, drop_last=True)
+    sampler.size = 3
+    stream = Stream(sampler)
+    stream.begin(7, Place(*start))
+    assert {stream.samples(n, n + 1) for n in range(7, 400)} == {3 * 128}
+    assert stream.samples(7, 400) == 393 * 3 * 128
+
+
 def test_fewer_samples_than_processes():
     """There is no training then; in validation some processes have none."""
     assert parts(3, 6, 4) == [[], [], [], []]
@@ -115,9 +125,9 @@ with distributed.process_group():
     assert tracker.result() == {"mean": 3.0, "Seen": 3.0}
     assert distributed.agree(lambda: f"of {rank}") == "of 0"
     assert distributed.gather(rank) == [0, 1]
-    distributed.SECONDS = 0  # every call is a vote
     votes = distributed.Votes()
     assert votes.cast(0, rank, wait=True) == (0, 1)
+    votes = distributed.Votes()
     assert votes.cast(rank) == votes.cast(0) == (1,)  # the second time, what was cast before
     path = Path(sys.argv[1])
     if rank == 0:

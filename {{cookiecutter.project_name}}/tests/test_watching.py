@@ -138,6 +138,7 @@ def test_event_files_of_a_resumed_run_hold_what_metrics_csv_says(make_trainer, e
 def test_values_are_written_before_a_checkpoint(make_trainer, events):
     """What a killed run has shown up to there, the resumed one will not show again."""
     trainer = make_trainer({"trainer.tensorboard": True})
+    trainer.writer.flush()  # of nothing yet
     seen = []
     for step in range(1, 6):
         trainer.writer.set_step(step)

@@ -107,7 +107,7 @@ def first_batch(data_loader):
 def seconds_of_step(trainer, batch, n=5):
     """The mean of a few training steps once everything is warm, a validation batch included."""
     trainer.data_loader, trainer.len_epoch = Batches([batch] * n, trainer.data_loader.loader), n
-    trainer._stream = None
+    trainer._endless = None
     start = time.perf_counter()
     trainer._train_epoch(2)
     return (time.perf_counter() - start) / n

@@ -149,8 +149,6 @@ class Trainer(BaseTrainer):
         self.model.train()
         if self.batch_idx == 0:  # else a resumed epoch goes on
             self.train_metrics.reset()
-            if self.is_pass and self.stream is not None:
-                self.stream.begin(self.batches_done, Place(epoch - 1))
         step_schedulers = self._schedulers("step")
         shown = self.progress.training(self, self._batches(epoch))
         for batches in in_groups(shown, self.accumulate_steps):
@@ -174,6 +172,8 @@ class Trainer(BaseTrainer):
             on_plateau = isinstance(scheduler, ReduceLROnPlateau)
             scheduler.step(self._monitored(log)) if on_plateau else scheduler.step()
         self.batch_idx, self._last_batch = 0, None
+        if self.is_pass and self.stream is not None:
+            self.stream.begin(epoch * self.len_epoch, Place(epoch))
         return log
 
     def _step(self, batches):
@@ -204,7 +204,7 @@ class Trainer(BaseTrainer):
         """How many samples a process has in a step on average, this one `sizes` in its batches."""
         if distributed.size() == 1:
             return sum(sizes)
-        if self.stream is None:
+        if self.stream is None or not hasattr(self.data_loader, "set_epoch"):
             return sum(map(sum, distributed.gather(sizes))) / distributed.size()
         done = self.batches_done
         return self.stream.samples(done, done + len(sizes)) / distributed.size()

@@ -216,7 +216,7 @@ class Votes:
     def __init__(self):
         self._pending = None
         self._calls, self._every = 0, 1  # calls since the last vote; and between two, for all alike
-        self._since = monotonic()
+        self._since = None  # the last vote
 
     def cast(self, *numbers, wait=False):
         """For each number, the largest of all processes'; 0 where this call is no vote.
@@ -232,10 +232,12 @@ class Votes:
         import torch
         import torch.distributed as dist
 
-        pace = min(STEPS, int(self._calls * SECONDS / max(monotonic() - self._since, 1e-9)))
+        pace = 0
+        if self._since is not None:
+            pace = self._calls * SECONDS / max(monotonic() - self._since, 1e-9)
         self._calls, self._since = 0, monotonic()
         before = self._pending
-        votes = torch.tensor([*numbers, pace], dtype=torch.int64)
+        votes = torch.tensor([*numbers, min(STEPS, int(pace))], dtype=torch.int64)
         now = votes, dist.all_reduce(votes, dist.ReduceOp.MAX, async_op=True)
         for _, work in [before or now] + [now] * wait:
             work.wait()

@@ -60,6 +60,9 @@ class Stream:
 
     def samples(self, begin, end):
         """How many samples all processes have in the batches from `begin` to before `end`."""
-        of_a_pass = self.sampler.bounds(self.sampler.count() - 1)[1]
         first, last = self.place(begin), self.place(end)
-        return (last.number - first.number) * of_a_pass + last.samples - first.samples
+        total = last.samples - first.samples
+        for number in range(first.number, last.number):
+            skip = self.start.samples if number == self.start.number else 0
+            total += self.sampler.bounds(self.sampler.count(skip) - 1, skip)[1]
+        return total
