@@ -3,7 +3,6 @@
 from itertools import islice
 
 import tools
-from trainer import Trainer
 from utils.check import nearest
 from utils.errors import UserError
 from utils.meter import name_of
@@ -19,9 +18,7 @@ class Watcher(tools.Watcher):
 def fault_of(trainer):
     """Why no epoch will give it; None where it may: what training gives, nobody knows yet."""
     name = trainer.mnt_metric.removeprefix("val_")
-    is_own_epoch = type(trainer)._train_epoch is not Trainer._train_epoch
-    is_known = hasattr(trainer, "valid_step") and not is_own_epoch
-    if trainer.mnt_mode == "off" or name == trainer.mnt_metric or not is_known:
+    if trainer.mnt_mode == "off" or name == trainer.mnt_metric or has_own_loop(trainer):
         return None
     if not trainer.do_validation:
         return "there is no validation data"
@@ -33,3 +30,11 @@ def fault_of(trainer):
             names = set(trainer._valid_epoch(0))
         trainer.valid_data_loader = loader
     return None if name in names else f"validation gives no {name!r}; {nearest(name, names)}"
+
+
+def has_own_loop(trainer):
+    if not hasattr(trainer, "valid_step"):
+        return True
+    from trainer import Trainer  # here, as the folder of an old project has none
+
+    return type(trainer)._train_epoch is not Trainer._train_epoch
