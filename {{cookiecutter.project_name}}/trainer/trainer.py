@@ -149,6 +149,8 @@ class Trainer(BaseTrainer):
         self.model.train()
         if self.batch_idx == 0:  # else a resumed epoch goes on
             self.train_metrics.reset()
+            if self.is_pass and self.stream is not None:
+                self.stream.begin(self.batches_done, Place(epoch - 1))
         step_schedulers = self._schedulers("step")
         shown = self.progress.training(self, self._batches(epoch))
         for batches in in_groups(shown, self.accumulate_steps):
@@ -172,8 +174,6 @@ class Trainer(BaseTrainer):
             on_plateau = isinstance(scheduler, ReduceLROnPlateau)
             scheduler.step(self._monitored(log)) if on_plateau else scheduler.step()
         self.batch_idx, self._last_batch = 0, None
-        if self.is_pass and self.stream is not None:
-            self.stream.begin(epoch * self.len_epoch, Place(epoch))
         return log
 
     def _step(self, batches):
@@ -303,6 +303,8 @@ class Trainer(BaseTrainer):
         """In the data, as a checkpoint keeps it."""
         if self.stream is None:
             return None
+        if self.is_pass and self.batch_idx == 0:
+            return [*Place(epochs_done)]
         return [*self.stream.place(epochs_done * self.len_epoch + self.batch_idx)]
 
     def _rank_state(self):
