@@ -57,7 +57,7 @@ class FiniteGuard:
             try:  # what GradScaler calls: of all ways the one that takes the least time
                 torch._amp_foreach_non_finite_check_and_unscale_(gradients, self.found, self.one)
                 return [self.found]
-            except NotImplementedError:  # for sparse and for complex numbers
+            except RuntimeError:  # for sparse and for complex numbers
                 pass
         gradients = [g.coalesce().values() if g.is_sparse else g for g in gradients]
         return [~torch.stack(torch._foreach_norm(gradients)).sum().isfinite()]
