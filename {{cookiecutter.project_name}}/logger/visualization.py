@@ -18,10 +18,8 @@ class TensorboardWriter:
         self.step = 0
         self.mode = ""
         self._writer = None
-        self._waiting, self._written = (
-            [],
-            0.0,
-        )  # values with step and time; when others were written
+        self._waiting = []  # values, with their step and time
+        self._written = 0.0  # the time when others were
         if enabled and find_spec("tensorboard") is None:
             logger.warning("tensorboard is not installed: no event files (pip install tensorboard)")
             self.enabled = False

@@ -364,6 +364,20 @@ def test_an_epoch_written_by_the_user_in_the_old_way(make_config):
     assert log["epoch"] == 2 and set(log) == {"epoch", "loss", "val_loss"}
 
 
+def test_event_files_hold_what_metrics_csv_says(make_trainer):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    trainer = make_trainer({"trainer.tensorboard": True, "trainer.log_step": 2})
+    trainer.train()
+    events = accumulator.EventAccumulator(str(trainer.checkpoint_dir))
+    events.Reload()
+    columns = {"loss/train_epoch": "loss", "loss/valid": "val_loss", "lr/train_epoch": "lr"}
+    for tag, column in columns.items():
+        written = [(event.step, event.value) for event in events.Scalars(tag)]
+        expected = [float(row[column]) for row in rows_of(trainer)]
+        assert written == [(4, pytest.approx(expected[0])), (8, pytest.approx(expected[1]))]
+    assert [event.step for event in events.Scalars("accuracy/train")] == [2, 4, 6, 8]
+
+
 def test_a_missing_tensorboard_is_one_warning(make_trainer, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     trainer = make_trainer({"trainer.tensorboard": True})
