@@ -24,6 +24,7 @@ from time import perf_counter
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "{{cookiecutter.project_name}}"))
+from tools.background import BackgroundSaver  # noqa: E402
 from utils import checkpoint  # noqa: E402
 
 WIDTH, LAYERS = 768, 6  # a small transformer; its embedding brings it to 48 million parameters
@@ -50,7 +51,7 @@ def seconds(call, *args):
 
 def once(kind, path):
     """Save twice in a process of its own; print the peaks before and after, and the first time."""
-    state, saver = make_state(), checkpoint.BackgroundSaver(OPTIMIZER)
+    state, saver = make_state(), BackgroundSaver(OPTIMIZER)
     peaks, times = [], []
     for _ in range(3):
         status = Path("/proc/self/status").read_text()
@@ -85,7 +86,7 @@ def turn(state, saver, folder):
 
 
 def main(repetitions=7, folder=None):
-    default, saver = torch.get_num_threads(), checkpoint.BackgroundSaver(OPTIMIZER)
+    default, saver = torch.get_num_threads(), BackgroundSaver(OPTIMIZER)
     with TemporaryDirectory(dir=folder) as folder:
         print("Fresh processes, MB and seconds:  before   after    more first call", flush=True)
         for kind in (*PLAIN, "BackgroundSaver"):

@@ -37,14 +37,14 @@ FILES = """
     tests/test_history.py tests/test_report.py tests/test_switches.py tests/test_trackers.py
     tests/test_sharded.py
     tests/test_watching.py
-    tools/__init__.py tools/changes.py tools/check.py tools/compare.py tools/fast_dev_run.py
-    tools/overfit_batches.py
+    tools/__init__.py tools/background.py tools/changes.py tools/check.py tools/compare.py
+    tools/fast_dev_run.py tools/finite.py tools/overfit_batches.py
     tools/manifest.py tools/monitor.py tools/pictures.py tools/predictions.py
     tools/progress.py tools/record.py
     tools/replay.py tools/schema.py tools/unshard.py tools/verify_resume.py
     trainer/__init__.py trainer/trainer.py
     utils/__init__.py utils/blocks.py utils/check.py utils/checkpoint.py utils/device.py
-    utils/distributed.py utils/errors.py utils/files.py utils/finite.py utils/groups.py
+    utils/distributed.py utils/errors.py utils/files.py utils/groups.py
     utils/init_from.py utils/lookup.py utils/loop.py
     utils/meter.py utils/old/__init__.py utils/old/checkpoint.py utils/old/names.py
     utils/precision.py utils/run_dir.py

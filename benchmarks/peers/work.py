@@ -27,10 +27,10 @@ class LeNet(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.conv1 = nn.Conv2d(1, 16, kernel_size=5)
-        self.conv2 = nn.Conv2d(16, 32, kernel_size=5)
+        self.conv1 = nn.Conv2d(1, 8, kernel_size=5)
+        self.conv2 = nn.Conv2d(8, 16, kernel_size=5)
         self.dropout = nn.Dropout(0.25)
-        self.fc1 = nn.Linear(32 * 4 * 4, 64)
+        self.fc1 = nn.Linear(16 * 4 * 4, 64)
         self.fc2 = nn.Linear(64, 10)
 
     def forward(self, x):

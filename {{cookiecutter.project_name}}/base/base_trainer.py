@@ -52,7 +52,8 @@ class BaseTrainer(ABC):
         self.progress = tools.new_progress()
         several = optimizer.values() if isinstance(optimizer, dict) else [optimizer]
         several = [one for one in several if one is not None]
-        self.saver = distributed.sharded_saver(model) or checkpoint.BackgroundSaver(*several)
+        self.saver = distributed.sharded_saver(model) or tools.new_saver(several)
+        self.saver = self.saver or checkpoint.Saver()
         self.stop_signals = StopSignals()
         self.votes = distributed.Votes()
         self._saved_at, self._saved_step = monotonic(), 0

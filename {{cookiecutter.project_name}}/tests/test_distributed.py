@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
+from itertools import islice
 
 import pytest
 
+from base import BaseDataLoader
 from base.sampler import EpochBatchSampler, EpochSampler
 from utils import checkpoint, distributed
 from utils.files import PROJECT_DIR
@@ -64,25 +66,27 @@ def test_another_number_of_processes_goes_on_with_the_samples_that_are_left(befo
 @pytest.mark.parametrize("skip", [0, 7])
 def test_what_is_done_is_counted_by_samples(n, size, skip):
     """To the last batch, which is larger or smaller than the others."""
-    sampler = EpochBatchSampler(EpochSampler(range(n), shuffle=True), 6, drop_last=False)
-    sampler.size = size
+    loader = BaseDataLoader(range(n), 6, True, 0, 0)
+    loader.batch_sampler.size = size
     ranks = parts(n, 6, size, skip=skip)
-    stream = Stream(sampler)
-    stream.begin(100, Place(3, 4, skip))
+    stream = Stream(seed=0)
+    stream.begin(Place(3, 4, skip))
+    batches = stream.rest_of_pass(loader)
     for done in range(len(ranks[0]) + 1):
         samples = sum(len(batch) for batches in ranks for batch in batches[:done])
-        assert stream.place(100 + done) == (3, 4 + done, skip + samples)
-        assert stream.samples(100, 100 + done) == samples
+        assert stream.place == (3, 4 + done, skip + samples)
+        assert stream.samples == samples
+        assert (next(batches, None) is None) == (done == len(ranks[0]))
 
 
 @pytest.mark.parametrize("start", [(0, 5, 2560), (0, 97, 49664), (2, 0, 0)])
 def test_of_what_is_dropped_no_sample_is_counted(start):
-    sampler = EpochBatchSampler(EpochSampler(range(50_000), shuffle=True), 128, drop_last=True)
-    sampler.size = 3
-    stream = Stream(sampler)
-    stream.begin(7, Place(*start))
-    assert {stream.samples(n, n + 1) for n in range(7, 400)} == {3 * 128}
-    assert stream.samples(7, 400) == 393 * 3 * 128
+    loader = BaseDataLoader(range(50_000), 128, True, 0, 0, drop_last=True)
+    loader.batch_sampler.size = 3
+    stream = Stream(seed=0)
+    stream.begin(Place(*start))
+    for n, _ in enumerate(islice(stream.endless(loader), 393), start=1):
+        assert stream.samples == n * 3 * 128
 
 
 def test_fewer_samples_than_processes():

@@ -17,15 +17,15 @@ from torch import nn
 
 from base import BaseDataLoader
 from test import main as evaluate
+from tools.background import BackgroundSaver
 from tools.compare import first_difference
 from tools.manifest import fingerprint
 from tools.verify_resume import run as verify_resume
 from train import build_trainer, main
 from trainer.trainer import Trainer
 from utils import UserError, checkpoint
-from utils.errors import RunError, cause_of, explain
+from utils.errors import NotFinite, RunError, cause_of, explain
 from utils.files import PROJECT_DIR, read_json
-from utils.finite import FiniteGuard, NotFinite
 from utils.signals import StopSignals
 
 LENGTH = ["trainer.epochs=3", "trainer.len_epoch=40", "trainer.save_every.steps=2"]
@@ -174,7 +174,7 @@ def test_a_full_disk_is_one_line_and_what_was_saved_before_is_intact(tmp_path):
 
 
 def test_what_is_saved_is_the_state_at_that_moment(tmp_path):
-    saver = checkpoint.BackgroundSaver()
+    saver = BackgroundSaver()
     weight = torch.zeros(1_000_000)
     for number in range(3):
         saver.save({"state_dict": {"weight": weight}, "n": number}, tmp_path / f"{number}.pth")
@@ -198,7 +198,7 @@ def test_what_is_saved_is_the_state_at_that_moment(tmp_path):
 def test_the_next_step_waits_until_its_optimizer_is_copied(tmp_path, n_optimizers):
     weights = [nn.Parameter(torch.zeros(10_000_000)) for _ in range(n_optimizers)]
     optimizers = [torch.optim.SGD([one], lr=1.0, momentum=1.0) for one in weights]
-    saver = checkpoint.BackgroundSaver(*optimizers)
+    saver = BackgroundSaver(*optimizers)
     for weight in weights:
         weight.grad = torch.ones_like(weight)
 
@@ -220,7 +220,7 @@ def test_what_cannot_be_waited_for_is_copied_at_once(tmp_path):
     class Own:
         """An optimizer that is none of torch's."""
 
-    saver, moment = checkpoint.BackgroundSaver(Own()), torch.zeros(10_000_000)
+    saver, moment = BackgroundSaver(Own()), torch.zeros(10_000_000)
     for number in range(3):
         saver.save({"optimizer": {"state": {0: moment}}}, tmp_path / "0.pth")
         moment += 1
@@ -360,7 +360,7 @@ def test_what_is_left_out_without_waiting_is_told_later_and_exactly(explosive):
     boxes = []
     for may_wait in (True, False):
         trainer = explosive({"trainer.log_step": 4, "trainer.accumulate_steps": 1})
-        trainer.guard.may_wait, trainer._newest = may_wait, deque(maxlen=4)
+        trainer.guard.may_wait, trainer.guard.newest = may_wait, deque(maxlen=4)
         with pytest.raises(RunError, match="the step was not taken"):
             trainer.train()
         assert trainer.step == (2 if may_wait else 4)
@@ -372,7 +372,7 @@ def test_what_is_left_out_without_waiting_is_told_later_and_exactly(explosive):
 
 def test_steps_can_be_skipped_up_to_a_limit(explosive):
     trainer = explosive({"trainer.non_finite": "skip"})
-    assert trainer.train()["loss"] < 3 and trainer.n_skipped == 1
+    assert trainer.train()["loss"] < 3 and trainer.guard.n_skipped == 1
     trainer = explosive({"trainer.non_finite": "skip", "trainer.max_skipped": 0})
     with pytest.raises(RunError, match="the loss is nan"):
         trainer.train()
@@ -408,22 +408,25 @@ def test_a_gradient_that_is_not_finite_stops_too(make_config):
     ],
     ids=lambda gradient: str(gradient.dtype),
 )
-def test_gradients_of_any_kind_are_looked_at(gradient, is_late):
+def test_gradients_of_any_kind_are_looked_at(make_trainer, gradient, is_late):
     if is_late and gradient.is_complex():
         pytest.skip("no fused optimizer takes complex numbers")
     parameter = nn.Parameter(torch.zeros_like(gradient))
     unused = nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([parameter])
     optimizer._step_supports_amp_scaling = is_late
-    guard = FiniteGuard(may_wait=not is_late)
+    trainer = make_trainer()
+    guard, trainer.step = trainer.guard, 7
+    guard.may_wait = not is_late
     for factor, expected in ((1, None), (float("inf"), "a gradient is not finite")):
         parameter.grad, found = gradient * factor, None
         try:
-            guard.check(torch.tensor(1.0), [parameter, unused], optimizer, step=7)
+            guard.check(torch.tensor(1.0), [parameter, unused], optimizer)
         except NotFinite as error:
             found = str(error)
         assert found == (None if is_late else expected)
-        assert guard.left_out() == (7 if is_late and expected else None)
+        seen_at = None if guard._seen_at is None else guard._seen_at.item()
+        assert seen_at == ((7 if expected else -1) if is_late else None)
 
 
 def test_replay_repeats_the_step(example_parts, tmp_path, capsys):

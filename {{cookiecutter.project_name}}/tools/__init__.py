@@ -75,6 +75,34 @@ def new_progress():
     return module.Progress() if module else NoProgress()
 
 
+class NoGuard:
+    """In place of tools/finite.py where that was deleted or is not wanted."""
+
+    n_skipped = 0
+
+    def watch(self, groups):
+        return groups
+
+    def check(self, loss, parameters, optimizer, norms=None):
+        pass
+
+    def look(self):
+        pass
+
+
+def new_guard(trainer):
+    """What keeps numbers that are not finite from the weights."""
+    is_wanted = trainer.config.settings.trainer.non_finite != "ignore"
+    module = find("finite") if is_wanted else None
+    return module.Guard(trainer) if module else NoGuard()
+
+
+def new_saver(optimizers):
+    """What writes checkpoints while training goes on; None where its file was deleted."""
+    module = find("background")
+    return module.BackgroundSaver(*optimizers) if module else None
+
+
 def after_training(config):
     """Make the report, where it is wanted and report.py was not deleted."""
     if config.settings.trainer.report and distributed.is_main() and find_spec("report"):

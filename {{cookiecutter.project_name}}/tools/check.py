@@ -53,7 +53,7 @@ def findings(trainer):
     n_batches = getattr(trainer, "len_epoch", None) or len(loader)
     data_seconds, batch = first_batch(loader)
     yield "training batch", describe(batch)
-    trainer.data_loader, trainer.len_epoch = Batches([batch], loader), 1
+    use(trainer, Batches([batch], loader), 1)
     if valid_loader is not None:
         trainer.valid_data_loader = Batches([next(iter(valid_loader))], valid_loader)
         yield "validation batch", describe(trainer.valid_data_loader[0])
@@ -68,6 +68,11 @@ def findings(trainer):
     yield "training time", f"about {seconds:.2g} s for an epoch of {n_batches} batches"
     if comparison := compare_workers(trainer, loader):
         yield "workers", comparison
+
+
+def use(trainer, loader, n_batches):
+    """Let the next epoch have so many batches of a loader."""
+    trainer.data_loader, trainer.len_epoch, trainer._endless = loader, n_batches, None
 
 
 def values_of(trainer):
@@ -106,8 +111,7 @@ def first_batch(data_loader):
 
 def seconds_of_step(trainer, batch, n=5):
     """The mean of a few training steps once everything is warm, a validation batch included."""
-    trainer.data_loader, trainer.len_epoch = Batches([batch] * n, trainer.data_loader.loader), n
-    trainer._endless = None
+    use(trainer, Batches([batch] * n, trainer.data_loader.loader), n)
     start = time.perf_counter()
     trainer._train_epoch(2)
     return (time.perf_counter() - start) / n
@@ -131,7 +135,7 @@ def compare_workers(trainer, loader):
 
 def ms_of_step(trainer, loader, n_fetched, n=6):
     """The mean of `n` steps with their batches, after those that workers fetch at their start."""
-    trainer.data_loader, trainer.len_epoch, trainer._endless = loader, n_fetched + 1 + n, None
+    use(trainer, loader, n_fetched + 1 + n)
     trainer.do_validation, times = False, []
     trainer._after_step = lambda: times.append(time.perf_counter())
     trainer._train_epoch(3)

@@ -118,8 +118,8 @@ class Profile:
     def batches(self, make):
         """`_batches`, whose time belongs to the data, until all that is to be seen is seen."""
 
-        def wrapper(epoch):
-            batches = iter(make(epoch))
+        def wrapper():
+            batches = iter(make())
             while not self.is_done:
                 with self.inside("data"):
                     batch = next(batches)

@@ -23,7 +23,7 @@ class Progress:
 
     def training(self, trainer, batches):
         """The batches of an epoch, as they are; a bar shows how many are done."""
-        self._began = self._began or (monotonic(), trainer.batches_done)
+        self._began = self._began or (monotonic(), batches_done(trainer))
         self._shown = (monotonic(), samples_done(trainer))
         self._lines = trainer.batch_idx * LINES // trainer.len_epoch
         what = f"epoch {trainer.epoch}/{trainer.epochs}"
@@ -71,15 +71,20 @@ class Progress:
         speed = (samples - self._shown[1]) / max(now - self._shown[0], 1e-9)
         self._shown = (now, samples)
         start, before = self._began
-        done = trainer.batches_done
+        done = batches_done(trainer)
         batches_left = trainer.epochs * trainer.len_epoch - done
         seconds = (now - start) / max(done - before, 1) * batches_left
         return f"{speed:,.0f} samples/s", f"{timedelta(seconds=round(seconds))} left"
 
 
+def batches_done(trainer):
+    """In the whole run."""
+    return max(trainer.epoch - 1, 0) * trainer.len_epoch + trainer.batch_idx
+
+
 def samples_done(trainer):
     """Of all processes, since a moment that is the same within an epoch."""
-    stream, n = trainer.stream, trainer.batches_done
-    if stream is None:
-        return n * (getattr(trainer.data_loader, "batch_size", None) or 0) * distributed.size()
-    return stream.samples(stream.first, n)
+    if hasattr(trainer.data_loader, "set_epoch"):
+        return trainer.stream.samples
+    batch_size = getattr(trainer.data_loader, "batch_size", None) or 0
+    return trainer.batch_idx * batch_size * distributed.size()

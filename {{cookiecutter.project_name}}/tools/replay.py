@@ -7,8 +7,7 @@ import torch
 from parse_config import ConfigParser
 from train import build_trainer
 from utils import checkpoint
-from utils.errors import UserError
-from utils.finite import NotFinite
+from utils.errors import NotFinite, UserError
 from utils.seed import set_torch_state
 
 

@@ -1,5 +1,5 @@
-from collections import deque
 from contextlib import contextmanager
+from importlib import import_module
 from itertools import islice
 from typing import NamedTuple
 
@@ -10,12 +10,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from base import BaseTrainer
 from utils import MetricTracker, checkpoint, distributed, inf_loop
 from utils.device import batch_size, to_device
-from utils.errors import RunError, UserError
-from utils.finite import FiniteGuard, NotFinite
+from utils.errors import NotFinite, UserError
 from utils.loop import Place, Stream
 from utils.precision import AS_IT_IS, EagerIfSmaller, autocast, grad_scaler, prepare_model
 from utils.schedule import learning_rates, schedulers_for
-from utils.seed import get_torch_state
 
 
 class Share(NamedTuple):
@@ -64,26 +62,18 @@ class Trainer(BaseTrainer):
         self.valid_data_loader = valid_data_loader
         self.do_validation = valid_data_loader is not None
         self.lr_scheduler = lr_scheduler
-        self.is_pass = (len_epoch or settings.len_epoch) is None  # an epoch is, over the data
         self.len_epoch = len_epoch or settings.len_epoch or length_of(data_loader)
         self.accumulate_steps = settings.accumulate_steps
         self.clip_grad_norm = settings.clip_grad_norm
         self.log_step = settings.log_step
-        self.non_finite = settings.non_finite
-        # With a stream any batch can be gone to, or back to when it is known to be bad
-        can_seek = hasattr(data_loader, "set_epoch")
-        self.stream = Stream(data_loader.batch_sampler) if can_seek else None
-        is_late = self.device.type == "cuda" and self.non_finite == "stop" and can_seek
-        self.guard = FiniteGuard(not is_late, is_shared=self.non_finite == "skip")
+        self.guard = import_module("tools").new_guard(self)
         self.train_metrics = MetricTracker(metrics=metric_ftns)
         self.valid_metrics = MetricTracker(metrics=metric_ftns)
         self.batch_idx = 0  # batches done of the epoch that runs
-        self._last_batch = None  # of an epoch resumed with other batches, not len_epoch
-        self.n_skipped = 0  # steps whose loss or gradients were not finite
-        [self._share] = WHOLE
-        # First batch and random states of the newest steps, as far back as the guard looks
-        self._newest = deque(maxlen=1 if self.guard.may_wait else self.log_step)
+        self.stream = Stream(config.settings.seed)
         self._endless = None  # batches of a loader that has no set_epoch
+        self._n_before = 0  # samples of all processes before the step
+        [self._share] = WHOLE
 
     def train_step(self, batch):
         """Learn from one batch, which is on the device. Returns the values to average and log.
@@ -125,10 +115,7 @@ class Trainer(BaseTrainer):
             norm = torch.nn.utils.clip_grad_norm_(parameters, self.clip_grad_norm)
             norms = [distributed.whole(norm)]
             self.train_metrics.update("grad_norm", *norms)
-        if self.non_finite != "ignore":
-            # The scaler itself leaves out a step whose gradients overflow, and lowers its scale
-            norms = [] if self.scaler.is_enabled() else norms
-            self.guard.check(loss, parameters, optimizer, self.step, norms)
+        self.guard.check(loss, parameters, optimizer, norms)
         self.scaler.step(optimizer)
         self.scaler.update()
         torch.clear_autocast_cache()  # it holds the weights from before the step
@@ -149,15 +136,15 @@ class Trainer(BaseTrainer):
         self.model.train()
         if self.batch_idx == 0:  # else a resumed epoch goes on
             self.train_metrics.reset()
-            if self.is_pass and self.stream is not None:
-                self.stream.begin(self.batches_done, Place(epoch - 1))
+            if self._is_pass():
+                self.stream.begin(Place(epoch - 1))
         step_schedulers = self._schedulers("step")
-        shown = self.progress.training(self, self._batches(epoch))
-        for batches in in_groups(shown, self.accumulate_steps):
+        shown = self.progress.training(self, self._batches())
+        for batches in self.guard.watch(in_groups(shown, self.accumulate_steps)):
             try:
                 self._step(batches)
             except NotFinite as error:
-                self._leave_out(error, batches)
+                self.guard.leave_out(error, batches)
             self.step += 1
             self.batch_idx += len(batches)
             for scheduler in step_schedulers:
@@ -165,7 +152,7 @@ class Trainer(BaseTrainer):
             if self.batch_idx % self.log_step < len(batches):
                 self._log_progress()
             self._after_step()
-        self._stop_if_left_out()
+        self.guard.look()
         log = self.train_metrics.result()
         if self.do_validation:
             log |= {f"val_{key}": value for key, value in self._valid_epoch(epoch).items()}
@@ -173,12 +160,11 @@ class Trainer(BaseTrainer):
         for scheduler in self._schedulers("epoch"):
             on_plateau = isinstance(scheduler, ReduceLROnPlateau)
             scheduler.step(self._monitored(log)) if on_plateau else scheduler.step()
-        self.batch_idx, self._last_batch = 0, None
+        self.batch_idx = 0
         return log
 
     def _step(self, batches):
         """One optimizer step: `train_step` for each of its batches."""
-        self._newest.append((self.batch_idx, get_torch_state(self.device)))
         sizes = [*map(self.batch_size, batches)]
         for batch, n, share in zip(batches, sizes, self._shares(sizes), strict=True):
             self._share = share
@@ -197,49 +183,16 @@ class Trainer(BaseTrainer):
         """What each batch, of so many samples, is of the step that they make together."""
         if len(sizes) == distributed.size() == 1:
             return WHOLE
-        total, last = self._mean_samples(sizes), len(sizes) - 1
-        return [Share(n, total, index == 0, index == last) for index, n in enumerate(sizes)]
-
-    def _mean_samples(self, sizes):
-        """How many samples a process has in a step on average, this one `sizes` in its batches."""
-        if distributed.size() == 1:
-            return sum(sizes)
-        if self.stream is None or not hasattr(self.data_loader, "set_epoch"):
-            return sum(map(sum, distributed.gather(sizes))) / distributed.size()
-        done = self.batches_done
-        return self.stream.samples(done, done + len(sizes)) / distributed.size()
-
-    @property
-    def batches_done(self):
-        """In the whole run: the number of the next one."""
-        return max(self.epoch - 1, 0) * self.len_epoch + self.batch_idx
-
-    def _leave_out(self, error, batches):
-        """What is done about a step that is not finite: `trainer.non_finite` says."""
-        self.n_skipped += 1
-        limit = self.config.settings.trainer.max_skipped
-        if self.non_finite != "skip" or self.n_skipped > limit:
-            self._stop(error, self.step, batches)
-        self.logger.warning("step %d skipped, number %d: %s", self.step, self.n_skipped, error)
-
-    def _stop_if_left_out(self):
-        """Stop where the guard has kept something from the weights without waiting for it."""
-        if (step := self.guard.left_out()) is not None:
-            self.batch_idx, _ = self._newest[step - self.step]
-            batches = next(in_groups(self._batches(self.epoch), self.accumulate_steps))
-            self._stop("the loss or a gradient is not finite", step, batches)
-
-    def _stop(self, reason, step, batches):
-        which = "" if distributed.is_main() else f"_rank{distributed.rank()}"
-        path = self.checkpoint_dir / f"black_box_step{step}{which}.pt"
-        torch_state = self._newest[step - self.step or -1][1]
-        before = {"step": step, "torch_random": torch_state, "batches": to_device(batches, "cpu")}
-        checkpoint.save(self._state(self.epoch - 1) | before, path)
-        repeat = f"python train.py --replay {path}"
-        raise RunError(f"{reason}; the step was not taken. To repeat it: {repeat}") from None
+        of, last = sum(sizes), len(sizes) - 1
+        if distributed.size() > 1:  # as many as a process has on average
+            now = self.stream.samples
+            is_known = hasattr(self.data_loader, "set_epoch")
+            total = now - self._n_before if is_known else sum(map(sum, distributed.gather(sizes)))
+            of, self._n_before = total / distributed.size(), now
+        return [Share(n, of, index == 0, index == last) for index, n in enumerate(sizes)]
 
     def _save(self, epochs_done, names):
-        self._stop_if_left_out()
+        self.guard.look()
         super()._save(epochs_done, names)
 
     def _valid_epoch(self, epoch):
@@ -275,17 +228,19 @@ class Trainer(BaseTrainer):
         finally:
             self.model = trained
 
-    def _batches(self, epoch):
-        """The batches of an epoch that are not done yet.
+    def _is_pass(self):
+        """Whether an epoch is one pass over the loader, not len_epoch batches of endless passes."""
+        return hasattr(self.data_loader, "set_epoch") and self.len_epoch == len(self.data_loader)
 
-        An epoch is one pass over the loader, or len_epoch batches of endless passes.
-        """
-        if self.stream is not None:
-            place = self.stream.place(self.batches_done)
-            batches = inf_loop(self.data_loader, self.config.settings.seed, place)
+    def _batches(self):
+        """The batches of the epoch that are not done yet."""
+        if self._is_pass():
+            return self.stream.rest_of_pass(self.data_loader)
+        if hasattr(self.data_loader, "set_epoch"):
+            batches = self.stream.endless(self.data_loader)
         else:
             batches = self._endless = self._endless or inf_loop(self.data_loader)
-        return islice(batches, (self._last_batch or self.len_epoch) - self.batch_idx)
+        return islice(batches, self.len_epoch - self.batch_idx)
 
     def _schedulers(self, interval):
         return schedulers_for(interval, self.lr_scheduler, self.config.settings.lr_scheduler)
@@ -293,19 +248,11 @@ class Trainer(BaseTrainer):
     def _state(self, epochs_done):
         return super()._state(epochs_done) | {
             "batch_idx": self.batch_idx,
-            "place": self._place(epochs_done),
-            "n_skipped": self.n_skipped,
+            "place": [*self.stream.place],
+            "n_skipped": self.guard.n_skipped,
             "ema": checkpoint.get_state(self.ema),
             "scaler": self.scaler.state_dict(),
         }
-
-    def _place(self, epochs_done):
-        """In the data, as a checkpoint keeps it."""
-        if self.stream is None:
-            return None
-        if self.is_pass and self.batch_idx == 0:
-            return [*Place(epochs_done)]
-        return [*self.stream.place(epochs_done * self.len_epoch + self.batch_idx)]
 
     def _rank_state(self):
         return super()._rank_state() | {"train_metrics": self.train_metrics.state_dict()}
@@ -313,11 +260,8 @@ class Trainer(BaseTrainer):
     def _load_state(self, state):
         super()._load_state(state)
         self.batch_idx = state["batch_idx"]
-        if self.stream is not None and state["place"] is not None:
-            self.stream.begin(state["epoch"] * self.len_epoch + self.batch_idx, state["place"])
-            if self.is_pass and self.batch_idx > 0:
-                self._last_batch = self.batch_idx + self.stream.left()
-        self.n_skipped = state["n_skipped"]
+        self.stream.begin(state["place"] or Place(state["epoch"]))
+        self.guard.n_skipped = state["n_skipped"]
         if state["scaler"] and self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
         if self.ema is not None:
@@ -329,7 +273,7 @@ class Trainer(BaseTrainer):
 
     def _log_progress(self):
         """Means since the last such line, on the console and in TensorBoard."""
-        self._stop_if_left_out()
+        self.guard.look()
         if not distributed.is_main():
             return
         values = self.train_metrics.window() | learning_rates(self.optimizer)

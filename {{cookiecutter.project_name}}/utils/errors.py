@@ -12,6 +12,10 @@ class UserError(ValueError):
     status = 2
 
 
+class NotFinite(ArithmeticError):
+    """A loss or a gradient is infinite or not a number; the optimizer has not stepped."""
+
+
 class RunError(UserError):
     """What ended a run that was well begun: one line, in train.log too once it `is_shown`."""
 

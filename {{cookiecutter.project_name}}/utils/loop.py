@@ -1,68 +1,67 @@
-from itertools import count
 from typing import NamedTuple
 
 from utils.errors import UserError
 
 
+def inf_loop(data_loader):
+    """The batches of endless passes over `data_loader`."""
+    while True:
+        is_empty = True
+        for batch in data_loader:
+            is_empty = False
+            yield batch
+        if is_empty:
+            raise UserError("the data loader gives no batch any more")
+
+
 class Place(NamedTuple):
-    """Where in the data a batch begins: the samples of its pass that came before it."""
+    """Where in the data a batch begins: how much of its pass came before it."""
 
     number: int = 0  # of the pass
     batch: int = 0
     samples: int = 0
 
 
-def inf_loop(data_loader, seed=0, place=None):
-    """The batches of endless passes over `data_loader`, from `place` on.
-
-    A loader with `set_epoch` is told each pass, so that batch n is the same batch in every run with
-    this seed, and those before `place` are not loaded. Any other loader starts at its beginning.
-    """
-    if not hasattr(data_loader, "set_epoch"):
-        while True:
-            is_empty = True
-            for batch in data_loader:
-                is_empty = False
-                yield batch
-            if is_empty:
-                raise UserError("the data loader gives no batch any more")
-    first, batch, samples = place or Place()
-    for number in count(first):
-        data_loader.set_epoch(seed, number, batch, samples)
-        yield from data_loader
-        batch = samples = 0
-
-
 class Stream:
-    """Where the batches of a run, numbered from 0, lie in endless passes over the data.
+    """How far a run is in endless passes over a loader with `set_epoch`.
 
-    Those from number `first` on, which lies at `start`, are as large as the sampler says now: those
-    before may have had another size, or have been those of another number of processes.
+    Pass n is the same in every run with this seed, and what lies before `place` is not loaded.
     """
 
-    def __init__(self, sampler):
-        self.sampler = sampler
-        self.begin(0, Place())
+    def __init__(self, seed):
+        self.seed = seed
+        self.sampler = None
+        self._before = 0
+        self._start, self._done = Place(), 0
 
-    def begin(self, first, start):
-        self.first, self.start = first, Place(*start)
+    def begin(self, place):
+        """Let the next batch be the one at `place`."""
+        self._before = self.samples
+        self._start, self._done = Place(*place), 0
 
-    def left(self):
-        """How many batches the pass has from `start` on."""
-        return self.sampler.count(self.start.samples)
+    @property
+    def place(self):
+        """Of the next batch."""
+        number, first, skip = self._start
+        if self._done == 0:
+            return self._start
+        return Place(number, first + self._done, self.sampler.bounds(self._done - 1, skip)[1])
 
-    def place(self, n):
-        index, (number, batch, skip), left = n - self.first, self.start, self.left()
-        if index <= left:
-            return Place(number, batch + index, self.sampler.bounds(index - 1, skip)[1])
-        passes, index = divmod(index - left - 1, self.sampler.count())
-        return Place(number + 1 + passes, index + 1, self.sampler.bounds(index)[1])
+    @property
+    def samples(self):
+        """How many have come so far, in all processes."""
+        return self._before + self.place.samples - self._start.samples
 
-    def samples(self, begin, end):
-        """How many samples all processes have in the batches from `begin` to before `end`."""
-        first, last = self.place(begin), self.place(end)
-        total = last.samples - first.samples
-        for number in range(first.number, last.number):
-            skip = self.start.samples if number == self.start.number else 0
-            total += self.sampler.bounds(self.sampler.count(skip) - 1, skip)[1]
-        return total
+    def rest_of_pass(self, data_loader):
+        """The batches from `place` to the end of its pass."""
+        self.begin(self.place)  # which may be one with batches of another size before it
+        self.sampler = data_loader.batch_sampler
+        data_loader.set_epoch(self.seed, *self._start)
+        for batch in data_loader:
+            self._done += 1
+            yield batch
+
+    def endless(self, data_loader):
+        while True:
+            yield from self.rest_of_pass(data_loader)
+            self.begin(Place(self._start.number + 1))

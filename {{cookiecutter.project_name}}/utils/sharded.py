@@ -40,7 +40,7 @@ def shard(model, device, precision, blocks):
 
 
 class ShardedSaver:
-    """As BackgroundSaver, with a folder for each checkpoint, written by all processes together."""
+    """As checkpoint.Saver, with a folder for each checkpoint, written by all processes together."""
 
     def __init__(self):
         self._thread = ThreadPoolExecutor(1, "checkpoint")
