@@ -248,8 +248,9 @@ def test_each_sample_comes_once_and_a_changed_number_of_processes_goes_on(
     assert changes == [("2", "4"), ("4", "1")]
     assert len(rows(tmp_path / "o")) == 2
     place = f"from utils import checkpoint; print(checkpoint.load({str(on[2])!r})['place'])"
-    place = json.loads(succeed("-c", place, cwd=project))
-    assert place == [2, 0, 0] if len_epoch == "null" else place[0] == 1
+    number, _, samples = json.loads(succeed("-c", place, cwd=project))
+    assert number == 1  # the second pass
+    assert samples == 595 or len_epoch != "null"
 
 
 def test_stopped_after_the_last_batch_no_sample_comes_again(project, tmp_path):
