@@ -75,7 +75,7 @@ def project(bake):
     distributed = project / "utils" / "distributed.py"
     text = distributed.read_text()
     distributed.write_text(
-        text.replace("SECONDS = 0.1", "SECONDS = float(os.environ.get('SECONDS', 1))")
+        text.replace("SECONDS = 0.5", "SECONDS = float(os.environ.get('SECONDS', 1))")
     )
     trainer = project / "trainer" / "trainer.py"
     trainer.write_text(trainer.read_text().replace("        data, target = batch\n", FAULT, 1))

@@ -11,8 +11,8 @@ from functools import cache
 from math import inf
 from time import monotonic
 
-SECONDS = 0.1  # from one vote of the processes to the next, where steps take less
-STEPS = 20  # between the two at most, as later ones may take longer
+SECONDS = 0.5  # from one vote of the processes to the next, where steps take less
+STEPS = 64  # between the two at most, as later ones may take longer
 
 
 @cache
