@@ -286,7 +286,7 @@ def _read_source(config_path, resume):
         return read_config(path), path
     from utils import checkpoint  # takes torch
 
-    config = checkpoint.load(resume).get("config") or {}
+    config = checkpoint.load_config(resume)
     if config_path is not None:
         _merge(config, read_config(config_path))
     elif not config:

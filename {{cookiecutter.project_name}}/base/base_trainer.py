@@ -224,7 +224,7 @@ class BaseTrainer(ABC):
 
     def _resume_checkpoint(self, path):
         """Put everything back to where it was when the checkpoint was written."""
-        state = checkpoint.load(path)
+        state = checkpoint.load(path, self.model, self.optimizer)
         for watcher in self.watchers:
             watcher.resume(self, state)
         self._load_state(state)
@@ -232,7 +232,6 @@ class BaseTrainer(ABC):
 
     def _load_state(self, state):
         """The counterpart of `_state`."""
-        state = distributed.own_parts(state, self.model, self.optimizer)
         checkpoint.set_weights(
             distributed.unwrap(self.model), state["state_dict"], self.config.resume
         )

@@ -81,14 +81,17 @@ class Saver:
         """Until the last save is complete; raises what went wrong with it."""
 
 
-def load(path):
-    """The state in a checkpoint, on the CPU. Runs no code from the file; UserError if it is bad."""
-    if not Path(path).exists() and (aside := Path(path).with_suffix(ASIDE)).exists():
-        path = aside  # the process that made way for the next one was killed
-    if Path(path).is_dir():
+def load(path, model=None, optimizer=None):
+    """The state in a checkpoint, on the CPU. Runs no code from the file; UserError if it is bad.
+
+    Where `model` is sharded, the state has only those parts of the weights, and of the state of
+    `optimizer`, that belong to this process.
+    """
+    path = _present(path)
+    if path.is_dir():
         from utils import sharded
 
-        return sharded.load(path)
+        return sharded.load(path, model, optimizer)
     fault = _damage(path)
     if fault and fault != NO_ARCHIVE:  # older versions of torch did not write one
         raise UserError(f"{path}: {fault}")
@@ -103,7 +106,23 @@ def load(path):
         state = old_checkpoint.complete(state)
     if not isinstance(state, dict) or "state_dict" not in state:
         raise UserError(f"{path}: holds no weights under 'state_dict' or 'model_state_dict'")
-    return state
+    return distributed.own_parts(state, model, optimizer)
+
+
+def load_config(path):
+    """The config in a checkpoint, an empty one where it has none; of a folder, nothing else."""
+    path = _present(path)
+    if path.is_dir():
+        from utils import sharded
+
+        return sharded.load_plain(path)["config"]
+    return load(path).get("config") or {}
+
+
+def _present(path):
+    """A checkpoint where it is: aside, if the process that made way for a new one was killed."""
+    aside = Path(path).with_suffix(ASIDE)
+    return aside if aside.exists() and not Path(path).exists() else Path(path)
 
 
 def _load_inert(path):

@@ -260,7 +260,7 @@ def shard(model, device, settings):
 
 
 def own_parts(state, model, optimizer):
-    """The state of a checkpoint as this process has it: with its parts of what is sharded."""
+    """The state in a file as this process has it: with its parts of what is sharded."""
     if not is_sharded(model):
         return state
     from utils import sharded

@@ -92,16 +92,62 @@ def replace(folder, path):
     checkpoint.remove(path.with_suffix(checkpoint.ASIDE))
 
 
-def load(folder):
-    """The whole state in a sharded checkpoint, in one process."""
+def load(folder, model=None, optimizer=None):
+    """The state in a sharded checkpoint; of a sharded model, only the parts of this process."""
     try:
-        state = torch.load(Path(folder) / PLAIN_NAME, map_location="cpu", weights_only=True)
+        if distributed.is_sharded(model) and (parts := empty_parts(folder, model, optimizer)):
+            dcp.load(parts, checkpoint_id=folder)
+            return load_plain(folder) | parts | {"optimizer": with_numbers(parts["optimizer"])}
         with TemporaryDirectory() as temporary:
             dcp_to_torch_save(folder, whole := Path(temporary) / "whole.pt")
             parts = torch.load(whole, map_location="cpu", weights_only=True)
+    except (OSError, dcp.CheckpointException) as error:
+        raise UserError(f"{folder}: is no complete checkpoint: {error}") from None
+    state = load_plain(folder) | parts | {"optimizer": with_numbers(parts["optimizer"])}
+    return distributed.own_parts(state, model, optimizer)
+
+
+def load_plain(folder):
+    """All but weights and optimizer."""
+    try:
+        return torch.load(Path(folder) / PLAIN_NAME, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"{folder}: is no complete checkpoint: {error}") from None
-    return state | parts | {"optimizer": with_numbers(parts["optimizer"])}
+
+
+def empty_parts(folder, model, optimizer):
+    """What `dcp.load` is to fill with the parts of this process; None where not all of it fits."""
+    contents = dcp.FileSystemReader(folder).read_metadata()
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    sizes, groups, moments = {}, {}, {}
+    for key, (part, *names) in contents.planner_data.items():
+        saved = contents.state_dict_metadata[key]
+        if part == "state_dict":
+            sizes[names[0]] = getattr(saved, "size", None)
+            continue
+        if len(names) != 3:
+            return None
+        kind, index, name = names
+        if kind == "param_groups":
+            groups.setdefault(index, {})[name] = None
+            continue
+        if int(index) >= len(parameters):
+            return None
+        moments.setdefault(index, {})[name] = empty_like(saved, parameters[int(index)])
+    weights = model.state_dict()
+    if sizes != {name: one.size() for name, one in weights.items()}:
+        return None
+    groups = [groups[index] for index in sorted(groups)]
+    return {"state_dict": weights, "optimizer": {"state": moments, "param_groups": groups}}
+
+
+def empty_like(saved, parameter):
+    """Where a value from the state of an optimizer goes; a tensor is cut as its parameter is."""
+    if not hasattr(saved, "size"):
+        return None
+    if saved.size == parameter.shape:
+        return torch.zeros_like(parameter, dtype=saved.properties.dtype)
+    return torch.zeros(saved.size, dtype=saved.properties.dtype)
 
 
 def with_numbers(tree):
