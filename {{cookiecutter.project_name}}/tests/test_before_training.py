@@ -2,6 +2,7 @@
 
 import copy
 import re
+from itertools import count
 
 import numpy as np
 import pytest
@@ -80,6 +81,16 @@ def test_after_a_range_test_the_trainer_is_as_before(make_trainer):
     set_random_state(before["random"])
     assert log == other.train()
     assert first_difference(state(trainer), state(other)) is None
+
+
+def test_a_loss_that_is_not_finite_ends_the_range_test(make_trainer):
+    trainer, n_steps = make_trainer(), count()
+    criterion = trainer.criterion
+    trainer.criterion = lambda output, target: (
+        criterion(output, target) * (float("nan") if next(n_steps) == 30 else 1)
+    )
+    rates, losses = find_lr.range_test(trainer)
+    assert len(rates) == len(losses) == 30
 
 
 def test_groups_keep_their_proportion(make_trainer):

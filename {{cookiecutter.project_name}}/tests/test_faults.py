@@ -352,6 +352,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_step_and_can_be_replayed(exp
     for part in ("state_dict", "optimizer", "step"):
         assert first_difference(saved[part], boxed[part]) is None
     assert torch.equal(boxed["torch_random"][0], saved["random"]["torch"])
+    assert boxed["place"] == [0, 2, 128] and boxed["batch_idx"] == 2
     assert [[len(part) for part in batch] for batch in boxed["batches"]] == [[64, 64]]
 
 
@@ -366,7 +367,15 @@ def test_what_is_left_out_without_waiting_is_told_later_and_exactly(explosive):
         assert trainer.step == (2 if may_wait else 4)
         [box] = trainer.checkpoint_dir.glob("black_box_step2.pt")
         boxes.append(checkpoint.load(box))
-    for part in ("state_dict", "optimizer", "step", "batch_idx", "torch_random", "batches"):
+    for part in (
+        "state_dict",
+        "optimizer",
+        "step",
+        "batch_idx",
+        "place",
+        "torch_random",
+        "batches",
+    ):
         assert first_difference(boxes[0][part], boxes[1][part], part) is None
 
 
@@ -421,7 +430,7 @@ def test_gradients_of_any_kind_are_looked_at(make_trainer, gradient, is_late):
     for factor, expected in ((1, None), (float("inf"), "a gradient is not finite")):
         parameter.grad, found = gradient * factor, None
         try:
-            guard.check(torch.tensor(1.0), [parameter, unused], optimizer)
+            guard.check(trainer, torch.tensor(1.0), [parameter, unused], optimizer)
         except NotFinite as error:
             found = str(error)
         assert found == (None if is_late else expected)

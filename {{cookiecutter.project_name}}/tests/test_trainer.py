@@ -1,12 +1,15 @@
 import csv
+import gc
 import sys
+import weakref
 
 import pytest
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from base import BaseTrainer
+from base import BaseDataLoader, BaseTrainer
+from tools.progress import samples_done
 from train import build_trainer
 from trainer.trainer import Trainer
 from utils import UserError
@@ -385,3 +388,58 @@ def test_a_missing_tensorboard_is_one_warning(make_trainer, monkeypatch, capsys)
     warning = "tensorboard is not installed: no event files (pip install tensorboard)"
     assert capsys.readouterr().out.count(warning) == 1
     assert not [*trainer.checkpoint_dir.glob("events*")]
+
+
+class Noting(Trainer):
+    """Notes the samples that it sees."""
+
+    def train_step(self, batch):
+        self.seen += batch[0].flatten().tolist()
+        return super().train_step(batch)
+
+
+def test_with_len_epoch_batches_of_another_size_go_on_in_the_same_pass(make_config):
+    """Also where as many of these make a pass as an epoch has."""
+    samples, seen = torch.arange(40.0)[:, None], []
+
+    def run(batch_size, epochs, **kwargs):
+        model = nn.Linear(1, 1)
+        optimizer = torch.optim.SGD(model.parameters(), 1e-6)
+        loader = BaseDataLoader(TensorDataset(samples, samples), batch_size, True, 0, 0)
+        changes = {"trainer.monitor": "off", "trainer.len_epoch": 5, "trainer.epochs": epochs}
+        config = make_config(changes, **kwargs)
+        trainer = Noting(model, nn.functional.mse_loss, [], optimizer, config, "cpu", loader)
+        trainer.seen = seen
+        trainer.train()
+        return trainer
+
+    first = run(4, 1)
+    assert len(seen) == 20
+    assert run(8, 2, resume=first.checkpoint_dir / "last.pth").step == 10
+    assert sorted(seen[:40]) == samples.flatten().tolist()
+
+
+def test_an_epoch_shorter_than_what_is_done_of_it_is_over(make_config, make_trainer):
+    trainer = make_trainer({"trainer.len_epoch": 4})
+    trainer.batch_idx = 5
+    assert [*trainer._batches()] == []
+
+
+def test_the_samples_of_a_list_of_batches_are_counted(make_trainer):
+    trainer = make_trainer()
+    trainer.data_loader = [next(iter(trainer.data_loader))]
+    trainer.batch_idx = 3
+    assert samples_done(trainer) == 3 * 64
+
+
+def test_a_trainer_that_is_done_is_gone_at_once(make_trainer):
+    """With the workers of its loader: those that wait for the garbage collector end slowly."""
+    trainer = make_trainer({"data_loader.args.num_workers": 1})
+    trainer.train()
+    reference = weakref.ref(trainer)
+    gc.disable()
+    try:
+        del trainer
+        assert reference() is None
+    finally:
+        gc.enable()

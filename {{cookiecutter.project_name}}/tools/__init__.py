@@ -80,14 +80,17 @@ class NoGuard:
 
     n_skipped = 0
 
-    def watch(self, groups):
+    def watch(self, trainer, groups):
         return groups
 
-    def check(self, loss, parameters, optimizer, norms=None):
+    def check(self, trainer, loss, parameters, optimizer, norms=None):
         pass
 
-    def look(self):
+    def look(self, trainer):
         pass
+
+    def leave_out(self, trainer, error, batches):
+        raise error
 
 
 def new_guard(trainer):

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from parse_config import ConfigParser
+from tools import NoGuard
 from train import build_trainer
 from utils import UserError, ensure_dir
 from utils.files import atomic_write, project_path
@@ -61,7 +62,7 @@ def take_steps(trainer, rates, losses):
     trainer.len_epoch = len(rates) * trainer.accumulate_steps
     trainer.log_step = trainer.len_epoch + 1  # no lines of progress
     trainer.do_validation, trainer.lr_scheduler, trainer.batch_idx = False, None, 0
-    trainer.non_finite = "ignore"  # that ends the test, not more
+    trainer.guard = NoGuard()  # what it looks for ends the test, not more
     shares = [rate / trainer.optimizer.defaults["lr"] for rate in base_rates(trainer.optimizer)]
 
     def set_rate(rate):

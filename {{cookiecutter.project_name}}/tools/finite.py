@@ -21,7 +21,6 @@ class Guard:
     """
 
     def __init__(self, trainer):
-        self.trainer = trainer
         self.policy = trainer.config.settings.trainer.non_finite
         can_go_back = hasattr(trainer.data_loader, "set_epoch")
         is_late = trainer.device.type == "cuda" and self.policy == "stop" and can_go_back
@@ -32,19 +31,18 @@ class Guard:
         # Where the newest steps begin, as far back as `look` may have to go
         self.newest = deque(maxlen=trainer.log_step if is_late else 1)
 
-    def watch(self, groups):
+    def watch(self, trainer, groups):
         """The same batches, each group of which makes a step."""
-        trainer = self.trainer
         while True:
-            place = None if self.may_wait else trainer.stream.place
+            place = trainer.stream.place
             if (batches := next(groups, None)) is None:
                 return
             self.newest.append((trainer.batch_idx, place, get_torch_state(trainer.device)))
             yield batches
 
-    def check(self, loss, parameters, optimizer, norms=None):
+    def check(self, trainer, loss, parameters, optimizer, norms=None):
         """Look at a loss and at the gradients of the parameters, or at these norms of them."""
-        if self.trainer.scaler.is_enabled():
+        if trainer.scaler.is_enabled():
             faults = []  # it leaves out a step whose gradients overflow by itself
         elif norms is None:
             faults = self._look_at([grad for p in parameters if (grad := p.grad) is not None])
@@ -64,7 +62,7 @@ class Guard:
         is_bad = sum(faults, ~loss.detach().isfinite().reshape(())) > 0
         if self._seen_at is None:
             self._seen_at = is_bad.new_full((), -1, dtype=torch.float)
-        step = float(self.trainer.step)
+        step = float(trainer.step)
         self._seen_at = torch.where((self._seen_at < 0) & is_bad, step, self._seen_at)
         optimizer.found_inf = (self._seen_at >= 0).float()  # torch's own name, for its GradScaler
 
@@ -85,32 +83,34 @@ class Guard:
         gradients = [g.coalesce().values() if g.is_sparse else g for g in gradients]
         return [~torch.stack(torch._foreach_norm(gradients)).sum().isfinite()]
 
-    def leave_out(self, error, batches):
+    def leave_out(self, trainer, error, batches):
         """Go on without a step, made of these batches, that is not finite, or stop."""
         self.n_skipped += 1
-        limit = self.trainer.config.settings.trainer.max_skipped
+        limit = trainer.config.settings.trainer.max_skipped
         if self.policy != "skip" or self.n_skipped > limit:
-            self._stop(error, self.trainer.step, batches)
+            self._stop(trainer, error, trainer.step, batches)
         line = "step %d skipped, number %d: %s"
-        self.trainer.logger.warning(line, self.trainer.step, self.n_skipped, error)
+        trainer.logger.warning(line, trainer.step, self.n_skipped, error)
 
-    def look(self):
+    def look(self, trainer):
         """Stop where steps were left out on the device. Waits for it."""
         step = -1 if self._seen_at is None else int(self._seen_at.item())
         if step >= 0:
-            trainer = self.trainer
+            if not self.newest:  # in a loop of one's own
+                raise RunError(f"the loss or a gradient is not finite; step {step} was not taken")
             trainer.batch_idx, place, _ = self.newest[step - trainer.step]
             trainer.stream.begin(place)
             batches = [*islice(trainer._batches(), trainer.accumulate_steps)]
-            self._stop("the loss or a gradient is not finite", step, batches)
+            self._stop(trainer, "the loss or a gradient is not finite", step, batches)
 
-    def _stop(self, reason, step, batches):
-        trainer = self.trainer
+    def _stop(self, trainer, reason, step, batches):
         which = "" if distributed.is_main() else f"_rank{distributed.rank()}"
         path = trainer.checkpoint_dir / f"black_box_step{step}{which}.pt"
+        _, place, torch_random = self.newest[step - trainer.step or -1]
         state = trainer._state(trainer.epoch - 1) | {
             "step": step,
-            "torch_random": self.newest[step - trainer.step or -1][-1],
+            "place": [*place],
+            "torch_random": torch_random,
             "batches": to_device(batches, "cpu"),
         }
         checkpoint.save(state, path)

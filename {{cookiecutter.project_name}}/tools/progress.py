@@ -87,4 +87,6 @@ def samples_done(trainer):
     if hasattr(trainer.data_loader, "set_epoch"):
         return trainer.stream.samples
     batch_size = getattr(trainer.data_loader, "batch_size", None) or 0
+    if isinstance(trainer.data_loader, list):
+        batch_size = trainer.batch_size(trainer.data_loader[0])
     return trainer.batch_idx * batch_size * distributed.size()

@@ -62,6 +62,7 @@ class Trainer(BaseTrainer):
         self.valid_data_loader = valid_data_loader
         self.do_validation = valid_data_loader is not None
         self.lr_scheduler = lr_scheduler
+        self.is_pass = (len_epoch or settings.len_epoch) is None  # an epoch is, over the data
         self.len_epoch = len_epoch or settings.len_epoch or length_of(data_loader)
         self.accumulate_steps = settings.accumulate_steps
         self.clip_grad_norm = settings.clip_grad_norm
@@ -115,7 +116,7 @@ class Trainer(BaseTrainer):
             norm = torch.nn.utils.clip_grad_norm_(parameters, self.clip_grad_norm)
             norms = [distributed.whole(norm)]
             self.train_metrics.update("grad_norm", *norms)
-        self.guard.check(loss, parameters, optimizer, norms)
+        self.guard.check(self, loss, parameters, optimizer, norms)
         self.scaler.step(optimizer)
         self.scaler.update()
         torch.clear_autocast_cache()  # it holds the weights from before the step
@@ -136,15 +137,15 @@ class Trainer(BaseTrainer):
         self.model.train()
         if self.batch_idx == 0:  # else a resumed epoch goes on
             self.train_metrics.reset()
-            if self._is_pass():
+            if self.is_pass:
                 self.stream.begin(Place(epoch - 1))
         step_schedulers = self._schedulers("step")
         shown = self.progress.training(self, self._batches())
-        for batches in self.guard.watch(in_groups(shown, self.accumulate_steps)):
+        for batches in self.guard.watch(self, in_groups(shown, self.accumulate_steps)):
             try:
                 self._step(batches)
             except NotFinite as error:
-                self.guard.leave_out(error, batches)
+                self.guard.leave_out(self, error, batches)
             self.step += 1
             self.batch_idx += len(batches)
             for scheduler in step_schedulers:
@@ -152,7 +153,7 @@ class Trainer(BaseTrainer):
             if self.batch_idx % self.log_step < len(batches):
                 self._log_progress()
             self._after_step()
-        self.guard.look()
+        self.guard.look(self)
         log = self.train_metrics.result()
         if self.do_validation:
             log |= {f"val_{key}": value for key, value in self._valid_epoch(epoch).items()}
@@ -185,14 +186,13 @@ class Trainer(BaseTrainer):
             return WHOLE
         of, last = sum(sizes), len(sizes) - 1
         if distributed.size() > 1:  # as many as a process has on average
-            now = self.stream.samples
-            is_known = hasattr(self.data_loader, "set_epoch")
-            total = now - self._n_before if is_known else sum(map(sum, distributed.gather(sizes)))
-            of, self._n_before = total / distributed.size(), now
+            new, self._n_before = self.stream.samples - self._n_before, self.stream.samples
+            total = new or sum(map(sum, distributed.gather(sizes)))  # of other loaders or loops
+            of = total / distributed.size()
         return [Share(n, of, index == 0, index == last) for index, n in enumerate(sizes)]
 
     def _save(self, epochs_done, names):
-        self.guard.look()
+        self.guard.look(self)
         super()._save(epochs_done, names)
 
     def _valid_epoch(self, epoch):
@@ -228,19 +228,15 @@ class Trainer(BaseTrainer):
         finally:
             self.model = trained
 
-    def _is_pass(self):
-        """Whether an epoch is one pass over the loader, not len_epoch batches of endless passes."""
-        return hasattr(self.data_loader, "set_epoch") and self.len_epoch == len(self.data_loader)
-
     def _batches(self):
-        """The batches of the epoch that are not done yet."""
-        if self._is_pass():
-            return self.stream.rest_of_pass(self.data_loader)
+        """The batches of the epoch that are not done yet: of a pass, or of endless passes."""
         if hasattr(self.data_loader, "set_epoch"):
+            if self.is_pass and self.len_epoch == len(self.data_loader):
+                return self.stream.rest_of_pass(self.data_loader)
             batches = self.stream.endless(self.data_loader)
         else:
             batches = self._endless = self._endless or inf_loop(self.data_loader)
-        return islice(batches, self.len_epoch - self.batch_idx)
+        return islice(batches, max(0, self.len_epoch - self.batch_idx))
 
     def _schedulers(self, interval):
         return schedulers_for(interval, self.lr_scheduler, self.config.settings.lr_scheduler)
@@ -273,7 +269,7 @@ class Trainer(BaseTrainer):
 
     def _log_progress(self):
         """Means since the last such line, on the console and in TensorBoard."""
-        self.guard.look()
+        self.guard.look(self)
         if not distributed.is_main():
             return
         values = self.train_metrics.window() | learning_rates(self.optimizer)

@@ -121,8 +121,10 @@ def load_config(path):
 
 def _present(path):
     """A checkpoint where it is: aside, if the process that made way for a new one was killed."""
+    if Path(path).exists():
+        return Path(path)
     aside = Path(path).with_suffix(ASIDE)
-    return aside if aside.exists() and not Path(path).exists() else Path(path)
+    return aside if aside.exists() else Path(path)
 
 
 def _load_inert(path):

@@ -210,7 +210,8 @@ def merged(metric, state_of, name_of):
 class Votes:
     """What any process asks for, made known to all in the same step.
 
-    A vote takes as long as a small step, so there are some in a second, not more.
+    A vote takes as long as a small step, so there are two in a second where steps are
+    shorter.
     """
 
     def __init__(self):

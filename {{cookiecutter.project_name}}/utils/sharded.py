@@ -128,14 +128,14 @@ def empty_parts(folder, model, optimizer):
         if len(names) != 3:
             return None
         kind, index, name = names
-        if kind == "param_groups":
+        if kind == "param_groups" and not hasattr(saved, "size"):
             groups.setdefault(index, {})[name] = None
             continue
-        if int(index) >= len(parameters):
+        if kind != "state" or int(index) >= len(parameters):
             return None
         moments.setdefault(index, {})[name] = empty_like(saved, parameters[int(index)])
     weights = model.state_dict()
-    if sizes != {name: one.size() for name, one in weights.items()}:
+    if sizes != {name: getattr(one, "shape", None) for name, one in weights.items()}:
         return None
     groups = [groups[index] for index in sorted(groups)]
     return {"state_dict": weights, "optimizer": {"state": moments, "param_groups": groups}}
