@@ -34,10 +34,10 @@ class Guard:
     def watch(self, trainer, groups):
         """The same batches, each group of which makes a step."""
         while True:
-            place = trainer.stream.place
+            mark = trainer.stream.mark
             if (batches := next(groups, None)) is None:
                 return
-            self.newest.append((trainer.batch_idx, place, get_torch_state(trainer.device)))
+            self.newest.append((trainer.batch_idx, mark, get_torch_state(trainer.device)))
             yield batches
 
     def check(self, trainer, loss, parameters, optimizer, norms=None):
@@ -98,18 +98,18 @@ class Guard:
         if step >= 0:
             if not self.newest:  # in a loop of one's own
                 raise RunError(f"the loss or a gradient is not finite; step {step} was not taken")
-            trainer.batch_idx, place, _ = self.newest[step - trainer.step]
-            trainer.stream.begin(place)
+            trainer.batch_idx, mark, _ = self.newest[step - trainer.step]
+            trainer.stream.begin(trainer.stream.place_of(mark))
             batches = [*islice(trainer._batches(), trainer.accumulate_steps)]
             self._stop(trainer, "the loss or a gradient is not finite", step, batches)
 
     def _stop(self, trainer, reason, step, batches):
         which = "" if distributed.is_main() else f"_rank{distributed.rank()}"
         path = trainer.checkpoint_dir / f"black_box_step{step}{which}.pt"
-        _, place, torch_random = self.newest[step - trainer.step or -1]
+        _, mark, torch_random = self.newest[step - trainer.step or -1]
         state = trainer._state(trainer.epoch - 1) | {
             "step": step,
-            "place": [*place],
+            "place": [*trainer.stream.place_of(mark)],
             "torch_random": torch_random,
             "batches": to_device(batches, "cpu"),
         }

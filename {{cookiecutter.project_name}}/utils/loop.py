@@ -40,12 +40,19 @@ class Stream:
         self._start, self._done = Place(*place), 0
 
     @property
+    def mark(self):
+        """What `place_of` takes: the place of the next batch, not yet worked out."""
+        return self._start, self._done
+
+    @property
     def place(self):
-        """Of the next batch."""
-        number, first, skip = self._start
-        if self._done == 0:
-            return self._start
-        return Place(number, first + self._done, self.sampler.bounds(self._done - 1, skip)[1])
+        return self.place_of(self.mark)
+
+    def place_of(self, mark):
+        (number, first, skip), done = mark
+        if done == 0:
+            return Place(number, first, skip)
+        return Place(number, first + done, self.sampler.bounds(done - 1, skip)[1])
 
     @property
     def samples(self):
