@@ -115,12 +115,18 @@ class Seen:
 
 
 WORKER = """
-import sys, torch
+import sys, torch, weakref
+import torch.distributed as dist
 from pathlib import Path
 from test_distributed import Seen
 from utils import checkpoint, distributed
 from utils.meter import MetricTracker
 with distributed.process_group():
+    group = weakref.ref(dist.group.WORLD)
+    model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(2, 2))
+    model.in_a_cycle = model
+    model(torch.ones(1, 2)).sum().backward()
+    del model
     rank = distributed.rank()
     tracker = MetricTracker(metrics=[Seen()])
     if rank == 0:  # the other has no sample
@@ -141,6 +147,7 @@ with distributed.process_group():
     assert weight.tolist() == [0, 1, 2]
     if (maps := Path("/proc/self/maps")).exists():  # all processes use the same memory for it
         assert str(path) in maps.read_text()
+assert group() is None  # its threads, which need Python, would abort it on its way out
 """
 
 

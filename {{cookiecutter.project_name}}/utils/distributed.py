@@ -4,6 +4,7 @@ torch.distributed is imported and started only where torchrun has said so in the
 """
 
 import copy
+import gc
 import os
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
@@ -109,6 +110,7 @@ def process_group():
         return
     import torch
     import torch.distributed as dist
+    import torch.distributed.nn.functional  # later, its default arguments would keep the group
 
     if (local_rank := int(os.environ["LOCAL_RANK"])) < torch.cuda.device_count():
         torch.cuda.set_device(local_rank)
@@ -116,6 +118,7 @@ def process_group():
     yield
     dist.barrier()  # one that leaves while another still sends may crash on its way out
     dist.destroy_process_group()  # not after an error: others may wait for this process
+    gc.collect()  # a model in a cycle keeps the group, whose threads may abort Python's exit
 
 
 def fresh_store():
