@@ -22,8 +22,7 @@ FILES = """
     base/sampler.py
     data/README.md data_loader/__init__.py data_loader/data_loaders.py
     logger/__init__.py logger/epoch_log.py logger/logger.py
-    logger/drawing.py logger/history.py logger/metrics_csv.py
-    logger/trackers.py logger/visualization.py
+    logger/metrics_csv.py logger/visualization.py
     model/__init__.py model/loss.py model/metric.py model/model.py
     docs/checkpoints.md docs/clusters.md docs/config.md docs/data.md docs/faults.md
     docs/fine_tune.md docs/gradients.md docs/metric.md docs/migrating.md docs/model.md
@@ -37,18 +36,21 @@ FILES = """
     tests/test_history.py tests/test_report.py tests/test_switches.py tests/test_trackers.py
     tests/test_sharded.py
     tests/test_watching.py
-    tools/__init__.py tools/background.py tools/changes.py tools/check.py tools/compare.py
-    tools/fast_dev_run.py tools/finite.py tools/overfit_batches.py
+    tools/__init__.py tools/advice.py tools/background.py tools/blocks.py tools/changes.py
+    tools/check.py tools/collectors.py tools/compare.py tools/drawing.py tools/explain.py
+    tools/fast_dev_run.py tools/finite.py tools/groups.py tools/history.py tools/init_from.py
+    tools/overfit_batches.py
     tools/manifest.py tools/monitor.py tools/pictures.py tools/predictions.py
-    tools/progress.py tools/record.py
-    tools/replay.py tools/schema.py tools/unshard.py tools/verify_resume.py
+    tools/progress.py tools/record.py tools/restart.py
+    tools/replay.py tools/schema.py tools/sharded.py tools/together.py tools/trackers.py
+    tools/unshard.py tools/verify_resume.py tools/yaml_config.py
     trainer/__init__.py trainer/trainer.py
-    utils/__init__.py utils/blocks.py utils/check.py utils/checkpoint.py utils/device.py
-    utils/distributed.py utils/errors.py utils/files.py utils/groups.py
-    utils/init_from.py utils/lookup.py utils/loop.py
+    utils/__init__.py utils/check.py utils/checkpoint.py utils/device.py
+    utils/distributed.py utils/errors.py utils/files.py utils/lookup.py utils/loop.py
+    utils/optional.py
     utils/meter.py utils/old/__init__.py utils/old/checkpoint.py utils/old/names.py
     utils/precision.py utils/run_dir.py
-    utils/schedule.py utils/seed.py utils/sharded.py utils/signals.py utils/yaml_config.py
+    utils/schedule.py utils/seed.py utils/signals.py
     predict.py export.py tools/find_lr.py tools/summary.py
     docs/install.md docs/updating.md docs/using.md
     docs/speed.md tools/profile.py

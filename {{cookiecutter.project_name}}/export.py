@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 from parse_config import ConfigParser
 from test import load
+from tools import for_one_process
 from train import build_model, part_modules
-from utils import distributed
 from utils.device import batch_size, tensors_in
 from utils.errors import RunError, UserError, exit_on_user_error
 from utils.files import atomic_write
@@ -212,7 +212,7 @@ def main(argv=None):
     parser.add_argument("--to", choices=FORMATS, required=True, help="the format")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to write")
     with exit_on_user_error():
-        distributed.refuse("export.py")
+        for_one_process("export.py")
         config = ConfigParser.from_args(parser, argv=argv, modules=part_modules)
         if config.resume is None:
             raise UserError("command line: -r CHECKPOINT is missing: which model to export")

@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 from logger import setup_logging
 from settings import Metric, Optimizer, Part, Settings
 from utils import distributed
-from utils.check import check_together, read_value
+from utils.check import read_value
 from utils.errors import UserError
 from utils.files import PROJECT_DIR, project_path, read_config, write_json
 from utils.lookup import find_part
 from utils.old.names import OldNames
+from utils.optional import find_tool, need_tool
 from utils.run_dir import discard, make_run_dir
 
 
@@ -87,10 +88,8 @@ class ConfigParser(OldNames):
         resume = None if is_auto else find_file(args.resume)
         config, source = _read_source(find_file(args.config), resume)
         config_parser = cls(config, resume, modification, source=source, modules=modules)
-        if is_auto:
-            config_parser.resume = config_parser.find_newest()
-        if distributed.is_restart():
-            config_parser.resume = config_parser.find_newest(distributed.launch())
+        if is_auto or distributed.is_restart():
+            config_parser.resume = need_tool("restart", "-r auto").find_newest(config_parser)
         config_parser.args = args
         return config_parser
 
@@ -102,7 +101,10 @@ class ConfigParser(OldNames):
 
         `modules` maps keys of the config to the modules where their types are looked up, in order.
         """
-        self._raise(self._mistakes_in_parts(modules) + [*check_together(self.settings)])
+        mistakes = self._mistakes_in_parts(modules)
+        if together := find_tool("together"):
+            mistakes += together.check_together(self.settings)
+        self._raise(mistakes)
 
     def _mistakes_in_parts(self, modules):
         mistakes = []
@@ -168,7 +170,10 @@ class ConfigParser(OldNames):
         return f"{source}: {'.'.join(map(str, mistake.path))}{mistake.text}"
 
     @property
-    def _runs_dir(self):
+    def runs_dir(self):
+        """Where the runs of this name are kept."""
+        if self.resume is not None:
+            return self.resume.parent.parent
         return project_path(self.settings.trainer.save_dir) / self.settings.name
 
     @cached_property
@@ -177,24 +182,10 @@ class ConfigParser(OldNames):
         if self.resume is not None:
             return self.resume.parent
         try:
-            return distributed.agree(lambda: make_run_dir(self._runs_dir, self.run_id))
+            return distributed.agree(lambda: make_run_dir(self.runs_dir, self.run_id))
         except OSError as error:
-            reason = f"cannot make a run in {self._runs_dir}: {error.strerror}"
+            reason = f"cannot make a run in {self.runs_dir}: {error.strerror}"
             raise UserError(f"{self.source}: trainer.save_dir: {reason}") from None
-
-    def find_newest(self, launch=None):
-        """The newest complete checkpoint of all runs with this name; None where there is none.
-
-        After a restart by torchrun, of the run that was going on; `resume` where that has none.
-        """
-        from utils import checkpoint  # takes torch
-
-        runs_dir = self._runs_dir if self.resume is None else self.resume.parent.parent
-        folders = [self._runs_dir] if launch is None else distributed.runs_of(launch, runs_dir)
-        found, damaged = checkpoint.newest(*folders)
-        for path in damaged:
-            self.get_logger("train").warning("%s is damaged, looking for the one before it", path)
-        return found or self.resume
 
     def start_run(self):
         """Keep the config in the run directory and start its log file."""
@@ -202,7 +193,6 @@ class ConfigParser(OldNames):
             for half_written in self.save_dir.glob(".*.tmp"):
                 shutil.rmtree(half_written) if half_written.is_dir() else half_written.unlink()
             write_json(self.config, self.save_dir / "config.json")
-            distributed.mark(self.save_dir)
         setup_logging(self.save_dir)
 
     def discard_run(self):

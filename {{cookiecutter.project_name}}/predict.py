@@ -17,9 +17,8 @@ from itertools import chain, islice
 from pathlib import Path
 
 from parse_config import ConfigParser, find_file
-from tools import positive
+from tools import for_one_process, positive
 from train import build_model, part_modules
-from utils import distributed
 from utils.errors import UserError, exit_on_user_error
 from utils.files import atomic_write
 
@@ -219,7 +218,7 @@ def main(argv=None):
     args = parse(argv)
     skipped = []
     with exit_on_user_error():
-        distributed.refuse("predict.py")
+        for_one_process("predict.py")
         model, device, prepare, classes = load(args.resume, args.device)
         samples = prepare_all(args.inputs, args.array, prepare, skipped)
         outputs = predict(model, device, samples, args.batch_size)

@@ -8,7 +8,8 @@ import json
 import os
 import shlex
 
-from logger.drawing import (
+from parse_config import find_file
+from tools.drawing import (
     TRAINING,
     VALIDATION,
     embedded,
@@ -19,8 +20,7 @@ from logger.drawing import (
     preformatted,
     table,
 )
-from logger.history import Run, duration
-from parse_config import find_file
+from tools.history import Run, duration
 from utils.errors import UserError, exit_on_user_error
 from utils.files import atomic_write
 

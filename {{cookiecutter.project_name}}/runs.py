@@ -13,8 +13,8 @@ import textwrap
 from fnmatch import fnmatchcase
 from html import escape
 
-from logger.history import duration, find_runs, flat
 from parse_config import find_file
+from tools.history import duration, find_runs, flat
 from utils.errors import UserError, exit_on_user_error
 from utils.files import atomic_write
 
@@ -91,7 +91,7 @@ def as_text(rows):
 
 
 def write_html(runs, rows, path):
-    from logger.drawing import embedded, page, table
+    from tools.drawing import embedded, page, table
 
     columns = columns_of(rows)
     cells = [[shown(row.get(name), name) for name in columns] for row in rows]
@@ -109,7 +109,7 @@ def write_html(runs, rows, path):
 
 def draw_curves(runs):
     """A PNG of the values of all runs, of validation where there is one, and a color for each."""
-    from logger.drawing import colors_for, new_figure, png_of
+    from tools.drawing import colors_for, new_figure, png_of
 
     colors = colors_for(len(runs))
     keys = dict.fromkeys(k for run in runs for k, v in run.rows[-1].items() if type(v) is float)

@@ -4,12 +4,12 @@ python test.py -r saved/<name>/<run_id>/model_best.pth
 """
 
 import argparse
-from importlib import import_module
 
 from parse_config import ConfigParser
 from train import build_model, build_test_loader, part_modules
 from utils import distributed
 from utils.errors import UserError, exit_on_user_error
+from utils.optional import find_tool
 
 
 def load(config):
@@ -21,7 +21,7 @@ def load(config):
     device, model, criterion, metrics = build_model(config)
     checkpoint.set_weights(model, checkpoint.weights_to_use(state), config.resume)
     data_loader = build_test_loader(config)
-    if manifest := import_module("tools").find("manifest"):
+    if manifest := find_tool("manifest"):
         manifest.check_test(config, data_loader)
     trainer = Trainer(model, criterion, metrics, None, config, device, data_loader)
     return trainer, state["epoch"]

@@ -13,6 +13,7 @@ from importlib import import_module
 from parse_config import ConfigParser, Option, find_file
 from utils import distributed
 from utils.errors import UserError, exit_on_user_error
+from utils.optional import need_tool
 
 # Importing torch takes a second. It is imported inside the functions that need it, so that --help
 # and a config that cannot be read do not wait for it.
@@ -67,18 +68,15 @@ def build_trainer(config):
 
     device, model, criterion, metrics = build_model(config)
     if (init := config.settings.init_from) and config.resume is None:
-        from utils.init_from import init_weights
-
-        line = init_weights(model, find_file(init.checkpoint), init.strict)
+        tool = need_tool("init_from", "init_from")
+        line = tool.init_weights(model, find_file(init.checkpoint), init.strict)
         config.get_logger("train").info(line)
     if config.settings.parallel.recompute:
-        from utils.blocks import recompute
-
-        recompute(model, config.settings.parallel.recompute)
+        need_tool("blocks", "parallel.recompute").recompute(
+            model, config.settings.parallel.recompute
+        )
     distributed.shard(model, device, config.settings)
     data_loader = config.init_obj("data_loader", part_modules()["data_loader"])
-    for line in distributed.advice(config.settings, data_loader):
-        config.get_logger("train").warning(line)
     optimizer = config.init_each("optimizer", partial(build_optimizer, config, model))
     lr_scheduler = config.init_each("lr_scheduler", partial(build_scheduler, config, optimizer))
     trainer = Trainer(
@@ -115,9 +113,7 @@ def build_optimizer(config, model, key, name):
         raise UserError(f"optimizer.{name}: the model has no such part, but {parts}") from None
     parameters = [one for one in part.parameters() if one.requires_grad]
     if patterns := config.part(key).groups:
-        from utils.groups import grouped
-
-        parameters = grouped(part, patterns)
+        parameters = need_tool("groups", "optimizer.groups").grouped(part, patterns)
     return config.init_obj(key, part_modules()["optimizer"], parameters)
 
 

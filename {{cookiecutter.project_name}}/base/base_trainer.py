@@ -9,7 +9,7 @@ from logger import EpochLog, open_writer
 from utils import checkpoint, distributed
 from utils.checkpoint import BEST_NAME, EPOCH_NAME, LAST_NAME
 from utils.device import get_device
-from utils.errors import RunError, UserError, cause_of, explain
+from utils.errors import RunError, UserError
 from utils.seed import get_random_state, set_random_state
 from utils.signals import StopSignals
 
@@ -115,10 +115,11 @@ class BaseTrainer(ABC):
             yield
             self.saver.wait()
         except Exception as error:
-            error = cause_of(error)
+            error, reason = import_module("tools").explained(error)
+            if isinstance(error, RunError):
+                reason = str(error)
             with suppress(RunError):
                 self.saver.wait()
-            reason = explain(error)
             if not self.stop_signals.received:
                 self._end = f"failed: {reason or repr(error)}"
             if reason is None and isinstance(error, UserError):

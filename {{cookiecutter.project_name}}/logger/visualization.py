@@ -2,6 +2,7 @@ from importlib.util import find_spec
 from time import time
 
 from utils import distributed
+from utils.optional import need_tool
 
 
 class TensorboardWriter:
@@ -109,8 +110,7 @@ def open_writer(config, logger):
     """What a trainer writes with: to TensorBoard, and to the trackers that the config names."""
     settings, trackers = config.settings.trainer, []
     if settings.trackers and distributed.is_main():
-        from logger.trackers import TRACKERS
-
-        trackers = [TRACKERS[name](config) for name in settings.trackers]
+        known = need_tool("trackers", "trainer.trackers").TRACKERS
+        trackers = [known[name](config) for name in settings.trackers]
     is_enabled = settings.tensorboard and distributed.is_main()
     return TensorboardWriter(config.save_dir, logger, is_enabled, trackers)

@@ -9,7 +9,8 @@ import pytest
 
 from base import BaseDataLoader
 from base.sampler import EpochBatchSampler, EpochSampler
-from utils import checkpoint, distributed
+from tools.advice import advice
+from tools.restart import find_newest
 from utils.files import PROJECT_DIR
 from utils.loop import Place, Stream
 
@@ -163,20 +164,23 @@ def test_two_processes_know_what_each_has(tmp_path):
 
 
 def test_n_gpu_of_old_configs_gets_a_line(make_config):
-    [line] = distributed.advice(make_config({"n_gpu": 4}).settings, data_loader=None)
+    [line] = advice(make_config({"n_gpu": 4}).settings, data_loader=None)
     assert "torchrun --nproc-per-node=4 train.py" in line
 
 
-def test_a_restart_goes_on_with_its_own_run(make_config, monkeypatch):
+def test_a_restart_goes_on_with_its_own_run(make_config, make_trainer, monkeypatch):
     """Not with a newer one of the same name, which has nothing to do with it."""
+    monkeypatch.setenv("WORLD_SIZE", "1")
     for run, launch in (("own", "abc"), ("newer", "xyz")):
-        parser = make_config(run_id=run)
         monkeypatch.setenv("TORCHELASTIC_RUN_ID", launch)
-        monkeypatch.setenv("WORLD_SIZE", "1")
-        parser.start_run()
-        checkpoint.save({"state_dict": {}}, parser.save_dir / "last.pth")
-    assert make_config().find_newest() == parser.save_dir / "last.pth"
-    own = parser.save_dir.with_name("own") / "last.pth"
-    assert make_config().find_newest("abc") == own
-    assert make_config(resume=own).find_newest("no run yet") == own
-    assert make_config().find_newest("no run yet") is None
+        trainer = make_trainer({"trainer.epochs": 1, "trainer.len_epoch": 1}, run_id=run)
+        trainer.train()
+    newest = trainer.checkpoint_dir / "last.pth"
+    assert find_newest(make_config()) == newest
+    own = newest.parent.with_name("own") / "last.pth"
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "abc")
+    assert find_newest(make_config()) == own
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "no run yet")
+    assert find_newest(make_config(resume=own)) == own
+    assert find_newest(make_config()) is None

@@ -19,12 +19,13 @@ from base import BaseDataLoader
 from test import main as evaluate
 from tools.background import BackgroundSaver
 from tools.compare import first_difference
+from tools.explain import cause_of, explain
 from tools.manifest import fingerprint
 from tools.verify_resume import run as verify_resume
 from train import build_trainer, main
 from trainer.trainer import Trainer
 from utils import UserError, checkpoint
-from utils.errors import NotFinite, RunError, cause_of, explain
+from utils.errors import NotFinite, RunError
 from utils.files import PROJECT_DIR, read_json
 from utils.signals import StopSignals
 

@@ -10,8 +10,8 @@ from datetime import datetime
 
 import pytest
 
-from logger.history import Run, duration, find_runs, is_alive
 from runs import as_text, delete, main, rows_of
+from tools.history import Run, duration, find_runs, is_alive
 from train import build_trainer
 from utils.errors import RunError
 from utils.files import PROJECT_DIR, read_json, write_json

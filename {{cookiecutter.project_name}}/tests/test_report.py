@@ -10,8 +10,8 @@ import torch
 import report
 import tools
 import train
-from logger.history import Run
 from parse_config import ConfigParser
+from tools.history import Run
 from tools.predictions import Worst, draw_confusion
 
 pytest.importorskip("matplotlib")

@@ -13,7 +13,8 @@ import os, sys
 from pathlib import Path
 import torch
 import torch.distributed.checkpoint as dcp
-from utils import checkpoint, sharded
+from tools import restart, sharded
+from utils import checkpoint
 
 def write(folder, step):
     parts = {"state_dict": {"weight": torch.full((3,), float(step))}, "optimizer": {"lr": step}}
@@ -47,7 +48,7 @@ def is_killed(make, n):
     os._exit(0)
 
 def check(path, steps):
-    for one in (path, checkpoint.newest(path.parent)[0]):
+    for one in (path, restart.newest(path.parent)[0]):
         state = checkpoint.load(one)
         assert state["step"] in steps, (one, state["step"], steps)
         assert state["state_dict"]["weight"].tolist() == [state["step"]] * 3

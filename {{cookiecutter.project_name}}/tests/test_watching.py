@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from logger.drawing import contact_sheet, to_bytes
+from tools.drawing import contact_sheet, to_bytes
 from tools.pictures import Watcher, image_batches, worst_mistakes, write_histograms
 from train import build_trainer
 from trainer.trainer import Trainer

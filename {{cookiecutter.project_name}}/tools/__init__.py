@@ -5,6 +5,14 @@ from importlib import import_module
 from importlib.util import find_spec
 
 from utils import distributed
+from utils.errors import UserError
+from utils.optional import find_tool
+
+
+def for_one_process(what):
+    """UserError where there are several: `what` is made for one."""
+    if distributed.size() > 1:
+        raise UserError(f"{what} is for one process: start it with python, not with torchrun")
 
 
 def positive(text):
@@ -28,8 +36,8 @@ FLAGS = {
     "schema": FLAG | {"help": "print a JSON Schema of the config, for editors"},
 }
 UNDER_TORCHRUN = {"fast_dev_run", "overfit_batches"}  # the others are for one process
-OF_EVERY_TRAINER = ["changes", "record"]  # the file of each has a Watcher
-WATCHERS = ["monitor", "manifest", "pictures"]  # so have these, which look on where train.py trains
+OF_EVERY_TRAINER = ["changes", "record", "restart"]  # the file of each has a Watcher
+WATCHERS = ["advice", "monitor", "manifest", "pictures"]  # so have these, where train.py trains
 
 
 class Watcher:
@@ -48,13 +56,8 @@ class Watcher:
         """After the last: "finished" or "stopped early"; or else "interrupted" or "failed: …"."""
 
 
-def find(name):
-    """The module of a tool; None where its file was deleted."""
-    return import_module(f"tools.{name}") if find_spec(f"tools.{name}") else None
-
-
 def watchers(names=WATCHERS):
-    return [module.Watcher() for module in map(find, names) if module]
+    return [module.Watcher() for module in map(find_tool, names) if module]
 
 
 class NoProgress:
@@ -71,7 +74,7 @@ class NoProgress:
 
 def new_progress():
     """What shows how far training is, within epochs."""
-    module = find("progress")
+    module = find_tool("progress")
     return module.Progress() if module else NoProgress()
 
 
@@ -96,14 +99,20 @@ class NoGuard:
 def new_guard(trainer):
     """What keeps numbers that are not finite from the weights."""
     is_wanted = trainer.config.settings.trainer.non_finite != "ignore"
-    module = find("finite") if is_wanted else None
+    module = find_tool("finite") if is_wanted else None
     return module.Guard(trainer) if module else NoGuard()
 
 
 def new_saver(optimizers):
     """What writes checkpoints while training goes on; None where its file was deleted."""
-    module = find("background")
+    module = find_tool("background")
     return module.BackgroundSaver(*optimizers) if module else None
+
+
+def explained(error):
+    """What is to be said of an error that ended a run: itself, or a line that explains it."""
+    module = find_tool("explain")
+    return module.explained(error) if module else (error, None)
 
 
 def after_training(config):
@@ -123,6 +132,6 @@ def chosen(args):
     for name in FLAGS:
         if value := getattr(args, name, None):
             if name not in UNDER_TORCHRUN:
-                distributed.refuse("--" + name.replace("_", "-"))
-            return lambda config: find(name).run(config, value)
+                for_one_process("--" + name.replace("_", "-"))
+            return lambda config: find_tool(name).run(config, value)
     return None

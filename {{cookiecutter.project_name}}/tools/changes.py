@@ -34,8 +34,7 @@ class Watcher(tools.Watcher):
         except UserError:
             return  # of another project, or another version
         changes = config_changes(before, asdict(trainer.config.settings))
-        more = distributed.advice_on_resume(state)
-        for line in [*describe(changes), *more]:
+        for line in [*describe(changes), *describe_processes(len(state["ranks"]) + 1)]:
             trainer.logger.warning("resume: %s", line)
         if ("trainer", "monitor") in changes:
             state["monitor_best"] = None
@@ -68,6 +67,12 @@ def describe(changes):
         effects = (EFFECTS[start] for start in EFFECTS if f"{key}.".startswith(f"{start}."))
         lines.append(f"{line}: {next(effects, NEXT)}")
     return lines
+
+
+def describe_processes(before):
+    now = distributed.size()
+    line = f"processes: {before} in the checkpoint, {now} now: a step has {now} times batch_size"
+    return [] if before == now else [f"{line} samples from now on"]
 
 
 def change(state, scheduler, path, old, new):

@@ -6,9 +6,9 @@ from math import isfinite
 
 import torch
 
-import tools
 from tools.compare import first_difference
 from utils import UserError, checkpoint
+from utils.optional import find_tool
 
 
 class Batches(list):
@@ -47,7 +47,7 @@ def check(trainer):
 
 def findings(trainer):
     """Pairs of what was looked at and what was seen; raises what goes wrong on the way."""
-    if monitor := tools.find("monitor"):
+    if monitor := find_tool("monitor"):
         monitor.Watcher().begin(trainer)
     loader, valid_loader = trainer.data_loader, getattr(trainer, "valid_data_loader", None)
     n_batches = getattr(trainer, "len_epoch", None) or len(loader)

@@ -9,7 +9,6 @@ import torch
 from utils import checkpoint, distributed
 from utils.device import to_device
 from utils.errors import NotFinite, RunError
-from utils.seed import get_torch_state
 
 
 class Guard:
@@ -116,3 +115,15 @@ class Guard:
         checkpoint.save(state, path)
         repeat = f"python train.py --replay {path}"
         raise RunError(f"{reason}; the step was not taken. To repeat it: {repeat}") from None
+
+
+def get_torch_state(device):
+    """What torch draws from on the CPU and on `device`, for `set_torch_state`; does not wait."""
+    cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    return torch.default_generator.get_state(), cuda
+
+
+def set_torch_state(state, device):
+    torch.set_rng_state(state[0])
+    if state[1] is not None and device.type == "cuda":
+        torch.cuda.set_rng_state(state[1], device)

@@ -14,8 +14,8 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
 import tools
-from logger.drawing import contact_sheet
-from logger.history import flat
+from tools.drawing import contact_sheet
+from tools.history import flat
 from utils import distributed
 from utils.device import to_device
 from utils.seed import preserved_random_state

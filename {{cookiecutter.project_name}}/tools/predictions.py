@@ -3,9 +3,9 @@
 import torch
 from torch.nn.functional import cross_entropy
 
-from logger.drawing import contact_sheet, new_figure, png_of
-from logger.history import Run
 from parse_config import ConfigParser
+from tools.drawing import contact_sheet, new_figure, png_of
+from tools.history import Run
 from train import build_model, part_modules
 from utils import UserError, checkpoint
 from utils.device import to_device

@@ -8,7 +8,7 @@ from parse_config import ConfigParser
 from train import build_trainer
 from utils import checkpoint
 from utils.errors import NotFinite, UserError
-from utils.seed import set_torch_state
+from utils.optional import need_tool
 
 
 def run(_, path):
@@ -25,7 +25,7 @@ def run(_, path):
     checkpoint.set_weights(trainer.model, state["state_dict"], path)
     checkpoint.set_state(trainer.optimizer, state["optimizer"])
     trainer.model.train()
-    set_torch_state(state["torch_random"], trainer.device)
+    need_tool("finite", "--replay").set_torch_state(state["torch_random"], trainer.device)
     trainer.guard.may_wait = True
     trainer.train_metrics.reset()
     try:

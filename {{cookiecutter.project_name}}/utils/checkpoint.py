@@ -13,6 +13,7 @@ from utils import distributed
 from utils.errors import RunError, UserError
 from utils.files import atomic_write
 from utils.old import checkpoint as old_checkpoint
+from utils.optional import need_tool
 
 EPOCH_NAME = "checkpoint-epoch{}.pth"
 BEST_NAME = "model_best.pth"
@@ -32,7 +33,7 @@ def save(state, path, *more_paths):
     try:
         with atomic_write(path, "wb") as file:
             torch.save(state, file)
-            for folder in folders:  # of a run that had sharded ones before
+            for folder in folders:  # of a run that was sharded before
                 set_aside(folder)
         for other in more_paths:
             _link(path, other)
@@ -89,10 +90,8 @@ def load(path, model=None, optimizer=None):
     """
     path = _present(path)
     if path.is_dir():
-        from utils import sharded
-
-        return sharded.load(path, model, optimizer)
-    fault = _damage(path)
+        return need_tool("sharded", path).load(path, model, optimizer)
+    fault = damage(path)
     if fault and fault != NO_ARCHIVE:  # older versions of torch did not write one
         raise UserError(f"{path}: {fault}")
     is_mapped = distributed.size() > 1 and not fault and os.name == "posix"  # once for all of them
@@ -113,9 +112,7 @@ def load_config(path):
     """The config in a checkpoint, an empty one where it has none; of a folder, nothing else."""
     path = _present(path)
     if path.is_dir():
-        from utils import sharded
-
-        return sharded.load_plain(path)["config"]
+        return need_tool("sharded", path).load_plain(path)["config"]
     return load(path).get("config") or {}
 
 
@@ -136,10 +133,8 @@ def _load_inert(path):
         raise UserError(f"{path}: {NO_ARCHIVE}") from None
 
 
-def _damage(path):
+def damage(path):
     """What is wrong with a file by the sums of its own zip directory; None where all is well."""
-    if Path(path).is_dir():
-        return None if (Path(path) / ".metadata").exists() else "incomplete"
     try:
         with zipfile.ZipFile(path) as archive:
             return "damaged" if archive.testzip() else None
@@ -147,20 +142,6 @@ def _damage(path):
         return NO_ARCHIVE
     except OSError as error:
         return f"cannot be read: {error.strerror}"
-
-
-def newest(*folders):
-    """The newest complete checkpoint below `folders`, or None, and the damaged newer ones."""
-    damaged = []
-    paths = [path for folder in folders for path in Path(folder).rglob("*.pth")]
-    paths = [path for path in paths if not path.name.startswith(".")]
-    for path in sorted(
-        paths, key=lambda p: (p.stat().st_mtime_ns, p.name == LAST_NAME), reverse=True
-    ):
-        if _damage(path) is None:
-            return path, damaged
-        damaged.append(path)
-    return None, damaged
 
 
 def to_plain(value, path="checkpoint"):

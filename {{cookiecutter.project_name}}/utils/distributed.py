@@ -3,7 +3,6 @@
 torch.distributed is imported and started only where torchrun has said so in the environment.
 """
 
-import copy
 import gc
 import os
 from contextlib import contextmanager, nullcontext, suppress
@@ -11,6 +10,9 @@ from datetime import timedelta
 from functools import cache
 from math import inf
 from time import monotonic
+
+from utils.errors import UserError
+from utils.optional import need_tool
 
 SECONDS = 0.5  # from one vote of the processes to the next, where steps take less
 STEPS = 64  # between the two at most, as later ones may take longer
@@ -66,42 +68,6 @@ def is_restart():
     return launch() is not None and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
 
 
-def mark(run_dir):
-    """Note which launch works on a run, for `runs_of` after a restart."""
-    if launch() is not None:
-        (run_dir / ".torchrun").write_text(launch())
-
-
-def runs_of(launch, folder):
-    """The run directories in `folder` that were last begun or gone on with in this launch."""
-    return [mark.parent for mark in folder.glob("*/.torchrun") if mark.read_text() == launch]
-
-
-def refuse(what):
-    """UserError where there are several processes: `what` is made for one."""
-    if size() > 1:
-        from utils.errors import UserError  # it asks here who speaks
-
-        raise UserError(f"{what} is for one process: start it with python, not with torchrun")
-
-
-def advice(settings, data_loader):
-    """Lines on what is easily overlooked."""
-    if size() == 1 and (n := settings.n_gpu or 1) > 1:
-        yield f"n_gpu = {n}: this process uses one; torchrun --nproc-per-node={n} train.py uses all"
-    if size() > 1 and not hasattr(data_loader, "set_epoch"):
-        yield "data_loader: is no BaseDataLoader, so each process has all samples that it gives"
-
-
-def advice_on_resume(state):
-    """Lines on what it means that a checkpoint is of another number of processes."""
-    before, now = len(state["ranks"]) + 1, size()
-    if before == now:
-        return
-    line = f"processes: {before} in the checkpoint, {now} now: a step has {now} times batch_size"
-    yield f"{line} samples from now on"
-
-
 @contextmanager
 def process_group():
     """While entered, the processes can speak to each other: by gloo on CPUs, by nccl on GPUs."""
@@ -154,8 +120,6 @@ def own_device(device):
 
     n_gpus, local_rank = torch.cuda.device_count(), int(os.environ["LOCAL_RANK"])
     if local_rank >= n_gpus:
-        from utils.errors import UserError
-
         raise UserError(
             f"torchrun: --nproc-per-node is more than the GPUs of this machine, {n_gpus}"
         )
@@ -189,25 +153,6 @@ def gather(value):
     values = [None] * size()
     dist.all_gather_object(values, value)
     return values
-
-
-def merged(metric, state_of, name_of):
-    """A collecting metric with what every process has collected.
-
-    Those of torchmetrics do it by themselves in `compute`; others have a method `merge` that takes
-    in another process's `state_dict`, or its attributes where it has none.
-    """
-    if size() == 1 or hasattr(metric, "sync"):
-        return metric
-    if not hasattr(metric, "merge"):
-        from utils.errors import UserError
-
-        raise UserError(f"metrics: for several processes {name_of(metric)} needs a method merge")
-    whole = copy.deepcopy(metric)
-    whole.reset()
-    for state in gather(state_of(metric)):
-        whole.merge(state)
-    return whole
 
 
 class Votes:
@@ -258,8 +203,7 @@ def is_sharded(model):
 def shard(model, device, settings):
     """Leave of each weight only the part of this process, where the config asks for it."""
     if settings.parallel.type == "fsdp" and size() > 1:
-        from utils import sharded
-
+        sharded = need_tool("sharded", "parallel.type fsdp")
         sharded.shard(model, device, settings.trainer.precision, settings.parallel.blocks)
 
 
@@ -267,18 +211,14 @@ def own_parts(state, model, optimizer):
     """The state in a file as this process has it: with its parts of what is sharded."""
     if not is_sharded(model):
         return state
-    from utils import sharded
-
-    return sharded.to_parts(state, model, optimizer)
+    return need_tool("sharded", "FSDP").to_parts(state, model, optimizer)
 
 
 def sharded_saver(model):
     """What writes the checkpoints of a sharded model; None for any other."""
     if not is_sharded(model):
         return None
-    from utils.sharded import ShardedSaver
-
-    return ShardedSaver()
+    return need_tool("sharded", "FSDP").ShardedSaver()
 
 
 def wrap(model, device, settings):
@@ -290,8 +230,6 @@ def wrap(model, device, settings):
 
     if settings.sync_batch_norm:
         if device.type != "cuda":
-            from utils.errors import UserError  # it asks here who speaks
-
             raise UserError("parallel.sync_batch_norm: works on GPUs only")
         model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
     devices = [device.index] if device.type == "cuda" else None

@@ -4,6 +4,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from utils.errors import UserError
+from utils.optional import need_tool
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 
@@ -96,7 +97,6 @@ def _parse_json(text):
 
 def _parse_yaml(text):
     try:
-        from utils.yaml_config import parse
+        return need_tool("yaml_config", "YAML").parse(text)
     except ImportError:
         raise ValueError("reading YAML takes PyYAML: pip install pyyaml") from None
-    return parse(text)

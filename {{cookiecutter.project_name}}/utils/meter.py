@@ -1,6 +1,7 @@
 import copy
 
 from utils import distributed
+from utils.optional import need_tool
 
 
 class MetricTracker:
@@ -76,8 +77,7 @@ class MetricTracker:
                 so_far = sums.get(key, (0.0, 0))
                 sums[key] = so_far[0] + total, so_far[1] + n
         means = {key: total / n for key, (total, n) in sums.items() if n}
-        whole = {name_of(m): distributed.merged(m, _collected, name_of) for m in self.collectors}
-        return means | {name: float(metric.compute()) for name, metric in whole.items()}
+        return means | {name_of(m): collectors().value_of(m) for m in self.collectors}
 
     def window(self):
         """The means over what came since the last call of `window` alone."""
@@ -91,7 +91,7 @@ class MetricTracker:
 
     def state_dict(self):
         """The sums, and what the collectors have."""
-        collected = [_collected(metric) for metric in self.collectors]
+        collected = [collectors().state_of(metric) for metric in self.collectors]
         return {"sums": dict(self.sums()), "collected": collected}
 
     def load_state_dict(self, state):
@@ -100,12 +100,7 @@ class MetricTracker:
             old_total, old_n = self._sums.get(key, (0.0, 0))
             self._sums[key] = old_total + total, old_n + n
         for metric, collected in zip(self.collectors, state["collected"], strict=True):
-            if collected is None:
-                metric.reset()
-            elif hasattr(metric, "load_state_dict"):
-                metric.load_state_dict(collected)
-            else:
-                vars(metric).update(collected)
+            collectors().load(metric, collected)
 
 
 def plain(values):
@@ -123,16 +118,8 @@ def plain(values):
     return values
 
 
-def _collected(metric):
-    """The state_dict of a metric, else its attributes; None if a checkpoint cannot hold them."""
-    from utils.checkpoint import to_plain  # takes torch
-
-    if hasattr(metric, "state_dict"):
-        return metric.state_dict()
-    try:
-        return to_plain(vars(metric))
-    except TypeError:
-        return None
+def collectors():
+    return need_tool("collectors", "a metric with update and compute")
 
 
 def name_of(metric):

@@ -63,18 +63,6 @@ def set_random_state(state):
         torch.cuda.set_rng_state_all(state["cuda"])
 
 
-def get_torch_state(device):
-    """What torch draws from on the CPU and on `device`, for `set_torch_state`; does not wait."""
-    cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-    return torch.default_generator.get_state(), cuda
-
-
-def set_torch_state(state, device):
-    torch.set_rng_state(state[0])
-    if state[1] is not None and device.type == "cuda":
-        torch.cuda.set_rng_state(state[1], device)
-
-
 @contextmanager
 def preserved_random_state():
     """Whatever is drawn or seeded inside, the states on the CPU are afterwards as before."""

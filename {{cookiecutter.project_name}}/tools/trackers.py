@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from logger.history import flat
+from tools.history import flat
 from utils.files import read_json, write_json
 
 COMPLETE = ("finished", "stopped early")  # of the ways in which a run ends

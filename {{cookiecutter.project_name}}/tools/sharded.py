@@ -19,8 +19,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from tools.blocks import blocks_of
 from utils import checkpoint, distributed
-from utils.blocks import blocks_of
 from utils.errors import RunError, UserError
 
 SHARDED = ("state_dict", "optimizer")  # the parts of a state that have sharded tensors
