@@ -103,13 +103,12 @@ class BaseDataLoader(DataLoader):
         make = self.dataset.__getitems__
         return (self.collate_fn(make(indices)) for indices in self.batch_sampler)
 
-    def set_epoch(self, seed, epoch, start_batch=0, skip=None):
-        """Make the next pass the one that belongs to (seed, epoch), from its batch `start_batch`.
+    def set_epoch(self, seed, epoch, skip=0):
+        """Make the next pass the one that belongs to (seed, epoch), after its first `skip` samples.
 
-        Where the batches before had another size, `skip` says how many samples they were. Without a
-        call, each pass is that of the next epoch, with seed 0.
+        Without a call, each pass is that of the next epoch, with seed 0.
         """
-        self.batch_sampler.set_epoch(seed, epoch, start_batch, skip)
+        self.batch_sampler.set_epoch(seed, epoch, skip)
 
 
 def _seed_batches(loader, is_fixed=False):

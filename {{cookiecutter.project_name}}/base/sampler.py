@@ -48,13 +48,8 @@ class EpochBatchSampler(BatchSampler):
         self.rank, self.size = distributed.rank(), distributed.size()
         self.set_epoch(seed=0, epoch=0)
 
-    def set_epoch(self, seed, epoch, first=0, skip=None):
-        """`first` is the number of the first batch; if `skip` is None, those before it are skipped.
-
-        Numbered otherwise than by what was skipped are batches of another size than those before.
-        """
-        self.seed, self.epoch, self.first = seed, epoch, first
-        self.skip = first * self.batch_size * self.size if skip is None else skip
+    def set_epoch(self, seed, epoch, skip=0):
+        self.seed, self.epoch, self.skip = seed, epoch, skip
 
     def count(self, skip=0):
         """How many batches there are after the first `skip` samples of an epoch."""
@@ -74,7 +69,7 @@ class EpochBatchSampler(BatchSampler):
         return self.count()
 
     def __iter__(self):
-        seed, epoch, first, skip = self.seed, self.epoch, self.first, self.skip
+        seed, epoch, skip = self.seed, self.epoch, self.skip
         self.set_epoch(seed, epoch + (not self.is_fixed))
         if hasattr(self.sampler, "set_epoch"):
             self.sampler.set_epoch(seed, epoch)
@@ -83,6 +78,7 @@ class EpochBatchSampler(BatchSampler):
         listed = order.tolist() if is_own else order
         shares = [self.share(*self.bounds(index, skip)) for index in range(self.count(skip))]
         tensors = order.tensor_split([*chain(*shares)])[1::2] if is_own else repeat(None)
+        first = skip // (self.batch_size * self.size)
         for number, ((low, high), tensor) in enumerate(zip(shares, tensors, strict=False), first):
             if low < high:
                 yield SeededBatch(listed[low:high], (seed, epoch, number, self.rank), tensor)
@@ -120,13 +116,15 @@ class SeededBatch(list):
         used = CPU_GENERATORS
         with preserved_random_state():
             for position, index in enumerate(super().__iter__()):
+                own = derive_seed(seed, epoch, index) if used else None
                 for set_seed, _ in used:
-                    set_seed(derive_seed(seed, epoch, index))
-                before = [get_state() for _, get_state in used] if position == 0 else None
+                    set_seed(own)
                 yield index
                 if position == 0:  # to seed takes time: only what the first sample has drawn from
-                    after = [get_state() for _, get_state in used]
-                    used = [one for one, a, b in zip(used, before, after, strict=True) if a != b]
+                    next_numbers = [draw() for _, draw in used]
+                    for set_seed, _ in used:
+                        set_seed(own)
+                    used = [one for one, n in zip(used, next_numbers, strict=True) if one[1]() != n]
 
     def __reduce__(self):  # how it goes to a worker: without being taken one by one
         return SeededBatch, (self[:], self.place)

@@ -15,11 +15,10 @@ def inf_loop(data_loader):
 
 
 class Place(NamedTuple):
-    """Where in the data a batch begins: how much of its pass came before it."""
+    """Where in the data a batch begins."""
 
     number: int = 0  # of the pass
-    batch: int = 0
-    samples: int = 0
+    samples: int = 0  # of the pass that came before it
 
 
 class Stream:
@@ -49,10 +48,8 @@ class Stream:
         return self.place_of(self.mark)
 
     def place_of(self, mark):
-        (number, first, skip), done = mark
-        if done == 0:
-            return Place(number, first, skip)
-        return Place(number, first + done, self.sampler.bounds(done - 1, skip)[1])
+        (number, skip), done = mark
+        return Place(number, self.sampler.bounds(done - 1, skip)[1] if done else skip)
 
     @property
     def samples(self):

@@ -30,13 +30,14 @@ def seed_rank(seed, rank):
         torch.manual_seed(derive_seed(seed, rank))
 
 
-# What a data set may draw from: how it is seeded, and what changes when it is drawn from.
+# What a data set may draw from: how it is seeded, and how a number is drawn from it.
 # (torch.manual_seed takes 100 times as long.)
 CPU_GENERATORS = (
-    (random.seed, random.getstate),
-    (lambda seed: np.random.seed(seed % 2**32), lambda: np.random.get_state()[2:]),
-    (torch.default_generator.manual_seed, lambda: torch.get_rng_state().numpy().tobytes()),
+    (random.seed, random.random),
+    (lambda seed: np.random.seed(seed % 2**32), np.random.random),
+    (torch.default_generator.manual_seed, lambda: torch.rand((), dtype=torch.float64).item()),
 )
+SPARE = []  # NumPy's generators for preserved_random_state: to make one takes long
 
 
 def seed_cpu(seed):
@@ -67,9 +68,15 @@ def set_random_state(state):
 def preserved_random_state():
     """Whatever is drawn or seeded inside, the states on the CPU are afterwards as before."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    outside = np.random.get_bit_generator()
+    np.random.set_bit_generator(SPARE.pop() if SPARE else np.random.MT19937())
+    np.random.seed(0)
     try:
         yield
     finally:
         random.setstate(states[0])
-        np.random.set_state(states[1])
+        SPARE.append(np.random.get_bit_generator())
+        np.random.set_bit_generator(outside)
+        if states[1][3]:  # half of a pair of Gaussian numbers, which the exchange drops
+            np.random.set_state(states[1])
         torch.set_rng_state(states[2])
