@@ -21,7 +21,7 @@ from utils.files import PROJECT_DIR, project_path, read_config, write_json
 from utils.lookup import find_part
 from utils.old.names import OldNames
 from utils.optional import find_tool, need_tool
-from utils.run_dir import discard, make_run_dir
+from utils.run_dir import discard, is_run, make_run_dir
 
 
 class Option(NamedTuple):
@@ -126,7 +126,7 @@ class ConfigParser(OldNames):
         found = self._found(name, part, module, len(args), kwargs)
         try:
             return found(*args, **{**part.args, **kwargs})
-        except ValueError as error:
+        except Exception as error:
             if isinstance(error, UserError) or not found.__module__.startswith("torch."):
                 raise  # the user's own code, whose traceback says more
             raise UserError(f"{self.source}: {'.'.join(_keys(name))}.args: {error}") from None
@@ -170,16 +170,20 @@ class ConfigParser(OldNames):
         return f"{source}: {'.'.join(map(str, mistake.path))}{mistake.text}"
 
     @property
+    def _goes_on(self):
+        return self.resume is not None and is_run(self.resume.parent)
+
+    @property
     def runs_dir(self):
         """Where the runs of this name are kept."""
-        if self.resume is not None:
+        if self._goes_on:
             return self.resume.parent.parent
         return project_path(self.settings.trainer.save_dir) / self.settings.name
 
     @cached_property
     def save_dir(self):
-        """The run directory, that of `resume` where it is given; made when first asked for."""
-        if self.resume is not None:
+        """The run directory, that of `resume` where that is in one; made when first asked for."""
+        if self._goes_on:
             return self.resume.parent
         try:
             return distributed.agree(lambda: make_run_dir(self.runs_dir, self.run_id))
@@ -190,7 +194,7 @@ class ConfigParser(OldNames):
     def start_run(self):
         """Keep the config in the run directory and start its log file."""
         if distributed.is_main():
-            for half_written in self.save_dir.glob(".*.tmp"):
+            for half_written in self.save_dir.glob(".*.*.tmp"):
                 shutil.rmtree(half_written) if half_written.is_dir() else half_written.unlink()
             write_json(self.config, self.save_dir / "config.json")
         setup_logging(self.save_dir)

@@ -74,6 +74,8 @@ class BaseDataLoader(DataLoader):
 
     def _split_sampler(self, split):
         """The samplers of the training part and, unless `split` is 0, of the validation part."""
+        if self.n_samples == 0:
+            raise UserError("data_loader: the data set has no samples")
         count = split if type(split) is int else int(self.n_samples * split)
         if not 0 <= count < self.n_samples or (split > 0 and count == 0):
             raise UserError(

@@ -42,6 +42,7 @@ class BaseTrainer(ABC):
         self.not_improved_count = 0  # epochs since the best one
         self.start_epoch = 1
         self.epoch = 0  # the one that runs
+        self._epochs_done = 0  # from start_epoch on: a second call of `train` goes on
         self.step = 0  # optimizer steps so far
 
         self.checkpoint_dir = config.save_dir
@@ -67,10 +68,11 @@ class BaseTrainer(ABC):
         self._prepare()
         log = {}
         with self.stop_signals, self._ending_well():
-            for epoch in range(self.start_epoch, self.epochs + 1):
+            for epoch in range(self.start_epoch + self._epochs_done, self.epochs + 1):
                 if self.not_improved_count >= self.early_stop:
                     self._end = "stopped early"
-                    self.logger.info("No better %s for %d epochs", self.mnt_metric, self.early_stop)
+                    line = "No better %s for %d epochs; trainer.early_stop sets how many"
+                    self.logger.info(line, self.mnt_metric, self.early_stop)
                     break
                 self.epoch = epoch
                 if hasattr(getattr(self, "data_loader", None), "set_epoch"):
@@ -83,6 +85,7 @@ class BaseTrainer(ABC):
                     self._save_checkpoint(epoch, save_best=is_best)
                 for watcher in self.watchers:
                     watcher(self, log)
+                self._epochs_done += 1
                 self._leave_if_asked(epoch, *self.votes.cast(self.stop_signals.received, wait=True))
             else:
                 self._end = "finished"
@@ -92,7 +95,7 @@ class BaseTrainer(ABC):
         """Find what would end the run in vain, take up a checkpoint, begin the logs."""
         try:
             self.model = distributed.wrap(self.model, self.device, self.config.settings.parallel)
-            if self.config.resume is not None:
+            if self.config.resume is not None and self._epochs_done == 0:
                 self._resume_checkpoint(self.config.resume)
             for watcher in self.watchers:
                 watcher.begin(self)
@@ -102,9 +105,9 @@ class BaseTrainer(ABC):
         self.config.start_run()
         model = distributed.unwrap(self.model)
         self.logger.info("%s\nRun directory: %s", model, self.checkpoint_dir)
-        self.epoch_log.start(self.start_epoch)
-        if self.start_epoch > self.epochs:
-            done = self.start_epoch - 1
+        done = self.start_epoch + self._epochs_done - 1
+        self.epoch_log.start(done + 1)
+        if done >= self.epochs:
             self.logger.info("All %d epochs are done; set trainer.epochs for more.", done)
 
     @contextmanager
@@ -116,14 +119,12 @@ class BaseTrainer(ABC):
             self.saver.wait()
         except Exception as error:
             error, reason = import_module("tools").explained(error)
-            if isinstance(error, RunError):
+            if isinstance(error, UserError):
                 reason = str(error)
             with suppress(RunError):
                 self.saver.wait()
             if not self.stop_signals.received:
                 self._end = f"failed: {reason or repr(error)}"
-            if reason is None and isinstance(error, UserError):
-                raise
             what = f"epoch {self.epoch}, step {self.step}: {reason or 'an error'}"
             extra = {"is_shown": not distributed.speaks(what)}
             self.logger.error("%s. %s", what, self._how_to_go_on(), extra=extra)
@@ -153,6 +154,8 @@ class BaseTrainer(ABC):
         if self.mnt_mode == "off":
             return False
         value = self._monitored(log)
+        if value != value:
+            self.logger.warning("%s is not a number, so no epoch to keep", self.mnt_metric)
         is_best = value < self.mnt_best if self.mnt_mode == "min" else value > self.mnt_best
         self.mnt_best = value if is_best else self.mnt_best
         self.not_improved_count = 0 if is_best else self.not_improved_count + 1

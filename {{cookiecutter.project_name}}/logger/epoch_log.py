@@ -14,7 +14,9 @@ class EpochLog:
         """Drop what an earlier process has logged of `first_epoch` and after."""
         if not distributed.is_main():
             return
-        self.csv.keep_until(first_epoch)
+        if n_left_out := self.csv.keep_until(first_epoch):
+            line = "The %d epochs that this run has from epoch %d on are trained anew"
+            self.logger.warning(line, n_left_out, first_epoch)
         self.logger.info("Values in epoch lines: training / validation")
 
     def add(self, log, step, is_best):
@@ -31,6 +33,7 @@ class EpochLog:
         self.writer.flush()
         words = []
         for name in dict.fromkeys(key.removeprefix("val_") for key in values):
-            pair = [f"{values[key]:<9.4g}" for key in (name, f"val_{name}") if key in values]
-            words.append(f"{name} {'/ '.join(pair)}")
+            pair = [values.get(name), values.get(f"val_{name}")]
+            texts = [f"{'-' if one is None else format(one, '.4g'):<9}" for one in pair]
+            words.append(f"{name} {'/ '.join(texts[: 1 if pair[1] is None else 2])}")
         self.logger.info("epoch %3d  %s%s", log["epoch"], " ".join(words), " * best" * is_best)

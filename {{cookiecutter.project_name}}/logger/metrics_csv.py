@@ -12,10 +12,13 @@ class MetricsCsv:
         self.rows = []
 
     def keep_until(self, epoch):
-        """Take up the table of an earlier process, without the epochs from `epoch` on."""
-        if self.path.exists():
-            with self.path.open(newline="", encoding="utf-8") as file:
-                self.rows = [row for row in csv.DictReader(file) if int(row["epoch"]) < epoch]
+        """Take up the table of an earlier process before `epoch`; how many later rows it had."""
+        if not self.path.exists():
+            return 0
+        with self.path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        self.rows = [row for row in rows if int(row["epoch"]) < epoch]
+        return len(rows) - len(self.rows)
 
     def add(self, row):
         self.rows.append(row)

@@ -104,6 +104,7 @@ class TensorboardWriter:
         for one in [self._writer, *self.trackers]:
             if one is not None:
                 one.close()
+        self._writer = None  # a later value opens another file
 
 
 def open_writer(config, logger):

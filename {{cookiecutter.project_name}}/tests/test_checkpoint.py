@@ -200,3 +200,10 @@ def test_bad_files_are_one_clear_line_and_run_no_code(tmp_path):
             checkpoint.load(path)
     with pytest.raises(UserError, match="No such file"):
         checkpoint.load(tmp_path / "none.pth")
+
+
+def test_the_folder_of_a_run_is_no_checkpoint(make_trainer):
+    trainer = make_trainer()
+    trainer.train()
+    with pytest.raises(UserError, match="is the folder of a run: name a checkpoint in it, such as"):
+        checkpoint.load(trainer.checkpoint_dir)

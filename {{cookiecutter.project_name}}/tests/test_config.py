@@ -9,6 +9,7 @@ import pytest
 import torch
 from example import CONFIG
 
+from base import BaseModel
 from model import loss, metric, model
 from parse_config import ConfigParser, Option
 from train import part_modules
@@ -63,6 +64,7 @@ BAD_VALUES = [
     ({"arch.arg": {}}, "arch.arg: unknown key; did you mean 'args'?"),
     ({"Seed": 5}, "Seed: unknown key; did you mean 'seed'?"),
     ({"model": {}}, "model: unknown key; did you mean 'arch'?"),
+    ({"epochs": 5}, "epochs: unknown key; did you mean 'trainer.epochs'?"),
     ({"arch": DELETE}, "arch: is missing"),
     ({"arch.type": DELETE}, "arch.type: is missing"),
     ({"arch": 5}, "arch = 5: must be a block or a name"),
@@ -114,6 +116,7 @@ BAD_TOGETHER = [
     ({"metrics": [{"type": "accuracy", "name": "loss"}]}, "the name 'loss' is taken"),
     ({"lr_scheduler": {"a": {"type": "StepLR", "args": {"step_size": 1}}}}, "one alone"),
     ({"lr_scheduler": {"type": "ReduceLROnPlateau", "interval": "step"}}, "epoch by epoch"),
+    ({"trainer.clip_grad_norm": 0}, "clip_grad_norm = 0: must be more than 0, or null"),
     (
         {"lr_scheduler": "ReduceLROnPlateau", "trainer.monitor": "max val_accuracy"},
         'lr_scheduler.args.mode = "min": must be "max", as in trainer.monitor',
@@ -261,7 +264,9 @@ def test_hints_are_judged_as_far_as_they_can_be():
         return [one.text for one in check_arguments(function, args, ())]
 
     assert not mistakes(size=[1, 2], folder="data", rate=1, names=["a"], width=2.5)
-    assert mistakes(rate="x") == [' = "x": must be a number']
+    assert mistakes(rate="x") == [
+        ' = "x": must be a number, or a tensor, which only code of your own can give'
+    ]
     assert mistakes(width="two") == [' = "two": must be a number']
     assert mistakes(names="a") == [' = "a": must be a list or null']
 
@@ -308,3 +313,20 @@ def test_devices_in_the_way_of_older_projects(config_file, make_config):
 def test_a_device_that_is_not_there_is_named(make_trainer):
     with pytest.raises(UserError, match="device 'cuda:99' is not there; this machine has: .*cpu"):
         make_trainer({"device": "cuda:99"})
+
+
+def test_a_model_without_forward_is_named_as_such(make_config, monkeypatch):
+    class Typo(BaseModel):
+        def foward(self, x):
+            return x
+
+    Typo.__module__ = model.__name__
+    monkeypatch.setattr(model, "Typo", Typo, raising=False)
+    with pytest.raises(UserError, match="'Typo' in model.model is incomplete: it has no forward"):
+        make_config({"arch": "Typo"}).check_parts(part_modules())
+
+
+def test_names_that_a_module_has_only_imported_are_not_offered(make_config):
+    with pytest.raises(UserError) as caught:
+        make_config({"lr_scheduler.type": "zzz"}).check_parts(part_modules())
+    assert "CosineAnnealingLR" in str(caught.value) and "Counter" not in str(caught.value)

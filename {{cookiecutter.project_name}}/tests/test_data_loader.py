@@ -157,3 +157,8 @@ def test_variable_length_sequences_with_a_collate_function():
     )
     (first, lengths), (second, _) = loader
     assert first.shape == (2, 3) and second.shape == (2, 5) and lengths == [3, 1]
+
+
+def test_a_data_set_without_samples_is_named():
+    with pytest.raises(UserError, match="the data set has no samples"):
+        BaseDataLoader([], 4, True, 0.1, 0)

@@ -71,6 +71,8 @@ def test_running_and_killed(tmp_path):
         time.sleep(0.01)
     [run] = find_runs(tmp_path)
     assert run.status == "running"
+    again = subprocess.run([*command, "-r", "auto"], capture_output=True, text=True)
+    assert again.returncode == 2 and f"process {process.pid} is training this run" in again.stderr
     process.kill()
     process.wait()
     [run] = find_runs(tmp_path)

@@ -82,7 +82,11 @@ def test_weights_and_optimizer_of_other_code_are_taken_up(old, make_config, name
     assert all(torch.equal(w, expected[k]) for k, w in trainer.model.state_dict().items())
     assert trainer.start_epoch == 5 and trainer.optimizer.param_groups[0]["lr"] == 0.5
     assert trainer.mnt_best == (pytest.approx(0.3) if name != "tutorial.pth" else float("inf"))
-    assert trainer.train()["epoch"] == 5 and (tmp_path / "checkpoint-epoch5.pth").exists()
+    before = sorted(tmp_path.iterdir())
+    assert trainer.train()["epoch"] == 5
+    assert (trainer.checkpoint_dir / "checkpoint-epoch5.pth").exists()
+    assert trainer.checkpoint_dir.is_relative_to(tmp_path / "saved")  # where it lies, is no run
+    assert {*tmp_path.iterdir()} == {*before, tmp_path / "saved"}
 
 
 def test_the_pickled_config_is_used(old, example_parts, tmp_path, capsys):
@@ -121,6 +125,17 @@ def test_a_new_run_begins_with_old_weights(old, make_config, capsys):
     trainer = build_trainer(make_config(other | {"init_from.strict": False}))
     assert torch.equal(trainer.model.conv1.weight, expected["conv1.weight"])
     assert "6 of 8 weights taken; not taken: fc2.weight, fc2.bias" in capsys.readouterr().out
+
+
+def test_weights_alone_are_taken_and_none_that_fits_is_a_mistake(make_config, tmp_path):
+    weights = DigitsModel().state_dict()
+    torch.save(weights, path := tmp_path / "weights.pth")
+    new = {"init_from": {"checkpoint": str(path), "strict": False}}
+    trainer = build_trainer(make_config(new))
+    assert torch.equal(trainer.model.fc1.weight, weights["fc1.weight"])
+    torch.save({f"other.{key}": one for key, one in weights.items()}, path)
+    with pytest.raises(UserError, match="none of its 8 weights fits DigitsModel"):
+        build_trainer(make_config(new))
 
 
 def test_prefixes_of_wrappers_are_dropped():

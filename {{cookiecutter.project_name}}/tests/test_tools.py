@@ -7,6 +7,7 @@ import pytest
 import torch
 from example import CONFIG
 
+import tools
 from tools.record import record_start
 from train import main
 from trainer import Trainer
@@ -43,14 +44,31 @@ def test_check_reports_and_leaves_nothing_behind(train, tmp_path):
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("trainer.monitor=max val_acuracy", "did you mean 'accuracy'?"),
-        ("trainer.monitor=max acuracy", "an epoch has no such value, but loss"),
+        ("trainer.monitor=max val_acuracy", "did you mean 'val_accuracy'?"),
+        ("trainer.monitor=max acuracy", "did you mean 'accuracy'?"),
         ("optimizer.args.lr=1e30", "val_loss is nan on the first batch"),
     ],
 )
 def test_check_finds_what_others_notice_after_an_epoch(train, tmp_path, override, expected):
     status, output, _ = train("--check", override)
     assert status == 2 and expected in output and not any(tmp_path.iterdir())
+
+
+def test_check_finds_a_step_that_learns_nothing(train, monkeypatch):
+    monkeypatch.setattr(Trainer, "optimize", lambda self, loss: None)
+    status, output, runs = train("--check", "lr_scheduler=null")
+    assert status == 2 and "the first step has changed no weight" in output and not runs
+
+
+@pytest.mark.parametrize("flag", sorted(tools.OF_A_NEW_RUN))
+def test_what_starts_from_a_config_leaves_runs_alone(train, flag):
+    _, _, [run_dir] = train("--fast-dev-run", "1")
+    before = (run_dir / "last.pth").read_bytes()
+    flag = f"--{flag.replace('_', '-')}"
+    n = ["1"] if flag in ("--fast-dev-run", "--overfit-batches") else []
+    status, output, [_] = train(flag, *n, "-r", str(run_dir / "last.pth"))
+    assert status == 2 and f"{flag} starts from a config (-c)" in output
+    assert (run_dir / "last.pth").read_bytes() == before
 
 
 def test_fast_dev_run_is_one_short_epoch_with_everything_else_real(train):

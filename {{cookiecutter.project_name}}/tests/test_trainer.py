@@ -90,7 +90,8 @@ def test_a_monitor_that_no_epoch_gives_is_named(make_config):
 @pytest.mark.parametrize(
     ("monitor", "split", "expected"),
     [
-        ("max val_acuracy", 0.1, "validation gives no 'acuracy'; did you mean 'accuracy'?"),
+        ("max val_acuracy", 0.1, "gives no 'val_acuracy'; did you mean 'val_accuracy'?"),
+        ("max acuracy", 0.1, "an epoch gives no 'acuracy'; did you mean 'accuracy'?"),
         ("min val_loss", 0, "there is no validation data"),
     ],
 )
@@ -324,12 +325,25 @@ def test_the_size_of_a_batch(batch, n):
     assert batch_size(batch) == n
 
 
+class Nothing(list):
+    """A loader with `set_epoch` whose passes are empty."""
+
+    batch_sampler = None
+
+    def set_epoch(self, *args, **kwargs):
+        pass
+
+
 def test_a_batch_whose_size_nobody_can_tell_and_a_loader_that_ends_are_named(make_config):
     with pytest.raises(UserError, match="Trainer.batch_size"):
         batch_size({"names": ["a", "b"]})
     config = make_config({"trainer.monitor": "off"})
-    with pytest.raises(UserError, match="gives no batch any more"):
+    with pytest.raises(UserError, match="the data loader gives no batch"):
         simple_trainer(config, Identity(), (batch for batch in data(4))).train()
+    empty = build_trainer(make_config())
+    empty.data_loader = Nothing()
+    with pytest.raises(UserError, match="the data loader gives no batch"):
+        empty.train()
     endless = make_config({"trainer.monitor": "off", "trainer.len_epoch": None})
     with pytest.raises(UserError, match="trainer.len_epoch: a data loader without length needs it"):
         simple_trainer(endless, Identity(), (batch for batch in data(4)))
@@ -443,3 +457,45 @@ def test_a_trainer_that_is_done_is_gone_at_once(make_trainer):
         assert reference() is None
     finally:
         gc.enable()
+
+
+def test_a_second_call_of_train_goes_on(make_trainer):
+    """As in a notebook, where a cell is run again."""
+    trainer = make_trainer({"trainer.tensorboard": True})
+    trainer.train()
+    weights = trainer.model.fc1.weight.clone()
+    assert trainer.train() == {} and torch.equal(trainer.model.fc1.weight, weights)
+    trainer.epochs = 3
+    assert trainer.train()["epoch"] == 3
+    straight = make_trainer({"trainer.epochs": 3})
+    straight.train()
+    assert torch.equal(trainer.model.fc1.weight, straight.model.fc1.weight)
+
+
+def test_going_back_within_a_run_is_told(make_trainer, caplog):
+    trainer = make_trainer({"trainer.epochs": 3})
+    trainer.train()
+    first = trainer.checkpoint_dir / "checkpoint-epoch1.pth"
+    make_trainer({"trainer.epochs": 2}, resume=first).train()
+    assert "The 2 epochs that this run has from epoch 2 on are trained anew" in caplog.messages
+    assert len((trainer.checkpoint_dir / "metrics.csv").read_text().splitlines()) == 3
+
+
+def test_what_is_easily_overlooked_is_told(make_trainer, caplog):
+    class WithWeights(nn.CrossEntropyLoss):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(()))
+
+    trainer = make_trainer({"parallel.type": "fsdp", "trainer.epochs": 1})
+    trainer.criterion = WithWeights()
+    trainer.train()
+    told = " ".join(caplog.messages)
+    assert "loss: its parameters are not trained" in told and "parallel.type = fsdp" in told
+
+
+def test_a_step_that_returns_no_values_is_named(make_trainer):
+    trainer = make_trainer()
+    trainer.train_step = lambda batch: None
+    with pytest.raises(TypeError, match="must return a dict such as .*, not a NoneType"):
+        trainer.train()

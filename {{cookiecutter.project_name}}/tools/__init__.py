@@ -36,6 +36,7 @@ FLAGS = {
     "schema": FLAG | {"help": "print a JSON Schema of the config, for editors"},
 }
 UNDER_TORCHRUN = {"fast_dev_run", "overfit_batches"}  # the others are for one process
+OF_A_NEW_RUN = {"check", "find_lr", "fast_dev_run", "overfit_batches", "verify_resume", "profile"}
 OF_EVERY_TRAINER = ["changes", "record", "restart"]  # the file of each has a Watcher
 WATCHERS = ["advice", "monitor", "manifest", "pictures"]  # so have these, where train.py trains
 
@@ -122,16 +123,20 @@ def after_training(config):
 
 
 def add_flags(parser):
+    one_of_them = parser.add_mutually_exclusive_group()
     for name, kwargs in FLAGS.items():
         if find_spec(f"tools.{name}"):
-            parser.add_argument("--" + name.replace("_", "-"), **kwargs)
+            one_of_them.add_argument("--" + name.replace("_", "-"), **kwargs)
 
 
 def chosen(args):
     """The tool that the command line asks for, as a function of the config; None for none."""
     for name in FLAGS:
         if value := getattr(args, name, None):
+            flag = "--" + name.replace("_", "-")
             if name not in UNDER_TORCHRUN:
-                for_one_process("--" + name.replace("_", "-"))
+                for_one_process(flag)
+            if name in OF_A_NEW_RUN and args.resume is not None:
+                raise UserError(f"{flag} starts from a config (-c), not from a checkpoint (-r)")
             return lambda config: find_tool(name).run(config, value)
     return None

@@ -9,6 +9,7 @@ import torch
 from tools.compare import first_difference
 from utils import UserError, checkpoint
 from utils.optional import find_tool
+from utils.schedule import learning_rates
 
 
 class Batches(list):
@@ -60,7 +61,11 @@ def findings(trainer):
     parameters = list(trainer.model.parameters())
     trained = sum(p.numel() for p in parameters if p.requires_grad)
     yield "parameters", f"{sum(p.numel() for p in parameters):,}, of which {trained:,} are trained"
+    before = [p.detach().clone() for p in parameters if p.requires_grad]
     yield "first step", values_of(trainer)
+    after = [p.detach() for p in parameters if p.requires_grad]
+    if all(map(torch.equal, before, after)) and any(learning_rates(trainer.optimizer).values()):
+        raise UserError("the first step has changed no weight: train_step is to call self.optimize")
     yield "monitor", trainer.monitor
     yield "checkpoint", size_of_checkpoint(trainer)
     yield "memory", peak_memory(trainer.device)

@@ -25,8 +25,6 @@ TRACE = "train.pt.trace.json"  # TensorBoard's plugin looks for this ending
 
 
 def run(config, _):
-    if config.resume is not None:
-        raise UserError("--profile starts from a config (-c), not from a checkpoint (-r)")
     trainer = build_trainer(config)
     path = config.save_dir / TRACE
     try:

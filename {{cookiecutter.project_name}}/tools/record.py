@@ -17,7 +17,8 @@ import torch
 
 import tools
 from logger.metrics_csv import MetricsCsv
-from utils import distributed
+from tools.history import Run
+from utils import UserError, distributed
 from utils.files import PROJECT_DIR, atomic_write, read_json, write_json
 
 NAME = "environment.json"
@@ -46,6 +47,8 @@ def record_start(run_dir, device):
     """Add this start to environment.json, and what git does not have yet to a .diff beside it."""
     path = run_dir / NAME
     starts = read_json(path) if path.exists() else []
+    if starts and starts[-1].get("pid") != os.getpid() and Run(run_dir).status == "running":
+        raise UserError(f"{run_dir}: process {starts[-1]['pid']} is training this run")
     commit, changes = _git("rev-parse", "HEAD"), _git("diff", "HEAD")
     start = {
         "time": _now(),

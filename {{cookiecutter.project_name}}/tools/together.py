@@ -23,6 +23,8 @@ def check_together(settings):
             text = f': the name {name!r} is taken; give it another, "name": "…"'
             yield Mistake(("metrics", index), text)
         taken.add(name)
+    if settings.trainer.clip_grad_norm == 0:
+        yield wrong_value(("trainer", "clip_grad_norm"), 0, "more than 0, or null to clip nothing")
     if settings.trainer.accumulate_steps > 1 and isinstance(settings.optimizer, dict):
         text = ": goes with one optimizer, not with several"
         yield Mistake(("trainer", "accumulate_steps"), text)

@@ -286,6 +286,8 @@ def in_groups(batches, size):
 
 
 def length_of(data_loader):
+    if data_loader is None:
+        raise TypeError("Trainer needs a data_loader")
     try:
         return len(data_loader)
     except TypeError:

@@ -97,7 +97,9 @@ def _read_block(cls, value, path, mistakes):
     if not isinstance(value, dict):
         mistakes.append(wrong_value(path, value, "a block" + " or a name" * ("type" in hints)))
         return None
-    mistakes += [unknown_key((*path, key), hints) for key in value if key not in hints]
+    mistakes += [
+        unknown_key((*path, key), hints, inner_keys(hints)) for key in value if key not in hints
+    ]
     required = [f.name for f in fields(cls) if f.default is f.default_factory is MISSING]
     missing = [key for key in required if key not in value]
     mistakes += [Mistake((*path, key), ": is missing") for key in missing]
@@ -201,7 +203,9 @@ def _words(hint):
         is_range = isinstance(inner[1], Range)
         return f"{_words(inner[0])}, {inner[1]}" if is_range else str(inner[1])
     if origin in (Union, UnionType):
-        return " or ".join(_words(one) for one in inner if _can_judge(one))
+        words = " or ".join(_words(one) for one in inner if _can_judge(one))
+        tensor = ", or a tensor, which only code of your own can give"
+        return words + tensor * any(map(is_of_torch, inner))
     if origin is Literal:
         return " or ".join(json.dumps(one) for one in inner)
     return PLAIN[origin or hint]
@@ -212,8 +216,18 @@ def wrong_value(path, value, valid):
     return Mistake(path, f" = {shown}: must be {valid}")
 
 
-def unknown_key(path, names):
-    return Mistake(path, f": unknown key; {nearest(path[-1], names)}")
+def unknown_key(path, names, inner=()):
+    """`inner` are dotted keys of which the last one may have been meant."""
+    meant = [one for one in inner if one.rpartition(".")[2] == path[-1]]
+    return Mistake(
+        path, f": unknown key; {nearest(meant[0] if meant else path[-1], [*names, *meant])}"
+    )
+
+
+def inner_keys(hints):
+    """Those of the blocks in a block: {"trainer": TrainerSettings} has "trainer.epochs"."""
+    blocks = {key: hint for key, hint in hints.items() if is_dataclass(hint)}
+    return [f"{key}.{field.name}" for key, hint in blocks.items() for field in fields(hint)]
 
 
 def nearest(name, names):

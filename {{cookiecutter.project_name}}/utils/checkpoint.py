@@ -118,6 +118,8 @@ def load_config(path):
 
 def _present(path):
     """A checkpoint where it is: aside, if the process that made way for a new one was killed."""
+    if (last := Path(path) / LAST_NAME).exists():
+        raise UserError(f"{path}: is the folder of a run: name a checkpoint in it, such as {last}")
     if Path(path).exists():
         return Path(path)
     aside = Path(path).with_suffix(ASIDE)

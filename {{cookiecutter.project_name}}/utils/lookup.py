@@ -18,7 +18,12 @@ def look_up(name, modules):
     for module in modules:
         if is_usable(found := getattr(module, name, None)):
             return found
-    names = [one for module in modules for one in dir(module) if is_usable(getattr(module, one))]
+        if isabstract(found) and found.__module__ == module.__name__:
+            missing = ", ".join(sorted(found.__abstractmethods__))
+            raise LookupError(f"{name!r} in {module.__name__} is incomplete: it has no {missing}")
+    names = [
+        one for module in modules for one in dir(module) if is_own(getattr(module, one), module)
+    ]
     near = nearest(name, [one for one in names if not one.startswith("_")])
     places = " or ".join(module.__name__ for module in modules)
     raise LookupError(f"there is no {name!r} in {places}; {near}")
@@ -36,6 +41,12 @@ def find_part(path, part, modules, positional=0, keywords=()):
     for pattern, args in getattr(part, "groups", {}).items():
         mistakes += check_arguments(found, args, (*path, "groups", pattern), positional, part.args)
     return found, mistakes
+
+
+def is_own(found, module):
+    """Whether a name of a module is worth showing: not of what it has imported from elsewhere."""
+    package = module.__name__.partition(".")[0]
+    return is_usable(found) and str(getattr(found, "__module__", "")).startswith(package)
 
 
 def is_usable(found):

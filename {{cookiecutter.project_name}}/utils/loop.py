@@ -2,6 +2,8 @@ from typing import NamedTuple
 
 from utils.errors import UserError
 
+NO_BATCH = "the data loader gives no batch"
+
 
 def inf_loop(data_loader):
     """The batches of endless passes over `data_loader`."""
@@ -11,7 +13,7 @@ def inf_loop(data_loader):
             is_empty = False
             yield batch
         if is_empty:
-            raise UserError("the data loader gives no batch any more")
+            raise UserError(NO_BATCH)
 
 
 class Place(NamedTuple):
@@ -64,6 +66,8 @@ class Stream:
         for batch in data_loader:
             self._done += 1
             yield batch
+        if self._done == self._start.samples == 0:
+            raise UserError(NO_BATCH)
 
     def endless(self, data_loader):
         while True:

@@ -34,6 +34,9 @@ class MetricTracker:
         return {name: function(output, target) for name, function in self.functions.items()}
 
     def add(self, values, n):
+        if not isinstance(values, dict):
+            kind = type(values).__name__
+            raise TypeError(f"a step must return a dict such as {{'loss': loss}}, not a {kind}")
         for key, value in values.items():
             self.update(key, value, n)
 

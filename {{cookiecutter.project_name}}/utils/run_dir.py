@@ -4,6 +4,8 @@ from contextlib import suppress
 from datetime import datetime
 from errno import EEXIST
 
+from utils.files import read_json
+
 
 def make_run_dir(parent, run_id=None):
     """A new folder below `parent`, called by the time where no name is given."""
@@ -14,6 +16,13 @@ def make_run_dir(parent, run_id=None):
             (parent / name).mkdir(parents=True, exist_ok=name == "")
             return parent / name
     raise FileExistsError(EEXIST, f"{name} is there already")
+
+
+def is_run(folder):
+    """Whether a folder is that of a run, and not just one where a checkpoint happens to be."""
+    with suppress(OSError, ValueError, TypeError):
+        return "trainer" in read_json(folder / "config.json")
+    return False
 
 
 def discard(run_dir):

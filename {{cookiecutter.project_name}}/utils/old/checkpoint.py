@@ -83,5 +83,10 @@ DEFAULTS = {
 
 
 def complete(state):
-    """A state of other code with the names of this project, and None for what it does not have."""
+    """A state of other code with the names of this project, and None for what it does not have.
+
+    It may be no more than the `state_dict` of a model.
+    """
+    if state and all(isinstance(value, torch.Tensor) for value in state.values()):
+        state = {"state_dict": state}
     return DEFAULTS | {NAMES.get(key, key): value for key, value in state.items()}
