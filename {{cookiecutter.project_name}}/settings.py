@@ -58,13 +58,13 @@ class Parallel:
     type: Literal["ddp", "fsdp"] = "ddp"
     """Every process has the whole model, or with fsdp a part of each weight: for large models."""
     blocks: list[str] = field(default_factory=list)
-    """With fsdp, the classes in the model, such as its layers, that are put together one by one."""
+    """With fsdp, the classes in the model, such as its layers, that are gathered one by one."""
     recompute: list[str] = field(default_factory=list)
-    """Classes in the model whose inner values are computed again for the gradients, not kept."""
+    """Activation checkpointing: classes in the model that compute their activations twice."""
     sync_batch_norm: bool = False
     """Batch norm takes its statistics over the batches of all processes; on GPUs only."""
     find_unused_parameters: bool = False
-    """Let there be steps in which some parameters take no part; looking for them takes time."""
+    """Allow steps in which some parameters take no part; looking for them takes time."""
 
 
 @dataclass
@@ -94,7 +94,7 @@ class TrainerSettings:
     accumulate_steps: Annotated[int, Range(1)] = 1
     """Batches that make one optimizer step, each with the weight of its samples."""
     clip_grad_norm: Annotated[float, Range(0)] | None = None
-    """The largest norm that the gradients of a step may have; larger ones are scaled down."""
+    """The largest norm that the gradients of a step may have; null clips nothing."""
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
     """What a GPU computes in; bf16 and fp16 use autocast, fp16 with a scaled loss."""
     compile: bool | dict[str, Any] = False

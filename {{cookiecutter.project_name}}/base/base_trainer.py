@@ -92,7 +92,7 @@ class BaseTrainer(ABC):
         return log
 
     def _prepare(self):
-        """Find what would end the run in vain, take up a checkpoint, begin the logs."""
+        """Take up a checkpoint, let the watchers find mistakes, begin the logs."""
         try:
             self.model = distributed.wrap(self.model, self.device, self.config.settings.parallel)
             if self.config.resume is not None and self._epochs_done == 0:

@@ -71,11 +71,18 @@ class PageRunner:
         (self.folder / "config.json").write_text(json.dumps(self.config), encoding="utf-8")
 
     def python(self, code):
+        code = self.for_the_example(code)
         file = re.match(r"# (\S+)\.py\b", code)
         code = compile(code.replace("/path/to/project", str(PROJECT_DIR)), "page", "exec")
         exec(code, vars(module_of(file[1])) if file else self.names)
 
+    @staticmethod
+    def for_the_example(text):
+        """Its images have fewer pixels than the digits that the pages speak of."""
+        return text.replace("784", "64")
+
     def json(self, text):
+        text = self.for_the_example(text)
         if "<run_id>" in text:
             text = re.sub(r"saved/[^\"]*?/<run_id>", str(self.a_run()), text)
         changes = json.loads(text)

@@ -181,7 +181,7 @@ class Trainer(BaseTrainer):
             return self.train_step(to_device(batch, self.device))
 
     def _shares(self, sizes):
-        """What each batch, of so many samples, is of the step that they make together."""
+        """The share that each batch has in its optimizer step, by the numbers of their samples."""
         if len(sizes) == distributed.size() == 1:
             return WHOLE
         of, last = sum(sizes), len(sizes) - 1

@@ -52,7 +52,7 @@ class Pattern:
         return self.words
 
 
-# Of an argument whose default is a number: others than numbers may be meant, but no text
+# For an argument without a hint whose default is a number: anything but text may be meant
 A_NUMBER = Annotated[float | list | dict | None, "a number"]
 
 
@@ -78,7 +78,7 @@ def read_value(hint, value, path, mistakes):
 
 
 def _member(hint, value):
-    """The member of a union that a value has the form of; all of them where it has none."""
+    """The member of a union that a value has the form of; the union itself where it fits none."""
     members = {get_origin(one) or one: one for one in get_args(hint)}
     block = next((one for one in members if is_dataclass(one)), None)
     if block and isinstance(value, str) and str not in members:

@@ -40,9 +40,9 @@ def speaker():
 
 
 def speaks(error):
-    """Whether this process is to show an error: of those that have the same, one does.
+    """Whether this process is to show an error. Of several with the same error one shows it.
 
-    That is the main process, if it has the error too before a second has passed.
+    That is the main process, unless it has not got the error within a second.
     """
     if not is_started():
         return is_main()  # a mistake in the config, which all have

@@ -13,7 +13,7 @@ class NotFinite(ArithmeticError):
 
 
 class RunError(UserError):
-    """What ended a run that was well begun: one line, in train.log too once it `is_shown`."""
+    """The end of a run that had begun: one line; `is_shown` where it is on the console already."""
 
     def __init__(self, message, status=1, is_shown=False):
         super().__init__(message)

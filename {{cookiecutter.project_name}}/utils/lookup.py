@@ -7,7 +7,7 @@ from utils.check import Mistake, check_arguments, nearest
 
 
 def look_up(name, modules):
-    """The class or function called `name` in the first of `modules`, or the only one, that has it.
+    """The class or function called `name`, from the first of `modules` (a list or one) that has it.
 
     A dotted name is imported. Raises LookupError with the nearest names where there is none.
     """

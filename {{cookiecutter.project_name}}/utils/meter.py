@@ -36,7 +36,7 @@ class MetricTracker:
     def add(self, values, n):
         if not isinstance(values, dict):
             kind = type(values).__name__
-            raise TypeError(f"a step must return a dict such as {{'loss': loss}}, not a {kind}")
+            raise TypeError(f"a step must return a dict of values by name, not a {kind}")
         for key, value in values.items():
             self.update(key, value, n)
 
