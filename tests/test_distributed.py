@@ -501,10 +501,10 @@ def test_a_sharded_run_is_resumed_exactly(project, sharded, tmp_path):
     assert "stopped by SIGTERM" in err, err
     # By processes that read their own parts: they cannot read all of it
     copy = shutil.copytree(project, tmp_path.with_name(f"{tmp_path.name}-project"))
-    source = (copy / "utils" / "sharded.py").read_text(encoding="utf-8")
+    source = (copy / "tools" / "sharded.py").read_text(encoding="utf-8")
     whole = "dcp_to_torch_save(folder, "
     assert whole in source
-    (copy / "utils" / "sharded.py").write_text(source.replace(whole, "exit("), encoding="utf-8")
+    (copy / "tools" / "sharded.py").write_text(source.replace(whole, "exit("), encoding="utf-8")
     status, _, err = torchrun(copy, "train.py", "-r", last(tmp_path), "trainer.report=false")
     assert status == 0, err
     assert succeed("-c", WHOLE, last(sharded), last(tmp_path), cwd=project) == "None\n"
