@@ -23,6 +23,7 @@ def load(config):
     data_loader = build_test_loader(config)
     if manifest := find_tool("manifest"):
         manifest.check_test(config, data_loader)
+    config.save_dir = config.resume.parent  # no run begins here
     trainer = Trainer(model, criterion, metrics, None, config, device, data_loader)
     return trainer, state["epoch"]
 

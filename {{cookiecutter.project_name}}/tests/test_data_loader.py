@@ -68,13 +68,10 @@ def test_options_that_do_not_go_together_are_one_line():
 @pytest.mark.parametrize("persistent", [True, False])
 def test_a_script_that_still_holds_workers_ends(persistent):
     """As one does that ends by an error, whose frames hold all that was at hand."""
-    args = "data_loader.args"
-    changes = {f"{args}.num_workers": 2, f"{args}.persistent_workers": persistent}
     code = (
-        "from parse_config import ConfigParser, default_config\nfrom train import build_trainer\n"
-        f"config = ConfigParser.from_file(default_config(), {changes})\n"
-        "trainer = build_trainer(config)\nbatches = iter(trainer.data_loader)\nnext(batches)\n"
-        "config.discard_run()\n"
+        "from base import BaseDataLoader\n"
+        f"loader = BaseDataLoader(range(20), 4, True, 0, 2, persistent_workers={persistent})\n"
+        "batches = iter(loader)\nnext(batches)\n"
     )
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=PROJECT_DIR, capture_output=True, timeout=60)

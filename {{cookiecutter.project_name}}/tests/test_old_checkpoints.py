@@ -93,8 +93,10 @@ def test_the_pickled_config_is_used(old, example_parts, tmp_path, capsys):
     path = tmp_path / "model_best.pth"
     path.write_bytes((old / "zip.pth").read_bytes())
     import_test = __import__("test")
-    import_test.main(["-r", str(path), "-d", "cpu"])
+    save_dir = f"trainer.save_dir={tmp_path / 'saved'}"
+    import_test.main(["-r", str(path), "-d", "cpu", save_dir])
     assert "epoch 4, 297 test samples" in capsys.readouterr().out
+    assert [*tmp_path.iterdir()] == [path]
     path.write_bytes((old / "tutorial.pth").read_bytes())
     with pytest.raises(SystemExit, match="2"):
         import_test.main(["-r", str(path)])
