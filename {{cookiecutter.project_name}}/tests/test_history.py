@@ -61,17 +61,17 @@ def test_failed_and_interrupted(make_trainer, trouble, status, reason):
 
 @pytest.mark.skipif(os.name != "posix", reason="only there can it be told")
 def test_running_and_killed(tmp_path):
-    args = [f"trainer.save_dir={tmp_path}", "trainer.epochs=10000"]
+    args = [f"trainer.save_dir={tmp_path}", "trainer.epochs=100000000"]
     args += ["trainer.len_epoch=4", "trainer.tensorboard=false", "-d", "cpu"]
     command = [sys.executable, PROJECT_DIR / "train.py", *args]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
-    while not [*tmp_path.glob("*/*/metrics.csv")]:
+    while not (found := [*tmp_path.glob("*/*/last.pth")]):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
     [run] = find_runs(tmp_path)
     assert run.status == "running"
-    again = subprocess.run([*command, "-r", "auto"], capture_output=True, text=True)
+    again = subprocess.run([*command, "-r", found[0]], capture_output=True, text=True)
     assert again.returncode == 2 and f"process {process.pid} is training this run" in again.stderr
     process.kill()
     process.wait()
