@@ -62,7 +62,8 @@ def test_failed_and_interrupted(make_trainer, trouble, status, reason):
 @pytest.mark.skipif(os.name != "posix", reason="only there can it be told")
 def test_running_and_killed(tmp_path):
     args = [f"trainer.save_dir={tmp_path}", "trainer.epochs=100000000"]
-    args += ["trainer.len_epoch=4", "trainer.tensorboard=false", "-d", "cpu"]
+    args += ["trainer.len_epoch=4", "trainer.tensorboard=false", "trainer.early_stop=null"]
+    args += ["trainer.save_period=1000", "trainer.save_every.steps=4", "-d", "cpu"]
     command = [sys.executable, PROJECT_DIR / "train.py", *args]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
