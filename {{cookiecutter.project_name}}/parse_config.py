@@ -89,7 +89,7 @@ class ConfigParser(OldNames):
         config, source = _read_source(find_file(args.config), resume)
         config_parser = cls(config, resume, modification, source=source, modules=modules)
         if is_auto or distributed.is_restart():
-            config_parser.resume = need_tool("restart", "-r auto").find_newest(config_parser)
+            need_tool("restart", "-r auto").take_up_newest(config_parser, is_auto)
         config_parser.args = args
         return config_parser
 

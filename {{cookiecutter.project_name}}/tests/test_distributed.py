@@ -178,9 +178,6 @@ def test_a_restart_goes_on_with_its_own_run(make_config, make_trainer, monkeypat
     newest = trainer.checkpoint_dir / "last.pth"
     assert find_newest(make_config()) == newest
     own = newest.parent.with_name("own") / "last.pth"
-    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "abc")
-    assert find_newest(make_config()) == own
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "no run yet")
-    assert find_newest(make_config(resume=own)) == own
-    assert find_newest(make_config()) is None
+    assert find_newest(make_config(), "abc") == own
+    assert find_newest(make_config(resume=own), "no run yet") == own
+    assert find_newest(make_config(), "no run yet") is None

@@ -12,15 +12,23 @@ class Watcher(tools.Watcher):
             (trainer.checkpoint_dir / ".torchrun").write_text(distributed.launch())
 
 
-def find_newest(config):
-    """The newest complete checkpoint of all runs with this name; None where there is none.
+def take_up_newest(config, is_auto):
+    """Let a config go on from the newest checkpoint; after a restart, from that of its own run."""
+    if is_auto:
+        config.resume = find_newest(config)
+    if distributed.is_restart():
+        config.resume = find_newest(config, distributed.launch())
 
-    After a restart by torchrun, of the run that was going on; `resume` where that has none.
+
+def find_newest(config, launch=None):
+    """The newest complete checkpoint of all runs with this name, or of those of a launch.
+
+    Where there is none, what the config has been told to go on from.
     """
     folders = [config.runs_dir]
-    if distributed.is_restart():
+    if launch is not None:
         marks = config.runs_dir.glob("*/.torchrun")
-        folders = [mark.parent for mark in marks if mark.read_text() == distributed.launch()]
+        folders = [mark.parent for mark in marks if mark.read_text() == launch]
     found, damaged = newest(*folders)
     for path in damaged:
         line = "%s is damaged, looking for the one before it"
