@@ -10,7 +10,7 @@ from example import CONFIG
 import tools
 from tools.record import record_start
 from train import main
-from trainer import Trainer
+from trainer.trainer import Trainer
 from utils.files import PROJECT_DIR, read_json
 
 
