@@ -15,6 +15,7 @@ from html import escape
 
 from parse_config import find_file
 from tools.history import duration, find_runs, flat
+from utils.check import nearest
 from utils.errors import UserError, exit_on_user_error
 from utils.files import atomic_write
 
@@ -36,16 +37,22 @@ def rows_of(runs):
     return rows
 
 
-def fits(run, conditions):
-    """Whether all of the KEY=PATTERN hold for a run."""
-    known = {"run": run.name, "status": run.status} | flat(run.config)
+def fitting(runs, conditions):
+    """The runs for which all of the KEY=PATTERN hold."""
+    known = [{"run": run.name, "status": run.status} | flat(run.config) for run in runs]
+    names = list(dict.fromkeys(name for one in known for name in one))
+    fit = [True] * len(runs)
     for condition in conditions:
         key, equals, pattern = condition.partition("=")
         if not equals:
             raise UserError(f"command line: {condition!r} is not KEY=VALUE, as in status=finished")
-        if not fnmatchcase(shown(known.get(key)), pattern):
-            return False
-    return True
+        if runs and key not in names:
+            raise UserError(f"command line: {key}: no run has this key; {nearest(key, names)}")
+        fit = [
+            is_so and fnmatchcase(shown(one.get(key)), pattern)
+            for is_so, one in zip(fit, known, strict=True)
+        ]
+    return [run for run, is_so in zip(runs, fit, strict=True) if is_so]
 
 
 def sort_rows(pairs, key):
@@ -149,7 +156,7 @@ def main(argv=None):
     args = parser.parse_intermixed_args(argv)
     with exit_on_user_error():
         folder = find_file(args.dir)
-        runs = [run for run in find_runs(folder) if fits(run, args.conditions)]
+        runs = fitting(find_runs(folder), args.conditions)
         if not runs:
             print(f"No such run in {folder}" if args.conditions else f"No run in {folder}")
             return

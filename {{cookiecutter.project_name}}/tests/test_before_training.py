@@ -104,6 +104,11 @@ def test_groups_keep_their_proportion(make_trainer):
     assert np.allclose(seen[: len(rates)], [[rate, 10 * rate] for rate in rates])
 
 
+def test_a_rate_of_zero_has_no_multiples(make_trainer):
+    with pytest.raises(UserError, match="optimizer.args.lr, which is 0"):
+        find_lr.range_test(make_trainer({"optimizer.args.lr": 0}))
+
+
 def falling(rates, centre):
     """A loss that falls around a rate, and explodes at a hundred times as much."""
     position = np.log10(rates / centre)

@@ -322,6 +322,12 @@ def test_the_death_of_a_worker_is_told_where_its_connection_ends_first():
     assert cause_of(other) is other
 
 
+def test_batch_norm_on_one_sample_is_told_in_one_line():
+    with pytest.raises(ValueError) as caught:
+        nn.BatchNorm1d(2)(torch.ones(1, 2))
+    assert "drop_last=true" in explain(caught.value)
+
+
 class Explosive(Trainer):
     """Its third step has a loss that is not a number."""
 

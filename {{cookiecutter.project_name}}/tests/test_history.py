@@ -137,6 +137,7 @@ def test_the_table_has_what_differs_and_can_be_sorted_and_filtered(three, capsys
     [
         (["--sort", "bst"], "command line: --sort bst: no such column; there are run, status"),
         (["finished"], "command line: 'finished' is not KEY=VALUE, as in status=finished"),
+        (["statsu=failed"], "command line: statsu: no run has this key; did you mean 'status'?"),
     ],
 )
 def test_a_mistake_is_one_line(three, capsys, args, expected):

@@ -25,6 +25,8 @@ def explain(error):
         return "another process has ended; its own message says why"
     if "find_unused_parameters=True" in message:
         return "parameters took no part in a step; parallel.find_unused_parameters=true allows it"
+    if "more than 1 value per channel" in message:
+        return "batch norm needs two samples in a batch; data_loader.args.drop_last=true may help"
     for one in (message, str(error.__context__)):  # torch may stumble over it when it cleans up
         if re.match(r"DataLoader worker \(pid.*\) (is killed|exited)", one):
             return f"a worker of the data loader died, perhaps for want of memory: {one.strip()}"

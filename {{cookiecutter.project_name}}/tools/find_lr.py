@@ -42,6 +42,8 @@ def range_test(trainer):
     if isinstance(trainer.optimizer, dict):
         names = ", ".join(trainer.optimizer)
         raise UserError(f"--find-lr takes one optimizer, the config has several: {names}")
+    if trainer.optimizer.defaults["lr"] == 0:
+        raise UserError("--find-lr tries multiples of optimizer.args.lr, which is 0")
     before = copy.deepcopy(trainer._state(trainer.start_epoch - 1))
     rates, losses = np.geomspace(LOWEST, HIGHEST, STEPS), []
     probe = copy.copy(trainer)  # the same model, with settings of its own

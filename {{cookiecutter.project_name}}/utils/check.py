@@ -20,7 +20,7 @@ PLAIN = {
 }
 SYNONYMS = (
     "lr learning_rate; batch_size bs; epochs max_epochs num_epochs; num_workers workers; "
-    "weight_decay wd l2; arch model; loss criterion; early_stop patience"
+    "weight_decay wd l2; arch model; loss criterion; accuracy acc; early_stop patience"
 )
 
 
