@@ -296,6 +296,7 @@ def main(argv=None):
     if args.victoresque:
         others["victoresque"] = "as checked out"
     print(", ".join(f"{kind} {number}" for kind, number in others.items()) or "no others")
+    args.output.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as folder:
         folders = dict.fromkeys((OURS, "loading"), bake(folder))
         if args.victoresque:
