@@ -12,7 +12,7 @@ from test_structure import DELETABLE
 
 pytestmark = pytest.mark.slow
 
-OF_THE_OWN_PARTS = ("commands", "docs", "history", "notebooks", "tools")
+OF_THE_OWN_PARTS = ("commands", "docs", "history", "tools")
 EVERY_CHOICE = [
     {prompt: choices[number % len(choices)] for prompt, choices in PROMPTS.items()}
     for number in range(max(map(len, PROMPTS.values())))
