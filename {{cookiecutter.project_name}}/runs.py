@@ -39,20 +39,16 @@ def rows_of(runs):
 
 def fitting(runs, conditions):
     """The runs for which all of the KEY=PATTERN hold."""
-    known = [{"run": run.name, "status": run.status} | flat(run.config) for run in runs]
-    names = list(dict.fromkeys(name for one in known for name in one))
-    fit = [True] * len(runs)
+    left = [(run, {"run": run.name, "status": run.status} | flat(run.config)) for run in runs]
+    names = list(dict.fromkeys(name for _, known in left for name in known))
     for condition in conditions:
         key, equals, pattern = condition.partition("=")
         if not equals:
             raise UserError(f"command line: {condition!r} is not KEY=VALUE, as in status=finished")
         if runs and key not in names:
             raise UserError(f"command line: {key}: no run has this key; {nearest(key, names)}")
-        fit = [
-            is_so and fnmatchcase(shown(one.get(key)), pattern)
-            for is_so, one in zip(fit, known, strict=True)
-        ]
-    return [run for run, is_so in zip(runs, fit, strict=True) if is_so]
+        left = [pair for pair in left if fnmatchcase(shown(pair[1].get(key)), pattern)]
+    return [run for run, _ in left]
 
 
 def sort_rows(pairs, key):

@@ -14,10 +14,10 @@ class Watcher(tools.Watcher):
 
 def take_up_newest(config, is_auto):
     """Let a config go on from the newest checkpoint; after a restart, from that of its own run."""
-    if is_auto:
-        config.resume = find_newest(config)
     if distributed.is_restart():
         config.resume = find_newest(config, distributed.launch())
+    if is_auto and config.resume is None:
+        config.resume = find_newest(config)
 
 
 def find_newest(config, launch=None):
