@@ -12,7 +12,6 @@ from test_structure import DELETABLE
 
 pytestmark = pytest.mark.slow
 
-OF_THE_OWN_PARTS = ("commands", "docs", "history", "tools")
 EVERY_CHOICE = [
     {prompt: choices[number % len(choices)] for prompt, choices in PROMPTS.items()}
     for number in range(max(map(len, PROMPTS.values())))
@@ -30,12 +29,8 @@ def test_road_from_bake_to_evaluation(row, bake):
     project = bake(**row)
     config = f"config.{row['config_format']}"
 
-    starter = row["starter"]
-    # The slow ones are the same for all: once is enough. Like minimal, these two bring no code but
-    # their data and model, which the other tests do not use.
-    chosen = [] if starter == "mnist" else ["-m", "not slow"]
-    if starter in ("text", "tabular"):
-        chosen += [f"tests/test_{name}.py" for name in (starter, *OF_THE_OWN_PARTS)]
+    # The slow ones are the same for all: once is enough
+    chosen = [] if row["starter"] == "mnist" else ["-m", "not slow"]
     succeed("-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider", *chosen, cwd=project)
 
     assert "All is well." in succeed("train.py", "-c", config, "--check", cwd=project)

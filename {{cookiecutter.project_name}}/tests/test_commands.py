@@ -35,19 +35,22 @@ def files(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
-def test_train_resume_and_test_from_another_directory(tmp_path):
+def test_train_resume_and_test_from_any_directory(tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     save_dir = f"trainer.save_dir={tmp_path / 'saved'}"
-    succeed("train.py", "-c", default_config().name, save_dir, *SHORT, cwd=elsewhere)
-    [run_dir] = (tmp_path / "saved").glob("*/*")
-    checkpoint = run_dir / "checkpoint-epoch1.pth"
-    succeed("train.py", "-r", checkpoint, "trainer.epochs=2", cwd=elsewhere)
-    before = files(tmp_path)
-    table = succeed("test.py", "-r", run_dir / "model_best.pth", cwd=elsewhere)
-    assert re.findall(r"^(\w+) +(-?[\d.]+)$", table, re.MULTILINE)
-    assert files(tmp_path) == before and not any(elsewhere.iterdir())
-    record = json.loads((run_dir / "config.json").read_text())
+    tables = []
+    for cwd in (PROJECT_DIR, elsewhere):
+        succeed("train.py", "-c", default_config().name, save_dir, *SHORT, cwd=cwd)
+        [run_dir] = (tmp_path / "saved").glob("*/*")
+        succeed("train.py", "-r", run_dir / "checkpoint-epoch1.pth", "trainer.epochs=2", cwd=cwd)
+        before = files(tmp_path)
+        table = succeed("test.py", "-r", run_dir / "model_best.pth", cwd=cwd)
+        assert files(tmp_path) == before
+        tables.append(re.findall(r"^(\w+) +(-?[\d.]+)$", table, re.MULTILINE))
+        run_dir.rename(tmp_path / f"run{len(tables)}")
+    assert tables[0] == tables[1] and tables[0] and not any(elsewhere.iterdir())
+    record = json.loads((tmp_path / "run1" / "config.json").read_text())
     assert record["trainer"]["epochs"] == 2 and record["trainer"]["len_epoch"] == 2
 
 
