@@ -74,11 +74,11 @@ OTHERS = ("configured", "loading", "start", "memory", "checkpoint")
 class Trainee:
     """A process that trains one kind, an epoch whenever it is told."""
 
-    def __init__(self, kind, work, folders, **environment):
+    def __init__(self, kind, work, folders, before=(), **environment):
         path = {"PYTHONPATH": str(folders[kind])} if kind in folders else {}
         self.kind, self.errors = kind, TemporaryFile("w+")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "peers", kind, work],
+            [*before, sys.executable, "-m", "peers", kind, work],
             cwd=HERE,
             env={**os.environ, "OMP_NUM_THREADS": "1", **MEMORY, **path, **environment},
             stdin=subprocess.PIPE,

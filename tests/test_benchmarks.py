@@ -99,3 +99,13 @@ def test_the_picture_of_the_readme_is_made(template, tmp_path):
     (copy / "docs" / "report.png").unlink()
     succeed("scripts/make_report_picture.py", cwd=copy)
     assert (copy / "docs" / "report.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
+def test_the_loop_does_little_beside_the_step(template, tmp_path):
+    """Counted in instructions, which do not depend on how busy the machine is."""
+    script = template / "benchmarks" / "instructions.py"
+    lines = succeed(script, "bare", "ours", "--work", "tiny", cwd=tmp_path).splitlines()
+    [ours] = [line for line in lines if line.startswith("this template")]
+    assert 1 < float(ours.split()[-1]) < 1.06
