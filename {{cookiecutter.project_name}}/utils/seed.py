@@ -17,9 +17,9 @@ def seed_everything(seed, deterministic=False):
     """Seed Python, NumPy and torch; `deterministic` also forbids operations that are not."""
     seed_cpu(seed)
     torch.manual_seed(seed)
-    if deterministic:
+    if deterministic != torch.are_deterministic_algorithms_enabled():  # to set it takes a second
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
-    torch.use_deterministic_algorithms(deterministic)
+        torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.benchmark = not deterministic
 
 
