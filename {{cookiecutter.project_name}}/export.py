@@ -7,7 +7,6 @@ python export.py -r saved/<name>/<run_id>/model_best.pth --to safetensors    wei
 The batch size stays open. Without -o, the file is written beside the checkpoint.
 """
 
-import argparse
 import json
 import logging
 import warnings
@@ -21,7 +20,7 @@ from test import load
 from tools import for_one_process
 from train import build_model, part_modules
 from utils.device import batch_size, tensors_in
-from utils.errors import RunError, UserError, exit_on_user_error
+from utils.errors import CommandLine, RunError, UserError, exit_on_user_error
 from utils.files import atomic_write
 
 TOLERANCE = 1e-4  # by how much of the largest output, or of 1 if that is more, any may differ
@@ -206,9 +205,7 @@ def check_packages(names, to):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandLine(__doc__)
     parser.add_argument("--to", choices=FORMATS, required=True, help="the format")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to write")
     with exit_on_user_error():

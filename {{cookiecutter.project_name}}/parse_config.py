@@ -227,9 +227,8 @@ STANDARD_ARGUMENTS = {
 
 def _add_option(parser, option):
     words = f"{getattr(option, 'help', None) or ''} (sets {'.'.join(_keys(option.target))})".strip()
-    kind = {"type": option.type}
-    if option.type is bool:
-        kind = {"action": argparse.BooleanOptionalAction}  # --flag and --no-flag
+    flag = argparse.BooleanOptionalAction  # --flag and --no-flag
+    kind = {"action": flag} if option.type is bool else {"type": option.type}
     return parser.add_argument(*option.flags, default=None, help=words, **kind)
 
 

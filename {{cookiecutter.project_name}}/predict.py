@@ -6,7 +6,6 @@ python predict.py -r saved/<name>/<run_id>/model_best.pth digits.npy -o predicti
 What the model takes for a picture or the entry of an array is said by `prepare` of the data loader.
 """
 
-import argparse
 import csv
 import inspect
 import json
@@ -19,7 +18,7 @@ from pathlib import Path
 from parse_config import ConfigParser, find_file
 from tools import for_one_process, positive
 from train import build_model, part_modules
-from utils.errors import UserError, exit_on_user_error
+from utils.errors import CommandLine, UserError, exit_on_user_error
 from utils.files import atomic_write
 
 ARRAYS = (".npy", ".npz")
@@ -189,9 +188,7 @@ def flatten(row):
 
 
 def parse(argv):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandLine(__doc__)
     add = parser.add_argument
     add("inputs", nargs="+", metavar="INPUT", help="an image, .npy or .npz, or a folder of them")
     add("-r", "--resume", required=True, metavar="CHECKPOINT", help="the trained model")

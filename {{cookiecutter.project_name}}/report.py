@@ -3,7 +3,6 @@
 python report.py saved/<name>/<run_id>
 """
 
-import argparse
 import json
 import os
 import shlex
@@ -21,7 +20,7 @@ from tools.drawing import (
     table,
 )
 from tools.history import Run, duration
-from utils.errors import UserError, exit_on_user_error
+from utils.errors import CommandLine, UserError, exit_on_user_error
 from utils.files import atomic_write
 
 # torch is imported where predictions are looked at, so that --help does not wait for it
@@ -162,9 +161,7 @@ def how_to_repeat(run):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandLine(__doc__)
     parser.add_argument("run", type=find_file, help="the directory of a run")
     parser.add_argument(
         "--samples", type=int, default=SAMPLES, help=f"of the validation data ({SAMPLES:,})"

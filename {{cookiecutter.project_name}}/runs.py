@@ -7,7 +7,6 @@ python runs.py --html runs.html                      the table and all curves, f
 python runs.py status=failed --delete                delete those listed, once you say yes
 """
 
-import argparse
 import shutil
 import textwrap
 from fnmatch import fnmatchcase
@@ -16,7 +15,7 @@ from html import escape
 from parse_config import find_file
 from tools.history import duration, find_runs, flat
 from utils.check import nearest
-from utils.errors import UserError, exit_on_user_error
+from utils.errors import CommandLine, UserError, exit_on_user_error
 from utils.files import atomic_write
 
 LEAVE_OUT = ("$schema", "trainer.save_dir", "trainer.verbosity")  # of the keys that are compared
@@ -141,9 +140,7 @@ def delete(runs, answer=input):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandLine(__doc__)
     parser.add_argument("conditions", nargs="*", metavar="KEY=VALUE", help="only runs that fit")
     parser.add_argument("--dir", default="saved", help="where the runs are (the project's saved)")
     parser.add_argument("--sort", metavar="COLUMN", help="put the largest, or the best, last")

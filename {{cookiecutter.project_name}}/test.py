@@ -3,12 +3,10 @@
 python test.py -r saved/<name>/<run_id>/model_best.pth
 """
 
-import argparse
-
 from parse_config import ConfigParser
 from train import build_model, build_test_loader, part_modules
 from utils import distributed
-from utils.errors import UserError, exit_on_user_error
+from utils.errors import CommandLine, UserError, exit_on_user_error
 from utils.optional import find_tool
 
 
@@ -35,20 +33,17 @@ def evaluate(config):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandLine(__doc__)
     with exit_on_user_error():
         config = ConfigParser.from_args(parser, argv=argv, modules=part_modules)
         if config.resume is None:
             raise UserError("command line: -r CHECKPOINT is missing: which model to test")
         with distributed.process_group():
             log, epoch, n_samples = evaluate(config)
-    if not distributed.is_main():
-        return
-    print(f"{config.resume}: epoch {epoch}, {n_samples:,} test samples")
-    for name, value in log.items():
-        print(f"{name:<20}{value:.4f}")
+    if distributed.is_main():
+        print(f"{config.resume}: epoch {epoch}, {n_samples:,} test samples")
+        for name, value in log.items():
+            print(f"{name:<20}{value:.4f}")
 
 
 if __name__ == "__main__":

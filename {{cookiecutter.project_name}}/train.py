@@ -6,13 +6,12 @@ python train.py -r saved/<name>/<run_id>/last.pth       go on with a run
 python train.py -r auto                                 go on with the newest, or start the first
 """
 
-import argparse
 from functools import partial
 from importlib import import_module
 
 from parse_config import ConfigParser, Option, find_file
 from utils import distributed
-from utils.errors import UserError, exit_on_user_error
+from utils.errors import CommandLine, UserError, exit_on_user_error
 from utils.optional import need_tool
 
 # Importing torch takes a second. It is imported inside the functions that need it, so that --help
@@ -129,9 +128,7 @@ def build_scheduler(config, optimizer, key, name=""):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandLine(__doc__)
     tools = import_module("tools")
     tools.add_flags(parser)
     with exit_on_user_error():

@@ -23,8 +23,7 @@ class EpochLog:
         if not distributed.is_main():
             return
         self.csv.add(log)
-        is_number = (int, float)
-        values = {k: v for k, v in log.items() if k != "epoch" and isinstance(v, is_number)}
+        values = {k: v for k, v in log.items() if k != "epoch" and isinstance(v, (int, float))}
         for mode, is_val in (("train_epoch", False), ("valid", True)):
             own = {k: v for k, v in values.items() if k.startswith("val_") == is_val}
             self.writer.set_step(step, mode)

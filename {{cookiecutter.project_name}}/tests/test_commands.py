@@ -69,6 +69,10 @@ def test_train_resume_and_test_from_any_directory(tmp_path):
         ("train.py", ["-r", "README.md"], "README.md: not a checkpoint, or a damaged one"),
         ("train.py", ["trainer.x.type=1"], "command line: trainer.x: unknown key"),
         ("test.py", [], "command line: -r CHECKPOINT is missing"),
+        ("train.py", ["--lrr", "1"], "command line: unrecognized arguments: --lrr"),
+        ("train.py", ["--lr", "a"], "command line: argument --lr/--learning-rate: invalid float"),
+        ("runs.py", ["--sort"], "command line: argument --sort: expected one argument"),
+        ("predict.py", [], "command line: the following arguments are required: -r/--resume"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(script, args, expected, tmp_path, capsys):

@@ -65,6 +65,7 @@ BAD_VALUES = [
     ({"Seed": 5}, "Seed: unknown key; did you mean 'seed'?"),
     ({"model": {}}, "model: unknown key; did you mean 'arch'?"),
     ({"epochs": 5}, "epochs: unknown key; did you mean 'trainer.epochs'?"),
+    ({"learning_rate": 1}, "learning_rate: unknown key; did you mean 'optimizer.args.lr'?"),
     ({"arch": DELETE}, "arch: is missing"),
     ({"arch.type": DELETE}, "arch.type: is missing"),
     ({"arch": 5}, "arch = 5: must be a block or a name"),

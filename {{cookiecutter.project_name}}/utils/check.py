@@ -97,9 +97,8 @@ def _read_block(cls, value, path, mistakes):
     if not isinstance(value, dict):
         mistakes.append(wrong_value(path, value, "a block" + " or a name" * ("type" in hints)))
         return None
-    mistakes += [
-        unknown_key((*path, key), hints, inner_keys(hints)) for key in value if key not in hints
-    ]
+    inner = inner_keys(hints, value)
+    mistakes += [unknown_key((*path, key), hints, inner) for key in value if key not in hints]
     required = [f.name for f in fields(cls) if f.default is f.default_factory is MISSING]
     missing = [key for key in required if key not in value]
     mistakes += [Mistake((*path, key), ": is missing") for key in missing]
@@ -218,26 +217,31 @@ def wrong_value(path, value, valid):
 
 def unknown_key(path, names, inner=()):
     """`inner` are dotted keys of which the last one may have been meant."""
-    meant = [one for one in inner if one.rpartition(".")[2] == path[-1]]
-    return Mistake(
-        path, f": unknown key; {nearest(meant[0] if meant else path[-1], [*names, *meant])}"
-    )
+    meant = [one for one in inner if one.rpartition(".")[2] in (path[-1], *synonyms(path[-1]))]
+    near = nearest(meant[0] if meant else path[-1], [*names, *meant])
+    return Mistake(path, f": unknown key; {near}")
 
 
-def inner_keys(hints):
-    """Those of the blocks in a block: {"trainer": TrainerSettings} has "trainer.epochs"."""
-    blocks = {key: hint for key, hint in hints.items() if is_dataclass(hint)}
-    return [f"{key}.{field.name}" for key, hint in blocks.items() for field in fields(hint)]
+def inner_keys(hints, value):
+    """Those of the blocks in a block, such as "trainer.epochs", and of the args given there."""
+    inner = {f"{key}.": fields(hint) for key, hint in hints.items() if is_dataclass(hint)}
+    names = [key + field.name for key, found in inner.items() for field in found]
+    parts = {key: one.get("args") for key, one in value.items() if isinstance(one, dict)}
+    args = {key: one for key, one in parts.items() if isinstance(one, dict)}
+    return names + [f"{key}.args.{name}" for key, one in args.items() for name in one]
+
+
+def synonyms(name):
+    return [one for group in SYNONYMS.split("; ") if name in group.split() for one in group.split()]
 
 
 def nearest(name, names):
     """`did you mean …?` by case, synonym and spelling, or all names where none is near."""
     by_letters = {re.sub(r"[\W_]", "", one).lower(): one for one in names}
     letters = re.sub(r"[\W_]", "", str(name)).lower()
-    groups = [group.split() for group in SYNONYMS.split("; ")]
-    synonyms = [one for group in groups if name in group for one in names if one in group]
+    same = [one for one in names if one in synonyms(name)]
     close = [by_letters[one] for one in get_close_matches(letters, by_letters, n=1)]
-    found = [by_letters[letters]] if letters in by_letters else synonyms + close
+    found = [by_letters[letters]] if letters in by_letters else same + close
     if found:
         return f"did you mean {found[0]!r}?"
     return f"valid: {', '.join(names)}" if names else "none is valid here"

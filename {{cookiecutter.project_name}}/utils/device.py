@@ -13,8 +13,7 @@ def get_device(name="auto"):
     if torch.backends.mps.is_available():
         available.insert(0, "mps")
     if torch.cuda.is_available():
-        cards = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-        available = ["cuda", *cards, *available]
+        available = ["cuda", *(f"cuda:{n}" for n in range(torch.cuda.device_count())), *available]
     if name == "auto":
         name = available[0]
     if name not in available:

@@ -1,3 +1,4 @@
+import argparse
 import sys
 from contextlib import contextmanager
 
@@ -31,3 +32,14 @@ def exit_on_user_error():
         if not getattr(error, "is_shown", False) and distributed.speaks(str(error)):
             print(distributed.speaker() + str(error), file=sys.stderr)
         sys.exit(error.status)
+
+
+class CommandLine(argparse.ArgumentParser):
+    """The arguments of a script, which `doc` explains; a mistake in them is one line."""
+
+    def __init__(self, doc):
+        super().__init__(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    def error(self, message):
+        with exit_on_user_error():
+            raise UserError(f"command line: {message}; --help lists what there is")
