@@ -58,7 +58,7 @@ def main(argv=None):
         folders = {OURS: bake(scratch)}
         for work in args.work:
             title, steps = TITLES[work]
-            print(f"\n{title}: thousands of instructions in a step, and beside the bare loop")
+            print(f"\n{title}: thousands of instructions in a step, and beside the first")
             base = None
             for kind in args.kinds or kinds_for(work, installed()):
                 number = count(kind, work, folders, scratch) / steps / 1000

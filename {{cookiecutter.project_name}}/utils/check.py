@@ -97,8 +97,8 @@ def _read_block(cls, value, path, mistakes):
     if not isinstance(value, dict):
         mistakes.append(wrong_value(path, value, "a block" + " or a name" * ("type" in hints)))
         return None
-    inner = inner_keys(hints, value)
-    mistakes += [unknown_key((*path, key), hints, inner) for key in value if key not in hints]
+    unknown = [key for key in value if key not in hints]
+    mistakes += [unknown_key((*path, key), hints, inner_keys(hints, value)) for key in unknown]
     required = [f.name for f in fields(cls) if f.default is f.default_factory is MISSING]
     missing = [key for key in required if key not in value]
     mistakes += [Mistake((*path, key), ": is missing") for key in missing]
@@ -224,8 +224,8 @@ def unknown_key(path, names, inner=()):
 
 def inner_keys(hints, value):
     """Those of the blocks in a block, such as "trainer.epochs", and of the args given there."""
-    inner = {f"{key}.": fields(hint) for key, hint in hints.items() if is_dataclass(hint)}
-    names = [key + field.name for key, found in inner.items() for field in found]
+    blocks = {key: fields(hint) for key, hint in hints.items() if is_dataclass(hint)}
+    names = [f"{key}.{field.name}" for key, found in blocks.items() for field in found]
     parts = {key: one.get("args") for key, one in value.items() if isinstance(one, dict)}
     args = {key: one for key, one in parts.items() if isinstance(one, dict)}
     return names + [f"{key}.args.{name}" for key, one in args.items() for name in one]
