@@ -15,7 +15,8 @@ from migrating.project import check, migrate
 from migrating.tree import read
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
+    """Read the command line, move the project; the exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

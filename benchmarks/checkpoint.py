@@ -5,11 +5,9 @@ python benchmarks/checkpoint.py 15 PATH   15 repetitions, files below PATH
 
 The kinds take turns, into new files, with nothing else left to write to the disk; the first turn is
 dropped. Blocked is how long training waits, with the save before it complete and its buffers made:
-until `BackgroundSaver.save` returns, and before the next step of the optimizer, whose state is
-copied during 0.1 s of other work, such as the passes forward and backward. It is to be a tenth of
-`torch.save` in the same turn. A step is 20 products of matrices. Memory is the highest resident
-size (Linux only), with the state made and saved twice. Other programs on the same cores distort all
-but the memory.
+until `BackgroundSaver.save` returns. It is to be a fifth of `torch.save` in the same turn. A step
+is 20 products of matrices. Memory is the highest resident size (Linux only), with the state made
+and saved twice. Other programs on the same cores distort all but the memory.
 """
 
 import os
@@ -24,14 +22,13 @@ from time import perf_counter
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "{{cookiecutter.project_name}}"))
-from tools.background import BackgroundSaver  # noqa: E402
 from utils import checkpoint  # noqa: E402
+from utils.background import BackgroundSaver  # noqa: E402
 
 WIDTH, LAYERS = 768, 6  # a small transformer; its embedding brings it to 48 million parameters
 PIECES = {"attention": (3 * WIDTH, WIDTH), "out": (WIDTH, WIDTH), "mlp": (4 * WIDTH, WIDTH)}
 PIECES |= {"mlp_out": (WIDTH, 4 * WIDTH), "norm": (WIDTH,), "norm_bias": (WIDTH,), "scale": ()}
 STEP = torch.matrix_power, torch.eye(128), 2**20  # 20 products
-OPTIMIZER = torch.optim.SGD([torch.zeros(1)])  # that has nothing to do
 PLAIN = {"torch.save": torch.save, "checkpoint.save": checkpoint.save}
 
 
@@ -51,7 +48,7 @@ def seconds(call, *args):
 
 def once(kind, path):
     """Save twice in a process of its own; print the peaks before and after, and the first time."""
-    state, saver = make_state(), BackgroundSaver(OPTIMIZER)
+    state, saver = make_state(), BackgroundSaver()
     peaks, times = [], []
     for _ in range(3):
         status = Path("/proc/self/status").read_text()
@@ -67,14 +64,9 @@ def turn(state, saver, folder):
     found, is_done, steps = {}, Event(), []
     for path in folder.iterdir():
         path.unlink()
-    for name, save in {**PLAIN, "until save returns": saver.save}.items():
+    for name, save in {**PLAIN, "blocked": saver.save}.items():
         os.sync()
         found[name] = seconds(save, state, folder / f"{name}.pth")
-    end = perf_counter() + 0.1
-    while perf_counter() < end:
-        torch.matrix_power(*STEP[1:])
-    found["and before a step"] = seconds(OPTIMIZER.step)
-    found["blocked"] = found["until save returns"] + found["and before a step"]
     saver.wait()
     found["blocked / torch.save"] = found["blocked"] / found["torch.save"]
     os.sync()
@@ -86,7 +78,7 @@ def turn(state, saver, folder):
 
 
 def main(repetitions=7, folder=None):
-    default, saver = torch.get_num_threads(), BackgroundSaver(OPTIMIZER)
+    default, saver = torch.get_num_threads(), BackgroundSaver()
     with TemporaryDirectory(dir=folder) as folder:
         print("Fresh processes, MB and seconds:  before   after    more first call", flush=True)
         for kind in (*PLAIN, "BackgroundSaver"):

@@ -82,7 +82,8 @@ def make_trainer(folder, changes):
     trainer = build_trainer(config)
     trainer.config.start_run()
     trainer.model = distributed.wrap(trainer.model, trainer.device, config.settings.parallel)
-    trainer.do_validation, trainer.lr_scheduler, trainer.len_epoch = False, None, STEPS
+    trainer.do_validation, trainer.lr_scheduler = False, None
+    trainer.len_epoch, trainer.epoch_is_pass = STEPS, False
     return trainer
 
 
@@ -152,7 +153,7 @@ class Clock:
 
 def time_steps(folder, epochs):
     trainer = make_trainer(folder, {"data_loader.args.batch_size": BATCH})
-    take_bare, after_step = bare_loop(trainer, dist.get_world_size()), trainer._after_step
+    take_bare, after_step = bare_loop(trainer, dist.get_world_size()), trainer._save_or_stop_if_due
     found = []
 
     def take_turns():
@@ -162,7 +163,8 @@ def time_steps(folder, epochs):
             take_bare(is_last=trainer.batch_idx == STEPS)
             clock.stop("bare")
 
-    trainer._after_step = take_turns
+    trainer.asks_each_step = True
+    trainer._save_or_stop_if_due = take_turns
     for _ in range(epochs + DROPPED):
         clock = Clock()
         take_ours(trainer)
@@ -219,9 +221,10 @@ def size(tensors):
 def work(what, folder, argument):
     """What a process under torchrun does."""
     from utils import distributed
+    from utils.command_line import process_group
 
     torch.set_num_threads(1)
-    with distributed.process_group(), open(os.devnull, "w") as nothing:
+    with process_group(), open(os.devnull, "w") as nothing:
         with contextlib.redirect_stdout(nothing):
             found = (
                 time_steps(folder, int(argument))

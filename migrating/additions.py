@@ -1,16 +1,21 @@
 """What the user has added to the files of the old base: helpers in utils/util.py and the like."""
 
 import ast
+from collections.abc import Callable
+from typing import Any
 
 from migrating.source import defined
-from migrating.tree import OF_BASE
+from migrating.tree import OF_BASE, OldProject
 
 HEAD = '"""What the old project had in {files} besides the base; migrate.py has put it here."""\n\n'
 
 
-def additions(old, package, exported):
+def additions(old: OldProject, package: str, exported: set[str]) -> tuple[str, set[str]] | None:
     """The text of <package>/from_old.py and the names in it; None where nothing was added."""
-    bodies, imports, names, files = [], {}, set(), []
+    bodies: list[str] = []
+    imports: dict[str, None] = {}
+    names: set[str] = set()
+    files: list[str] = []
     for name in old.base_files:
         if not name.startswith(package + "/") or not name.endswith(".py"):
             continue
@@ -33,7 +38,7 @@ def additions(old, package, exported):
     return text.rstrip() + "\n\n\n" + "\n\n\n".join(bodies) + "\n", names
 
 
-def _is_addition(node):
+def _is_addition(node: ast.stmt) -> bool:
     if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
         return node.name not in OF_BASE
     if isinstance(node, (ast.If, ast.Try)) and "__name__" in ast.unparse(node):
@@ -42,7 +47,7 @@ def _is_addition(node):
     return is_block and bool(defined_in(node) - {"__all__", *OF_BASE})
 
 
-def defined_in(node):
+def defined_in(node: Any) -> set[str]:
     """The names that a statement defines, inside of its branches too."""
     if isinstance(node, (ast.If, ast.Try)):
         inner = [*node.body, *node.orelse, *getattr(node, "finalbody", [])]
@@ -51,14 +56,14 @@ def defined_in(node):
     return defined(ast.Module([node], []))
 
 
-def _with_decorators(text, node):
+def _with_decorators(text: str, node: Any) -> str:
     first = min([node.lineno, *(one.lineno for one in getattr(node, "decorator_list", []))])
     return "\n".join(text.splitlines()[first - 1 : node.end_lineno])
 
 
-def _imports_used(tree, used):
+def _imports_used(tree: ast.Module, used: set[str]) -> dict[str, None]:
     """The imports at the top that bind a name in `used`."""
-    found = {}
+    found: dict[str, None] = {}
     for node in tree.body:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             for one in node.names:
@@ -72,12 +77,13 @@ def _imports_used(tree, used):
     return found
 
 
-def changes_of_base(old, new_text):
+def changes_of_base(old: OldProject, new_text: Callable[[str], str | None]) -> list[str]:
     """What the user's copy of a base class can do that the new one cannot, as notes."""
     notes = []
     for name in old.base_files:
-        if name.startswith("base/") and name != "base/__init__.py" and new_text(name) is not None:
-            before, now = _members(old.text(name)), _members(new_text(name))
+        is_class = name.startswith("base/") and name != "base/__init__.py"
+        if is_class and (text := new_text(name)) is not None:
+            before, now = _members(old.text(name)), _members(text)
             extra = sorted(before - now - KNOWN_MEMBERS)
             if extra:
                 notes.append(f"{name}: the new one has no {', '.join(extra)}; see what they did")
@@ -87,7 +93,7 @@ def changes_of_base(old, new_text):
 KNOWN_MEMBERS = {"_prepare_device", "summary"}
 
 
-def _members(text):
+def _members(text: str) -> set[str]:
     classes = [node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)]
     return {
         node.name

@@ -5,16 +5,20 @@ import copy
 import json
 import re
 from keyword import iskeyword
+from typing import Any
 
 from migrating.rules import is_scheduler
 
+Config = dict[str, Any]
+Mistake = tuple[list[str], str]  # the way to a value, and what is wrong with it
 KEY = r'"{}"\s*:\s*'
 VALUE = r'(?:"[^"]*"|[-\w.]+)'
 
 
-def convert(config):
+def convert(config: Config) -> tuple[Config, list[str]]:
     """A config with the names of today, and the reasons for what has changed."""
-    config, reasons = copy.deepcopy(config), []
+    reasons: list[str] = []
+    config = copy.deepcopy(config)
     trainer = config.get("trainer") or {}
     for before, now in (("tensorboardX", "tensorboard"), ("save_freq", "save_period")):
         if before in trainer:
@@ -36,7 +40,7 @@ def convert(config):
     return config, reasons
 
 
-def convert_text(text):
+def convert_text(text: str) -> tuple[str, list[str]]:
     """The same for the text of a file, which is otherwise left as it is."""
     wanted, reasons = convert(json.loads(text))
     if not reasons:
@@ -74,10 +78,10 @@ HEAD = """
 """
 
 
-def adapt_settings(text, mistakes):
+def adapt_settings(text: str, mistakes: list[Mistake]) -> tuple[str, list[Mistake]]:
     """settings.py with the old project's own keys declared; the mistakes that are left."""
-    blocks = {"Settings": {}, "TrainerSettings": {}}
-    left = []
+    blocks: dict[str, dict[str, str]] = {"Settings": {}, "TrainerSettings": {}}
+    left: list[Mistake] = []
     known = _fields(text, "Settings")
     for path, words in mistakes:
         is_new = "unknown key" in words and path[-1].isidentifier() and not iskeyword(path[-1])
@@ -102,26 +106,26 @@ def adapt_settings(text, mistakes):
     return text, left
 
 
-def _class(text, name):
+def _class(text: str, name: str) -> Any:
     return next(one for one in ast.parse(text).body if getattr(one, "name", "") == name)
 
 
-def _fields(text, name):
+def _fields(text: str, name: str) -> dict[str, Any]:
     body = _class(text, name).body
-    return {one.target.id: one for one in body if isinstance(one, ast.AnnAssign)}
+    return {ast.unparse(one.target): one for one in body if isinstance(one, ast.AnnAssign)}
 
 
-def _end(text, name):
+def _end(text: str, name: str) -> int:
     return sum(map(len, text.splitlines(keepends=True)[: _class(text, name).end_lineno]))
 
 
-def _without(text, cls, keys):
+def _without(text: str, cls: str, keys: dict[str, str]) -> str:
     """The class without these fields and their sentences."""
     lines = text.splitlines(keepends=True)
     body = _class(text, cls).body
     for number in reversed(range(len(body))):
         node = body[number]
-        if isinstance(node, ast.AnnAssign) and node.target.id in keys:
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) in keys:
             after = body[number + 1] if number + 1 < len(body) else node
             last = after if isinstance(after, ast.Expr) else node
             del lines[node.lineno - 1 : last.end_lineno]

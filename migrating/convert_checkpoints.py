@@ -8,13 +8,16 @@ import json
 import random
 import sys
 import tempfile
+from pathlib import Path
+from typing import Any
 
 import torch
 
+State = dict[str, Any]
 MARK = "checkpoint: "
 
 
-def main():
+def main() -> None:
     job = json.load(sys.stdin)
     sys.path.append(job["template"])
     for old, new in job["pairs"]:
@@ -27,14 +30,17 @@ def main():
         print(MARK + json.dumps(said), flush=True)  # the user's own code may print too
 
 
-def convert(old, new):
+def convert(old: str, new: str) -> dict[str, Any]:
+    """Write one anew; what was found. Raises UserError where it is no checkpoint or changes."""
     from tools.compare import first_difference
+    from tools.convert import read_inert
     from utils import checkpoint
     from utils.errors import UserError
 
     from migrating.config import convert as convert_config
 
-    before = checkpoint.load(old)  # no code in the file is run, whatever it holds
+    path = Path(old)
+    before = checkpoint.complete(read_inert(path), path)  # no code in the file is run
     state = dict(before)
     if isinstance(state.get("config"), dict):
         state["config"], _ = convert_config(state["config"])
@@ -50,7 +56,7 @@ class Seen(Exception):
     """Carries the first input of the model out of the epoch."""
 
 
-def outputs(before, after):
+def outputs(before: State, after: State) -> str:
     """Whether the model gives the same with both; a sentence."""
     from tools.compare import first_difference
 
@@ -69,13 +75,13 @@ def outputs(before, after):
     return f"differ: {difference}" if difference else "equal on the first training batch"
 
 
-def load(model, weights):
+def load(model: torch.nn.Module, weights: State) -> None:
     from utils.checkpoint import without_prefixes
 
     model.load_state_dict(without_prefixes(weights))
 
 
-def model_and_input(config):
+def model_and_input(config: State) -> tuple[torch.nn.Module, Any]:
     """The model that train.py makes with a config, and what it is first called with."""
     import train
     from parse_config import ConfigParser
@@ -85,7 +91,7 @@ def model_and_input(config):
         config = config | {"trainer": config["trainer"] | {"save_dir": folder, "verbosity": 0}}
         trainer = first_trainer(train.main, ConfigParser(config))
 
-        def stop(module, args, kwargs):
+        def stop(module: Any, args: Any, kwargs: Any) -> None:
             raise Seen(args, kwargs)
 
         trainer.model.register_forward_pre_hook(stop, with_kwargs=True)

@@ -4,8 +4,11 @@ Nothing here knows a version of the old base: its own source says what its train
 """
 
 import ast
+from typing import Any
 
-from migrating.source import dotted, is_trainer, methods, own_attributes
+from migrating.source import Source, dotted, is_trainer, methods, own_attributes
+
+NamesIn = dict[str, set[str]]  # the names that each package or module has
 
 # The arguments of BaseTrainer, and what they were called before
 ARGUMENTS = {
@@ -30,21 +33,21 @@ NAMED = "{{{prefix}m.__name__: value for m, value in zip(self.metric_ftns, {valu
 class Names:
     """The rules, for a project whose old base and new base are known."""
 
-    def __init__(self, old, new, trainers):
+    def __init__(self, old: Any, new: Any, trainers: list[Any]) -> None:
         self.old_init = methods(old)["__init__"]
         self.old_parameters = [one.arg for one in self.old_init.args.args[1:]]
         self.old_attributes = own_attributes(old)
         self.lists = "'metrics'" in ast.unparse(old)  # train() took lists of metrics
         self.new_attributes = own_attributes(new)
-        used = [
+        used: list[set[str]] = [
             {n.attr for n in ast.walk(one) if isinstance(n, ast.Attribute) and on_self(n)}
             for one in trainers
         ]
-        own = set().union(*map(own_attributes, trainers), *map(methods, trainers))
+        own: set[str] = set().union(*map(own_attributes, trainers), *map(methods, trainers))
         missing = self.old_attributes - self.new_attributes
         self.missing = sorted(set().union(*used) & missing - own)
 
-    def __call__(self, source):
+    def __call__(self, source: Source) -> None:
         for cls in source.nodes(ast.ClassDef):
             if any(dotted(base).rpartition(".")[2] == "BaseTrainer" for base in cls.bases):
                 self._call_of_init(source, cls)
@@ -54,7 +57,7 @@ class Names:
         private_config(source)
         summary(source)
 
-    def _call_of_init(self, source, cls):
+    def _call_of_init(self, source: Source, cls: Any) -> None:
         """super().__init__ with the arguments of today, and the attributes that it set before."""
         found = [
             call
@@ -85,7 +88,7 @@ class Names:
                 source.note(call, f"the old BaseTrainer took {one}; see what it did with it")
         self._attributes(source, call, given)
 
-    def _attributes(self, source, call, given):
+    def _attributes(self, source: Source, call: Any, given: dict[str, str]) -> None:
         lines = []
         for name in self.missing:
             value = self._value_of(name, given)
@@ -97,7 +100,7 @@ class Names:
             reason = "the base has these under other names now, or not at all"
             source.insert_after(source.parents[call], lines, reason)
 
-    def _value_of(self, name, given):
+    def _value_of(self, name: str, given: dict[str, str]) -> str | None:
         """What to set self.name to: the argument that the old base set it to, or what is known."""
         for node in ast.walk(self.old_init):
             if isinstance(node, ast.Assign) and dotted(node.targets[0]) == f"self.{name}":
@@ -105,7 +108,7 @@ class Names:
                     return given.get(dotted(node.value), "None")
         return ATTRIBUTES.get(name)
 
-    def _metric_lists(self, source, cls):
+    def _metric_lists(self, source: Source, cls: Any) -> None:
         if not self.lists:
             return
         reason = "an epoch gives its values by name; a list of them was named by the old base"
@@ -123,15 +126,15 @@ class Names:
                     source.replace(node, text, reason)
 
     @staticmethod
-    def _named(key, values):
+    def _named(key: str, values: str) -> str:
         return NAMED.format(prefix="'val_' + " if key == "val_metrics" else "", values=values)
 
 
-def on_self(node):
+def on_self(node: Any) -> bool:
     return isinstance(node.ctx, ast.Load) and dotted(node.value) == "self"
 
 
-def own_checkpoints(source, cls):
+def own_checkpoints(source: Source, cls: Any) -> None:
     """Checkpoints that the user's trainer writes and reads by itself."""
     functions = methods(cls)
     if save := functions.get("_save_checkpoint"):
@@ -156,23 +159,23 @@ def own_checkpoints(source, cls):
                 source.remove_lines(node, "a checkpoint holds plain types, so no logger")
 
 
-def private_config(source):
+def private_config(source: Source) -> None:
     for node in source.nodes(ast.Attribute):
         if node.attr == "_config" and dotted(node.value) in ("config", "self.config"):
             text = f"{dotted(node.value)}.config"
             source.replace(node, text, "ConfigParser's own dict is its attribute config")
 
 
-def summary(source):
+def summary(source: Source) -> None:
     for node in source.nodes(ast.Expr):
         call = node.value
         if isinstance(call, ast.Call) and dotted(call.func).endswith("model.summary"):
             if not call.args and not call.keywords:
-                text = f"print({source.segment(call.func.value)})"
+                text = f"print({source.segment(node.value.func.value)})"
                 source.replace(node, text, "a model says by itself how many parameters it has")
 
 
-def imports_of_base(source, exported, added, modules):
+def imports_of_base(source: Source, exported: NamesIn, added: NamesIn, modules: NamesIn) -> None:
     """Imports from the parts that are new.
 
     `exported` are the names that each package has, `added` those in its from_old.py, `modules` the
@@ -203,7 +206,7 @@ def imports_of_base(source, exported, added, modules):
 NO_UTIL = "there is no utils.util any more"
 
 
-def absolute(source, node):
+def absolute(source: Source, node: Any) -> str:
     """The module that an import is from, seen from the top of the project."""
     if node.level == 0:
         return node.module
@@ -211,7 +214,9 @@ def absolute(source, node):
     return ".".join([*above, *filter(None, [node.module])])
 
 
-def places_of_names(package, exported, added, modules):
+def places_of_names(
+    package: str, exported: NamesIn, added: NamesIn, modules: NamesIn
+) -> dict[str, str]:
     """The module to import each name of a package from."""
     places = {
         name: path
@@ -223,16 +228,16 @@ def places_of_names(package, exported, added, modules):
     return places | dict.fromkeys(exported[package], package)
 
 
-def submodules(modules, package):
+def submodules(modules: NamesIn, package: str) -> set[str]:
     return {path.split(".")[1] for path in modules if path.startswith(f"{package}.")}
 
 
-def _split_import(source, node, module, places):
+def _split_import(source: Source, node: Any, module: str, places: dict[str, str]) -> None:
     """Each name from where it is now."""
     if gone := [one.name for one in node.names if one.name not in places]:
         source.note(node, f"{module} has no {', '.join(gone)} any more")
         return
-    lines = {}
+    lines: dict[str, list[str]] = {}
     for one in node.names:
         lines.setdefault(places[one.name], []).append(ast.unparse(one))
     indent = "\n" + " " * node.col_offset

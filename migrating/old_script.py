@@ -3,18 +3,26 @@
 migrate.py has put this file here. Once train.py is written anew, delete it.
 """
 
+import argparse
+from collections.abc import Callable, Iterable, Iterator
 from inspect import signature
+from typing import Any
 
 from base import BaseTrainer
 from parse_config import ConfigParser
-from utils.errors import UserError, exit_on_user_error
+from utils import distributed
+from utils.command_line import exit_on_user_error, process_group
+from utils.errors import UserError
+from utils.extras import for_one_process
+
+Main = Callable[..., Any]  # of (config) or of (config, resume)
 
 
 class Built(Exception):
     """Not an error: carries the trainer out of main()."""
 
 
-def run(main, parser, options=()):
+def run(main: Main, parser: argparse.ArgumentParser, options: Iterable[Any] = ()) -> None:
     """Call main(config), or main(config, resume), as the command line says."""
     help_text = "try everything on one batch and leave nothing behind"
     parser.add_argument("--check", action="store_true", help=help_text)
@@ -23,19 +31,24 @@ def run(main, parser, options=()):
         if config.args.check:
             from tools.check import check  # takes torch
 
-            check(first_trainer(main, config))
-        else:
+            for_one_process("--check")
+            return check(first_trainer(main, config))
+        with process_group():
+            config.resume = distributed.broadcast(config.resume)
             call(main, config)
 
 
-def call(main, config):
+def call(main: Main, config: ConfigParser) -> None:
     main(*(config, config.resume)[: len(signature(main).parameters)])
 
 
-def first_trainer(main, config):
-    """The trainer that main() puts together, from the moment when it would train."""
+def first_trainer(main: Main, config: ConfigParser) -> BaseTrainer:
+    """The trainer that main() puts together, from the moment when it would train.
 
-    def stop(trainer):
+    Raises UserError where main() trains nothing.
+    """
+
+    def stop(trainer: BaseTrainer) -> None:
         raise Built(trainer)
 
     replaced = [(cls, cls.train) for cls in trainers() if "train" in vars(cls)]
@@ -51,7 +64,7 @@ def first_trainer(main, config):
     raise UserError("--check: main() trains nothing")
 
 
-def trainers(cls=BaseTrainer):
+def trainers(cls: Any = BaseTrainer) -> Iterator[Any]:
     """The class and all that are built on it: one may have a train() of its own."""
     yield cls
     for one in cls.__subclasses__():

@@ -1,4 +1,4 @@
-"""The new project: baked beside its place, filled with the user's files, moved there whole."""
+"""The new project: baked beside its place, filled with the user's files, then moved there."""
 
 import ast
 import json
@@ -8,14 +8,15 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from migrating import config, rules, scripts
 from migrating.additions import additions, changes_of_base
 from migrating.errors import UserError
-from migrating.names import PACKAGES, Names, imports_of_base
+from migrating.names import PACKAGES, Names, NamesIn, imports_of_base
 from migrating.report import Report
 from migrating.source import Source, defined, is_trainer
-from migrating.tree import trainer_class
+from migrating.tree import OldProject, trainer_class
 
 TEMPLATE = Path(__file__).resolve().parent.parent
 # The parts of a fresh project that are no example: nothing of the old one takes their place
@@ -28,8 +29,8 @@ REPLACED = ["docs", ".editorconfig", ".gitignore", ".pre-commit-config.yaml"]
 LEFTOVERS = shutil.ignore_patterns(".git", ".venv", "build", "saved", "__pycache__", ".*_cache")
 
 
-def migrate(old, folder):
-    """Make the new project in `folder` from an OldProject; the Report of it."""
+def migrate(old: OldProject, folder: Path) -> Report:
+    """Make the new project in `folder`. Raises UserError where that cannot be."""
     if folder.exists():
         raise UserError(f"{folder}: is there already")
     if old.root.resolve() in folder.resolve().parents:
@@ -49,8 +50,8 @@ def migrate(old, folder):
     return report
 
 
-def bake(workshop, name):
-    """A fresh project without the example."""
+def bake(workshop: Path, name: str) -> Path:
+    """A fresh project without the example. Raises UserError where cookiecutter refuses the name."""
     settings = workshop / "settings.yaml"  # so that the user's own are left alone
     folders = {"cookiecutters_dir": str(workshop / "c"), "replay_dir": str(workshop / "r")}
     settings.write_text(json.dumps(folders))
@@ -67,16 +68,17 @@ def bake(workshop, name):
     return new
 
 
-def run(*command, cwd, **options):
+def run(*command: Any, cwd: Path, **options: Any) -> subprocess.CompletedProcess:
     """Python, in another process."""
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": ""}
-    command = [sys.executable, *map(str, command)]
+    full = [sys.executable, *map(str, command)]
     return subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, encoding="utf-8", **options
+        full, cwd=cwd, env=environment, capture_output=True, encoding="utf-8", **options
     )
 
 
-def fill(old, new):
+def fill(old: OldProject, new: Path) -> Report:
+    """Put the user's files into a fresh project, edited where they have to be."""
     report = Report(old)
     modules = modules_of(new)
     exported = {package: modules[f"{package}.__init__"] for package in PACKAGES}
@@ -91,8 +93,9 @@ def fill(old, new):
     names = Names(old.base_class(), new_base, list(filter(is_trainer, classes)))
     shutil.copy(TEMPLATE / "migrating/old_script.py", new / "tools/old_script.py")
     for source in sources:
-        for rule in (*rules.RULES, names):
+        for rule in rules.RULES:
             rule(source)
+        names(source)
         if not scripts.hand_over(source) and source.name in ("train.py", "test.py"):
             report.notes.append(
                 f"{source.name}: how it ends is not understood: call run() of "
@@ -116,11 +119,12 @@ def fill(old, new):
     return report
 
 
-def text_of(path):
+def text_of(path: Path) -> str | None:
     return path.read_text(encoding="utf-8") if path.exists() else None
 
 
-def read_sources(old, report):
+def read_sources(old: OldProject, report: Report) -> list[Source]:
+    """The user's Python files; the report gets a note of each that cannot be read."""
     sources = []
     for name in old.user_files:
         if name.endswith(".py"):
@@ -133,7 +137,7 @@ def read_sources(old, report):
     return sources
 
 
-def write(source, new, report):
+def write(source: Source, new: Path, report: Report) -> None:
     edited = source.edited
     report.notes += source.notes
     if edited != source.text and (new / source.name).exists():
@@ -142,7 +146,9 @@ def write(source, new, report):
         report.changed(source.name, source.text, edited, reasons)
 
 
-def carry_additions(old, new, package, exported, report):
+def carry_additions(
+    old: OldProject, new: Path, package: str, exported: set[str], report: Report
+) -> set[str]:
     """Put what the user has added to a part of the base into a file of its own; the names in it."""
     found = additions(old, package, exported)
     if found is None:
@@ -154,7 +160,7 @@ def carry_additions(old, new, package, exported, report):
     return names
 
 
-def modules_of(new):
+def modules_of(new: Path) -> NamesIn:
     """The names in each module of the base, by its dotted path."""
     return {
         dotted_path(path.relative_to(new).as_posix()): defined(ast.parse(path.read_text("utf-8")))
@@ -163,11 +169,11 @@ def modules_of(new):
     }
 
 
-def dotted_path(name):
+def dotted_path(name: str) -> str:
     return name.removesuffix(".py").replace("/", ".")
 
 
-def adapt_configs(old, new, report):
+def adapt_configs(old: OldProject, new: Path, report: Report) -> None:
     """Today's names in the configs, and settings.py with the user's own keys."""
     configs = []
     for name in old.configs():
@@ -189,8 +195,11 @@ def adapt_configs(old, new, report):
     report.notes += [f"config: {'.'.join(path)}{words}" for path, words in left]
 
 
-def convert_checkpoints(old, new):
-    """Old checkpoints written anew under the same names; what was found for each."""
+def convert_checkpoints(old: OldProject, new: Path) -> list[dict[str, Any]]:
+    """Old checkpoints written anew under the same names; what was found for each.
+
+    Raises UserError where there is no room.
+    """
     pairs = []
     for name in old.checkpoints:
         target = new / (name.removesuffix(".tar") if name.endswith(".pth.tar") else name)
@@ -209,14 +218,14 @@ def convert_checkpoints(old, new):
     mark = "checkpoint: "
     said = [line.removeprefix(mark) for line in done.stdout.splitlines() if line.startswith(mark)]
     findings = list(map(json.loads, said))
-    for finding, (path, target) in zip(findings, pairs, strict=True):
-        if "refused" in finding and not path.startswith(str(old.root / "saved")):
-            shutil.copy(path, target)  # perhaps weights that the user's own code reads
+    for finding, (source, copy) in zip(findings, pairs, strict=True):
+        if "refused" in finding and not source.startswith(str(old.root / "saved")):
+            shutil.copy(source, copy)  # perhaps weights that the user's own code reads
             finding["refused"] += "; copied as it is"
     return findings
 
 
-def check(folder, configs):
+def check(folder: Path, configs: list[str]) -> tuple[str, bool]:
     """What `python train.py --check` says in the new project, and whether all was well."""
     if not configs or not (folder / "train.py").exists():
         return "not tried: there is no train.py, or no config", False

@@ -1,24 +1,29 @@
 """What migrate.py says, on the console and in MIGRATED.md."""
 
 import re
+from collections.abc import Iterable
 from difflib import unified_diff
+from pathlib import Path
+from typing import Any
+
+from migrating.tree import OldProject
 
 
 class Report:
-    def __init__(self, old):
+    def __init__(self, old: OldProject) -> None:
         self.old = old
-        self.changes = {}  # {file: (reasons, diff)}
-        self.skipped = []
-        self.notes = []
-        self.configs = []
-        self.checkpoints = []
+        self.changes: dict[str, tuple[list[str], str]] = {}  # {file: (reasons, diff)}
+        self.skipped: list[str] = []
+        self.notes: list[str] = []
+        self.configs: list[str] = []
+        self.checkpoints: list[dict[str, Any]] = []
 
-    def changed(self, name, before, after, reasons):
-        lines = [text.splitlines(keepends=True) for text in (before, after)]
-        diff = "".join(unified_diff(*lines, f"old/{name}", f"new/{name}", n=1))
+    def changed(self, name: str, before: str, after: str, reasons: Iterable[str]) -> None:
+        lines, new_lines = (text.splitlines(keepends=True) for text in (before, after))
+        diff = "".join(unified_diff(lines, new_lines, f"old/{name}", f"new/{name}", n=1))
         self.changes[name] = (list(reasons), diff)
 
-    def look_at(self, new):
+    def look_at(self, new: Path) -> None:
         """Notes on what only a person can judge."""
         if names := self.old.large_files:
             self.notes.append(
@@ -44,16 +49,17 @@ class Report:
                     )
 
     @staticmethod
-    def _packages(path):
+    def _packages(path: Path) -> set[str]:
         lines = path.read_text(encoding="utf-8").splitlines()
         return {re.split(r"[^\w.-]", line.strip())[0] for line in lines} - {""}
 
     @property
-    def unchanged(self):
+    def unchanged(self) -> list[str]:
         others = {*self.changes, *self.skipped}
         return [name for name in self.old.user_files if name not in others]
 
-    def page(self):
+    def page(self) -> str:
+        """The text of MIGRATED.md."""
         parts = [
             "# Moved from an old project",
             f"It is of {self.old.era}.",
@@ -72,7 +78,7 @@ class Report:
             parts += ["## Checkpoints", "\n".join(map(self._of_checkpoint, self.checkpoints))]
         return "\n\n".join(parts) + "\n"
 
-    def _of_checkpoint(self, said):
+    def _of_checkpoint(self, said: dict[str, Any]) -> str:
         name = said["old"].removeprefix(f"{self.old.root}/")
         if "refused" in said:
             return f"- {name}: {said['refused']}"

@@ -2,8 +2,10 @@
 
 import ast
 import re
+from collections.abc import Callable
+from typing import Any
 
-from migrating.source import defined, dotted, is_trainer, methods
+from migrating.source import Source, defined, dotted, is_trainer, methods
 
 NUMPY = {
     **{name: name for name in ("float", "int", "bool", "object", "str", "complex")},
@@ -26,7 +28,7 @@ def load_source(name, path):
 '''
 
 
-def hard_coded_cuda(source):
+def hard_coded_cuda(source: Source) -> None:
     reason = ".cuda() fails where there is no GPU, and ignores the config's device"
     for call in source.nodes(ast.Call):
         name = dotted(call.func)
@@ -42,7 +44,7 @@ def hard_coded_cuda(source):
         source.edit(start, source.end(call), f".to({device}{''.join(more)})", reason)
 
 
-def _device(source, node):
+def _device(source: Source, node: Any) -> str:
     """An expression for the device that there is at a place in the code."""
     function = source.around(node, ast.FunctionDef)
     cls = source.around(node, ast.ClassDef)
@@ -60,12 +62,12 @@ def _device(source, node):
     return "'cuda' if torch.cuda.is_available() else 'cpu'"
 
 
-def _is_layer(call):
+def _is_layer(call: Any) -> bool:
     name = dotted(call.func)
     return name.startswith(("nn.", "torch.nn.")) and name.rpartition(".")[2][:1].isupper()
 
 
-def removed_numpy_names(source):
+def removed_numpy_names(source: Source) -> None:
     aliases = {
         one.asname or one.name
         for node in source.nodes(ast.Import)
@@ -80,7 +82,7 @@ def removed_numpy_names(source):
             source.replace(node, new, reason)
 
 
-def verbose_schedulers(source):
+def verbose_schedulers(source: Source) -> None:
     for call in source.nodes(ast.Call):
         if is_scheduler(dotted(call.func).rpartition(".")[2]):
             for keyword in call.keywords:
@@ -89,11 +91,11 @@ def verbose_schedulers(source):
                     source.remove_item(source.start(keyword), source.end(keyword), reason)
 
 
-def is_scheduler(name):
+def is_scheduler(name: str) -> bool:
     return name.endswith("LR") or name in ("ReduceLROnPlateau", "CosineAnnealingWarmRestarts")
 
 
-def import_imp(source):
+def import_imp(source: Source) -> None:
     uses = {
         name: [node for node in source.nodes(ast.Attribute) if dotted(node) == f"imp.{name}"]
         for name in ("load_source", "reload")
@@ -121,7 +123,7 @@ def import_imp(source):
                 source.note(one, f"{dotted(one)}: Python 3.12 has no module imp any more")
 
 
-def unsafe_load(source):
+def unsafe_load(source: Source) -> None:
     for call in source.nodes(ast.Call):
         given = {keyword.arg for keyword in call.keywords}
         if dotted(call.func) == "torch.load" and not given & {"weights_only", "pickle_module"}:
@@ -137,7 +139,7 @@ def unsafe_load(source):
 TRACKER = {"__init__", "reset", "update", "avg", "result"}
 
 
-def pandas_trackers(source):
+def pandas_trackers(source: Source) -> None:
     for cls in source.nodes(ast.ClassDef):
         if cls.name == "MetricTracker" and set(methods(cls)) - TRACKER:
             more = ", ".join(sorted(set(methods(cls)) - TRACKER))
@@ -152,7 +154,7 @@ def pandas_trackers(source):
             source.note(node, "reads the pandas table of a MetricTracker: use avg() or result()")
 
 
-def in_f_strings(source):
+def in_f_strings(source: Source) -> None:
     """Nothing is edited inside of these."""
     for node in ast.walk(source.tree):
         if isinstance(node, ast.JoinedStr):
@@ -161,7 +163,7 @@ def in_f_strings(source):
                 source.note(node, f"to be edited by hand: {text}")
 
 
-RULES = [
+RULES: list[Callable[[Source], None]] = [
     in_f_strings,
     hard_coded_cuda,
     removed_numpy_names,

@@ -1,16 +1,17 @@
 """The end of an old script, where it reads its command line and calls main()."""
 
 import ast
+from typing import Any
 
-from migrating.source import dotted
+from migrating.source import Source, dotted
 
 REASON = "one line for each mistake, -c, -r, -d and KEY=VALUE as everywhere, and --check"
 READERS = ("ConfigParser", "json.load", "read_json", "torch.load")
 
 
-def hand_over(source):
+def hand_over(source: Source) -> bool:
     """Let run() of tools/old_script.py read the command line; True if that could be done."""
-    block = next((node for node in source.tree.body if _is_main_block(node)), None)
+    block: Any = next((node for node in source.tree.body if _is_main_block(node)), None)
     if block is None:
         return False
     parser = next((name for node in block.body if (name := _parser_name(node))), None)
@@ -30,7 +31,7 @@ def hand_over(source):
     return True
 
 
-def _import_run(source, block):
+def _import_run(source: Source, block: Any) -> None:
     imports = [n for n in source.tree.body if isinstance(n, (ast.Import, ast.ImportFrom))]
     rest = source.text[: source.start(block)]
     for node in imports:
@@ -40,18 +41,18 @@ def _import_run(source, block):
     source.insert_after(imports[-1], ["from tools.old_script import run"], REASON)
 
 
-def _is_main_block(node):
+def _is_main_block(node: ast.stmt) -> bool:
     return isinstance(node, ast.If) and "__name__" in ast.unparse(node.test)
 
 
-def _parser_name(node):
+def _parser_name(node: ast.stmt) -> str | None:
     if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
         if dotted(node.value.func).endswith("ArgumentParser"):
             return dotted(node.targets[0])
     return None
 
 
-def _prepares(node, parser):
+def _prepares(node: ast.stmt, parser: str | None) -> bool:
     """Whether a statement only says what may be on the command line."""
     if isinstance(node, ast.Assign):
         targets = {dotted(target) for target in node.targets}

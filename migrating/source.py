@@ -2,6 +2,7 @@
 
 import ast
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass
@@ -19,52 +20,52 @@ class Source:
     edits: list[Edit] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # what a person must decide
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.tree = ast.parse(self.text)
         self.lines = self.text.splitlines(keepends=True)
         self.starts = [0]
         for line in self.lines:
             self.starts.append(self.starts[-1] + len(line))
-        self.parents = {
+        self.parents: dict[Any, Any] = {
             child: node for node in ast.walk(self.tree) for child in ast.iter_child_nodes(node)
         }
 
-    def nodes(self, *kinds, inside=None):
+    def nodes(self, *kinds: type, inside: Any = None) -> list[Any]:
         """All of these kinds, but not in f-strings: Python 3.11 tells their places wrongly."""
         found = [one for one in ast.walk(inside or self.tree) if isinstance(one, kinds)]
         return [one for one in found if self.around(one, ast.JoinedStr) is None]
 
-    def start(self, node):
+    def start(self, node: Any) -> int:
         return self._offset(node.lineno, node.col_offset)
 
-    def end(self, node):
+    def end(self, node: Any) -> int:
         return self._offset(node.end_lineno, node.end_col_offset)
 
-    def _offset(self, line, column):
+    def _offset(self, line: int, column: int) -> int:
         """ast counts bytes of UTF-8, we count characters."""
         before = self.lines[line - 1].encode()[:column] if self.lines else b""
         return self.starts[line - 1] + len(before.decode())
 
-    def segment(self, node):
+    def segment(self, node: Any) -> str:
         return self.text[self.start(node) : self.end(node)]
 
-    def replace(self, node, text, reason):
+    def replace(self, node: Any, text: str, reason: str) -> None:
         self.edit(self.start(node), self.end(node), text, reason)
 
-    def edit(self, start, end, text, reason):
+    def edit(self, start: int, end: int, text: str, reason: str) -> None:
         self.edits.append(Edit(start, end, text, reason))
 
-    def remove_lines(self, node, reason):
+    def remove_lines(self, node: Any, reason: str) -> None:
         self.edit(self.starts[node.lineno - 1], self.starts[node.end_lineno], "", reason)
 
-    def insert_after(self, node, lines, reason):
+    def insert_after(self, node: Any, lines: list[str], reason: str) -> None:
         """New lines after a statement, with its indentation."""
         place = self.starts[node.end_lineno]
         before = "" if self.text[:place].endswith("\n") else "\n"
         indent = " " * node.col_offset
         self.edit(place, place, before + "".join(f"{indent}{line}\n" for line in lines), reason)
 
-    def remove_item(self, start, end, reason):
+    def remove_item(self, start: int, end: int, reason: str) -> None:
         """One of several between commas, and one of the commas."""
         before = self.text[:start].rstrip()
         if before.endswith(","):
@@ -76,10 +77,10 @@ class Source:
             end += blank + 1 + len(rest) - len(rest.lstrip(" "))
         return self.edit(start, end, "", reason)
 
-    def note(self, node, text):
+    def note(self, node: Any, text: str) -> None:
         self.notes.append(f"{self.name}:{node.lineno}: {text}")
 
-    def around(self, node, *kinds):
+    def around(self, node: Any, *kinds: type) -> Any:
         """The nearest node of these kinds that `node` stands in, or None."""
         while (node := self.parents.get(node)) is not None:
             if isinstance(node, kinds):
@@ -87,9 +88,10 @@ class Source:
         return None
 
     @property
-    def applied(self):
+    def applied(self) -> list[Edit]:
         """The edits in order, without those inside of others."""
-        kept, last = [], -1
+        kept: list[Edit] = []
+        last = -1
         for edit in sorted(self.edits, key=lambda one: (one.start, -one.end)):
             if edit.start >= last:
                 kept.append(edit)
@@ -97,14 +99,14 @@ class Source:
         return kept
 
     @property
-    def edited(self):
+    def edited(self) -> str:
         text = self.text
         for edit in reversed(self.applied):
             text = text[: edit.start] + edit.text + text[edit.end :]
         return text
 
 
-def dotted(node):
+def dotted(node: Any) -> str:
     """`a.b.c` of a name or an attribute; "" of anything else."""
     if isinstance(node, ast.Attribute):
         inner = dotted(node.value)
@@ -112,9 +114,9 @@ def dotted(node):
     return node.id if isinstance(node, ast.Name) else ""
 
 
-def defined(tree):
+def defined(tree: ast.Module) -> set[str]:
     """The names that the top level of a file defines or imports."""
-    names = set()
+    names: set[str] = set()
     for node in tree.body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)):
             names.add(node.name)
@@ -125,7 +127,7 @@ def defined(tree):
     return names
 
 
-def own_attributes(cls):
+def own_attributes(cls: Any) -> set[str]:
     """The names that the methods of a class set on self."""
     return {
         node.attr
@@ -136,9 +138,9 @@ def own_attributes(cls):
     }
 
 
-def methods(cls):
+def methods(cls: Any) -> dict[str, Any]:
     return {node.name: node for node in cls.body if isinstance(node, ast.FunctionDef)}
 
 
-def is_trainer(cls):
+def is_trainer(cls: Any) -> bool:
     return "_train_epoch" in methods(cls) or any(dotted(b).endswith("Trainer") for b in cls.bases)

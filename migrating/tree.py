@@ -2,8 +2,10 @@
 
 import ast
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from migrating.errors import UserError
 
@@ -34,13 +36,13 @@ class OldProject:
     checkpoints: list[str]
     large_files: list[str]  # left where they are
 
-    def text(self, name):
+    def text(self, name: str) -> str:
         return (self.root / name).read_text(encoding="utf-8-sig", errors="surrogateescape")
 
-    def base_class(self):
+    def base_class(self) -> ast.ClassDef:
         return trainer_class(self.text("base/base_trainer.py"))
 
-    def configs(self):
+    def configs(self) -> dict[str, dict[str, Any]]:
         """The JSON files that are configs, by name, config.json first."""
         found = {}
         for name in sorted(self.user_files, key=lambda one: (one != "config.json", one)):
@@ -54,20 +56,24 @@ class OldProject:
         return found
 
 
-def trainer_class(text):
-    """The class BaseTrainer; StopIteration where there is none with an __init__."""
+def trainer_class(text: str) -> ast.ClassDef:
+    """The class BaseTrainer. Raises StopIteration where there is none with an __init__."""
     classes = [one for one in ast.walk(ast.parse(text)) if isinstance(one, ast.ClassDef)]
     found = next(one for one in classes if one.name == "BaseTrainer")
     next(one for one in found.body if getattr(one, "name", "") == "__init__")
     return found
 
 
-def read(root):
+def read(root: Path) -> OldProject:
+    """What an old project is made of. Raises UserError where the folder is none."""
     if not root.is_dir():
         raise UserError(f"{root}: there is no such folder")
     names = sorted(_files(root))
     era = _era(root, names)
-    user, base, checkpoints, large = [], [], [], []
+    user: list[str] = []
+    base: list[str] = []
+    checkpoints: list[str] = []
+    large: list[str] = []
     for name in names:
         if name in BASE:
             base.append(name)
@@ -86,7 +92,7 @@ def read(root):
     return project
 
 
-def _parse(root, name, text):
+def _parse(root: Path, name: str, text: str) -> ast.Module:
     try:
         return ast.parse(text)
     except ValueError:
@@ -95,21 +101,21 @@ def _parse(root, name, text):
         raise UserError(f"{root}/{name}:{error.lineno}: no Python of today: {error.msg}") from None
 
 
-def _files(root):
+def _files(root: Path) -> Iterator[str]:
     for path in root.rglob("*"):
         parts = path.relative_to(root).parts
         if path.is_file() and not SKIPPED_FOLDERS & set(parts) and path.suffix != ".pyc":
             yield "/".join(parts)
 
 
-def _era(root, names):
+def _era(root: Path, names: list[str]) -> str:
     if "base/base_trainer.py" not in names:
         what = "base/base_trainer.py, as projects in the layout of victoresque's template"
         raise UserError(f"{root}: has no {what} do")
     text = (root / "base/base_trainer.py").read_text(encoding="utf-8", errors="surrogateescape")
     _parse(root, "base/base_trainer.py", text)
     try:
-        trainer = trainer_class(text)
+        trainer: Any = trainer_class(text)
     except StopIteration:
         raise UserError(
             f"{root}/base/base_trainer.py: no class BaseTrainer with an __init__"

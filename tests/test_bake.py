@@ -6,6 +6,7 @@ import subprocess
 import sys
 from datetime import datetime, timezone
 from hashlib import sha256
+from importlib.metadata import version
 from itertools import combinations, product
 
 import pytest
@@ -15,46 +16,37 @@ from helpers import PROJECT, PYTHONS, ROOT, files, interpreter, succeed, tomllib
 
 # The files of every project; config, LICENSE, the workflow and the starter's own come by choice
 FILES = """
-    .editorconfig .gitignore .pre-commit-config.yaml
-    README.md config.schema.json pyproject.toml requirements.txt
-    parse_config.py report.py runs.py settings.py test.py train.py
-    base/__init__.py base/base_data_loader.py base/base_model.py base/base_trainer.py
-    base/sampler.py
-    data/README.md data_loader/__init__.py data_loader/data_loaders.py
-    logger/__init__.py logger/epoch_log.py logger/logger.py
-    logger/metrics_csv.py logger/visualization.py
-    model/__init__.py model/loss.py model/metric.py model/model.py
-    docs/checkpoints.md docs/clusters.md docs/config.md docs/data.md docs/faults.md
-    docs/fine_tune.md docs/gradients.md docs/metric.md docs/migrating.md docs/model.md
-    docs/notebook.md docs/two_optimizers.md docs/watching.md
-    docs/many_gpus.md docs/clusters/job.yaml docs/clusters/train.sbatch tests/test_distributed.py
-    tests/conftest.py tests/digits.npz tests/example.json tests/example.py
-    tests/test_docs.py tests/test_checkpoint.py tests/test_commands.py tests/test_config.py
-    tests/test_contract.py
-    tests/test_data_loader.py tests/test_meter.py tests/test_model.py tests/test_trainer.py
-    tests/test_schema.py tests/test_faults.py tests/test_old_checkpoints.py tests/test_tools.py
-    tests/test_history.py tests/test_report.py tests/test_switches.py tests/test_trackers.py
-    tests/test_sharded.py
-    tests/test_watching.py
-    tools/__init__.py tools/advice.py tools/background.py tools/blocks.py tools/changes.py
-    tools/check.py tools/collectors.py tools/compare.py tools/drawing.py tools/explain.py
-    tools/fast_dev_run.py tools/finite.py tools/groups.py tools/history.py tools/init_from.py
-    tools/overfit_batches.py
-    tools/manifest.py tools/monitor.py tools/pictures.py tools/predictions.py
-    tools/progress.py tools/record.py tools/restart.py
-    tools/replay.py tools/schema.py tools/sharded.py tools/together.py tools/trackers.py
-    tools/unshard.py tools/verify_resume.py tools/yaml_config.py
-    trainer/__init__.py trainer/trainer.py
-    utils/__init__.py utils/check.py utils/checkpoint.py utils/device.py
-    utils/distributed.py utils/errors.py utils/files.py utils/lookup.py utils/loop.py
-    utils/optional.py
-    utils/meter.py utils/old/__init__.py utils/old/checkpoint.py utils/old/names.py
-    utils/precision.py utils/run_dir.py
-    utils/schedule.py utils/seed.py utils/signals.py
-    predict.py export.py tools/find_lr.py tools/summary.py
-    docs/install.md docs/updating.md docs/using.md
-    docs/speed.md tools/profile.py
-    tests/test_before_training.py tests/test_export.py tests/test_predict.py
+    .editorconfig .gitignore .pre-commit-config.yaml README.md config.schema.json export.py
+    parse_config.py predict.py pyproject.toml report.py requirements.txt runs.py settings.py test.py
+    train.py base/__init__.py base/base_data_loader.py base/base_model.py base/base_trainer.py
+    base/callback.py base/sampler.py data/README.md data_loader/__init__.py
+    data_loader/data_loaders.py docs/checkpoints.md docs/clusters.md docs/clusters/job.yaml
+    docs/clusters/train.sbatch docs/config.md docs/data.md docs/faults.md docs/fine_tune.md
+    docs/gradients.md docs/install.md docs/many_gpus.md docs/metric.md docs/migrating.md
+    docs/model.md docs/notebook.md docs/speed.md docs/two_optimizers.md docs/updating.md
+    docs/using.md docs/watching.md logger/__init__.py logger/epoch_log.py logger/logger.py
+    logger/metrics_csv.py logger/progress.py logger/visualization.py model/__init__.py model/loss.py
+    model/metric.py model/model.py tests/conftest.py tests/digits.npz tests/example.json
+    tests/example.py tests/test_before_training.py tests/test_callbacks.py tests/test_checkpoint.py
+    tests/test_commands.py tests/test_config.py tests/test_contract.py tests/test_data_loader.py
+    tests/test_distributed.py tests/test_docs.py tests/test_export.py tests/test_faults.py
+    tests/test_history.py tests/test_meter.py tests/test_model.py tests/test_old_checkpoints.py
+    tests/test_predict.py tests/test_records.py tests/test_report.py tests/test_samples.py
+    tests/test_schema.py tests/test_sharded.py tests/test_state.py tests/test_switches.py
+    tests/test_tools.py tests/test_trackers.py tests/test_trainer.py tests/test_watching.py
+    tools/__init__.py tools/advice.py tools/changes.py tools/check.py tools/compare.py
+    tools/convert.py tools/drawing.py tools/fast_dev_run.py tools/find_lr.py tools/first_batches.py
+    tools/fsdp.py tools/history.py tools/init_from.py tools/manifest.py tools/monitor.py
+    tools/overfit_batches.py tools/pictures.py tools/predictions.py tools/profile.py
+    tools/recompute.py tools/record.py tools/replay.py tools/report.py tools/schema.py
+    tools/summary.py tools/trackers.py tools/unshard.py tools/verify_resume.py trainer/__init__.py
+    trainer/trainer.py utils/__init__.py utils/background.py utils/batch_size.py utils/build.py
+    utils/check.py utils/check_together.py utils/checkpoint.py utils/collectors.py
+    utils/command_line.py utils/device.py utils/distributed.py utils/errors.py utils/explain.py
+    utils/extras.py utils/files.py utils/finite.py utils/lookup.py utils/loop.py utils/meter.py
+    utils/mistakes.py utils/newest.py utils/optim.py utils/precision.py utils/process_group.py
+    utils/run.py utils/run_dir.py utils/saving.py utils/seed.py utils/signals.py utils/split.py
+    utils/trainer_state.py utils/yaml_config.py
 """.split()
 
 STARTER_FILES = {
@@ -73,6 +65,10 @@ STARTER_FILES = {
 
 ANSWERS = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
 PROMPTS = {k: v for k, v in ANSWERS.items() if isinstance(v, list) and not k.startswith("_")}
+
+
+def torch_version():
+    return tuple(int(number) for number in version("torch").split(".")[:2])
 
 
 def pairs(row):
@@ -174,6 +170,14 @@ def test_every_file_parses(project):
 def test_ruff_finds_nothing(project):
     succeed("-m", "ruff", "check", "--no-cache", cwd=project)
     succeed("-m", "ruff", "format", "--no-cache", "--check", cwd=project)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch_version() < (2, 13), reason="the hints of torch differ between versions")
+def test_mypy_finds_nothing(bake, tmp_path):
+    """In the project of each starter, one after the other: they share what is known of torch."""
+    for starter in STARTER_FILES:
+        succeed("-m", "mypy", "--cache-dir", tmp_path, cwd=bake(starter=starter))
 
 
 # Of the words of the license texts, title included, copyright line left out

@@ -155,6 +155,11 @@ def test_an_old_project_trains_resumes_and_is_tested(name, tmp_path):
         succeed("train.py", "-c", "config.json", cwd=new)
         [straight] = set(new.glob("saved/*/*")) - {run}
         assert last_row(straight) == row
+        before = set(new.glob("saved/*/*"))
+        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+        succeed(*launch, "train.py", "-c", "config.json", cwd=new)
+        [of_two] = set(new.glob("saved/*/*")) - before
+        assert last_row(of_two)["epoch"] == "3"
     if name == "kfold":
         succeed("-W", "error", "train_cv.py", "-c", "config.json", cwd=new)
         folds = json.loads((run.parent / "summary/folds.json").read_text())["best"]

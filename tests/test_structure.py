@@ -1,13 +1,18 @@
-"""The shape of the project's Python, read from its source before baking."""
+"""The shape of the project's Python: what imports what, how large it is, what can be deleted."""
 
 import ast
 import re
+import shutil
 import sys
+from graphlib import CycleError, TopologicalSorter
+from itertools import combinations
 from pathlib import Path
+from random import Random
 
 import pytest
 
-from helpers import PROJECT, tomllib
+from helpers import PROJECT, ROOT, Launcher, python, tomllib
+from scripts.house import LOOP, OUTSIDE, TARGETS, count_lines
 
 # A part imports from itself and from lower layers only; those of one layer never import each other
 LAYERS = [
@@ -17,25 +22,19 @@ LAYERS = [
     {"base"},
     {"data_loader", "model", "trainer"},
     {"train"},
+    {"test"},
     {"tools"},
-    {"predict", "test"},
-    {"export", "report", "runs"},
+    {"predict", "export", "report", "runs"},
 ]
 LAYER = {part: number for number, parts in enumerate(LAYERS) for part in parts}
+EXTRAS = LAYERS[-2] | LAYERS[-1]  # found by being there, or started by the user
+UPWARDS = {("tools/report.py", "report")}  # a callback that writes the report after a training
 SOURCES = [path for path in PROJECT.rglob("*.py") if "tests" not in path.relative_to(PROJECT).parts]
-
-# What is imported when it is asked for; each of these files can be deleted by itself
-DELETABLE = {path.relative_to(PROJECT).as_posix() for path in (PROJECT / "tools").glob("[!_]*.py")}
-DELETABLE -= {f"tools/{name}.py" for name in ("compare", "blocks", "drawing", "history")}  # shared
-DELETABLE |= {"report.py", "runs.py", "predict.py", "export.py"}
-
-# The core is all but that, the tools, the example, and what only large and old projects need
-ASIDE_PARTS = {"tools", "model", "export", "predict", "report", "runs"}
-ASIDE = DELETABLE | {"data_loader/mnist.py", "data_loader/data_loaders.py"}
-ASIDE |= {"utils/distributed.py"}
-OLD = PROJECT / "utils" / "old"  # what only older projects need
-MAX_LINES = 2417  # of the core, not counting empty ones: it may shrink
 MAX_FUNCTION = 60
+
+# Each of these files can be deleted, and any number of them
+DELETABLE = sorted(path.relative_to(PROJECT).as_posix() for path in PROJECT.glob("tools/[!_]*.py"))
+DELETABLE += [f"{name}.py" for name in sorted(LAYERS[-1])]
 
 
 @pytest.fixture(params=SOURCES, ids=lambda path: path.relative_to(PROJECT).as_posix())
@@ -58,24 +57,60 @@ def part_of(path):
     return place_of(path).parts[0].removesuffix(".py")
 
 
+def parse(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def nodes(path):
-    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    return list(ast.walk(parse(path)))
 
 
-def imports(path):
-    """The top-level names of all imports, late ones too."""
-    for node in nodes(path):
+def statements(node, late=True):
+    """The import statements under a node, those in functions only if they are `late` too.
+
+    What stands under `if TYPE_CHECKING` is never imported.
+    """
+    for child in ast.iter_child_nodes(node):
+        is_function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
+        if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+            continue
+        if isinstance(child, ast.Import | ast.ImportFrom):
+            yield child
+        if late or not is_function:
+            yield from statements(child, late)
+
+
+def imports(path, late=True):
+    """The full names of what is imported: modules, and what is taken from modules."""
+    for node in statements(parse(path), late):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: imports are absolute, as the scripts need them"
-            yield node.module.split(".")[0]
-        elif isinstance(node, ast.Import):
-            yield from (name.name.split(".")[0] for name in node.names)
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+        else:
+            yield from (name.name for name in node.names)
+
+
+def files_of(starter):
+    """The sources of a project with this starter, by their place in it."""
+    folder = PROJECT / "starters" / starter
+    chosen = [path for path in SOURCES if not is_of_a_starter(path) or folder in path.parents]
+    return {place_of(path).as_posix(): path for path in sorted(chosen, key=is_of_a_starter)}
+
+
+def files_imported(path, files, late=True):
+    """Those of the files that the source at `path` imports, packages on the way included."""
+    for name in imports(path, late):
+        parts = name.split(".")
+        tops = ["/".join(parts[:n]) for n in range(1, len(parts) + 1)]
+        found = [top + end for top in tops for end in ("/__init__.py", ".py") if top + end in files]
+        is_inside = part_of(path) == parts[0]  # then the package is being imported already
+        yield from found[-1:] if is_inside else found
 
 
 def test_imports_run_one_way(source):
-    part = part_of(source)
-    for name in imports(source):
-        if name in LAYER and name != part:
+    part, place = part_of(source), place_of(source).as_posix()
+    for name in {name.split(".")[0] for name in imports(source)}:
+        if name in LAYER and name != part and (place, name) not in UPWARDS:
             assert LAYER[name] < LAYER[part], f"{source} imports {name}"
 
 
@@ -83,12 +118,28 @@ def test_all_parts_have_a_layer():
     assert {part_of(path) for path in SOURCES} == set(LAYER)
 
 
-def test_what_can_be_deleted_is_imported_late(source):
-    modules = {name.removesuffix(".py").replace("/", ".") for name in DELETABLE}
-    for node in ast.parse(source.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.ImportFrom):
-            names = {node.module, *(f"{node.module}.{one.name}" for one in node.names)}
-            assert not names & modules, f"{source}:{node.lineno}"
+@pytest.mark.parametrize("starter", ["mnist", "minimal", "text", "tabular", "gan"])
+def test_no_circle_of_imports(starter):
+    files = files_of(starter)
+    graph = {place: {*files_imported(path, files)} - {place} for place, path in files.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" <- ".join(error.args[1]))
+
+
+def test_nothing_names_an_extra(source):
+    """An extra is found by being there: utils/extras.py reads the folder."""
+    if part_of(source) in EXTRAS or place_of(source).as_posix() == "utils/extras.py":
+        return
+    assert not {name.split(".")[0] for name in imports(source)} & EXTRAS
+    for node in nodes(source):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            assert not node.value.startswith("tools."), f"{source}:{node.lineno}"
+        if isinstance(node, ast.Call):
+            call = ast.unparse(node)
+            found = re.match(r"(.*\bimport_module|__import__)\(['\"]tools|.*\bimport_extra\(", call)
+            assert not found, f"{source}:{node.lineno}"
 
 
 def test_no_star_imports(source):
@@ -111,26 +162,84 @@ def test_functions_are_short(source):
 
 def test_nothing_happens_on_import(source):
     """At the top stand definitions only, and no call for its effect."""
-    for node in ast.parse(source.read_text(encoding="utf-8")).body:
+    for node in parse(source).body:
         if isinstance(node, ast.Expr):
             assert isinstance(node.value, ast.Constant), f"{source}:{node.lineno}"
         assert not isinstance(node, ast.For | ast.While | ast.With), f"{source}:{node.lineno}"
 
 
+def test_each_module_says_what_it_is(source):
+    module = parse(source)
+    says_it = not module.body or ast.get_docstring(module) is not None
+    assert says_it, f"{source} has no docstring"
+
+
+def public_functions(body):
+    """The functions and methods without an underscore before their name or that of their class."""
+    for node in body:
+        is_special = node_name(node).startswith("__") and node_name(node).endswith("__")
+        if is_special or not node_name(node).startswith("_"):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield node
+            if isinstance(node, ast.ClassDef):
+                yield from public_functions(node.body)
+
+
+def node_name(node):
+    return getattr(node, "name", "")
+
+
+def test_all_that_is_public_has_type_hints(source):
+    module, missing = parse(source), []
+    methods = {one for node in module.body if isinstance(node, ast.ClassDef) for one in node.body}
+    for function in public_functions(module.body):
+        arguments = function.args
+        named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+        is_static = any(ast.unparse(one) == "staticmethod" for one in function.decorator_list)
+        named = named[function in methods and not is_static :]  # without self
+        named += [one for one in (arguments.vararg, arguments.kwarg) if one is not None]
+        without = [one.arg for one in named if one.annotation is None]
+        without += ["return"] * (function.returns is None)
+        if without:
+            missing.append(f"{function.name} ({function.lineno}): {', '.join(without)}")
+    assert not missing, f"{source}: no type hints: {'; '.join(missing)}"
+
+
+def test_the_fields_of_dataclasses_have_type_hints(source):
+    for node in nodes(source):
+        decorators = [ast.unparse(one) for one in getattr(node, "decorator_list", ())]
+        if any(one.startswith("dataclass") for one in decorators):
+            assert not any(isinstance(one, ast.Assign) for one in node.body), node.name
+
+
 def test_the_core_does_not_grow():
-    core = [path for path in SOURCES if not is_of_a_starter(path)]
-    core = [path for path in core if part_of(path) not in ASIDE_PARTS]
-    core = [path for path in core if path.relative_to(PROJECT).as_posix() not in ASIDE]
-    core = [path for path in core if path.parent != OLD]
-    texts = [path.read_text(encoding="utf-8") for path in core]
-    assert sum(bool(line.strip()) for text in texts for line in text.splitlines()) <= MAX_LINES
+    """The core as imports show it: scripts/house.py, below, sees what is executed."""
+    files = files_of("mnist")
+    core, new = set(), {"train.py"}
+    while new:
+        core |= new
+        late = {"train.py"}  # imports nearly all of it in functions
+        new = {x for one in new for x in files_imported(files[one], files, one in late)} - core
+    core = {one for one in core if not one.startswith(OUTSIDE)}
+    assert sum(count_lines(files[one]) for one in core) <= TARGETS["core"]
+
+
+def test_the_loop_is_read_in_one_sitting():
+    assert sum(count_lines(PROJECT / name) for name in LOOP) <= TARGETS["loop"]
+
+
+@pytest.mark.slow
+def test_the_house_is_as_small_as_it_is_to_be(bake):
+    done = python("scripts/house.py", "--check", bake(), cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_requirements_are_what_is_imported():
     packages = {"PIL": "pillow", "yaml": "pyyaml"}
     own = {*LAYER, *sys.stdlib_module_names}
     sources = [path for path in SOURCES if not is_of_a_starter(path)]
-    imported = {packages.get(x, x) for path in sources for x in imports(path) if x not in own}
+    names = {name.split(".")[0] for path in sources for name in imports(path)}
+    imported = {packages.get(name, name) for name in names - own}
     lines = (PROJECT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     required = {re.split(r"\W", line)[0] for line in lines}
     assert required <= imported | {"tensorboard"}  # that torch imports for us
@@ -143,3 +252,47 @@ def test_a_starter_leaves_the_core_as_it_is():
     starters = [path for path in SOURCES if is_of_a_starter(path)]
     assert {part_of(path) for path in starters} == {"data_loader", "model", "trainer"}
     assert Path("trainer/trainer.py") not in map(place_of, starters)
+
+
+@pytest.fixture(scope="session")
+def launcher():
+    return Launcher()
+
+
+@pytest.fixture(scope="session")
+def complete(bake):
+    """A project that tests only copy."""
+    return bake()
+
+
+@pytest.fixture
+def project(complete, tmp_path):
+    leftovers = shutil.ignore_patterns("docs", "tests", "notebooks", "config.schema.json")
+    return shutil.copytree(complete, tmp_path / "project", ignore=leftovers)
+
+
+def sets_to_delete():
+    """Each file alone, some pairs of files in tools/, and the folder with all of them."""
+    pairs = [*combinations([name for name in DELETABLE if name.startswith("tools/")], 2)]
+    return [*((name,) for name in DELETABLE), *Random(0).sample(pairs, 12), ("tools",)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("names", sets_to_delete(), ids="-".join)
+def test_an_extra_can_be_deleted(names, project, launcher):
+    for name in names:
+        shutil.rmtree(project / name) if name == "tools" else (project / name).unlink()
+    changes = ["trainer.epochs=1", "trainer.len_epoch=2"]
+    launcher.succeed(project, "train.py", "--help")
+    launcher.succeed(project, "train.py", *changes)
+    [checkpoint] = project.glob("saved/*/*/model_best.pth")
+    launcher.succeed(project, "test.py", "--help")
+    launcher.succeed(project, "test.py", "-r", str(checkpoint))
+
+
+@pytest.mark.slow
+def test_a_flag_whose_extra_misses_another_ends_in_one_line(project, launcher):
+    (project / "tools" / "first_batches.py").unlink()
+    status, output = launcher.run(project, "train.py", "--fast-dev-run", "2")
+    assert status == 2 and output.count("\n") == 1
+    assert "tools/first_batches.py" in output

@@ -13,34 +13,41 @@ import warnings
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from parse_config import ConfigParser
 from test import load
-from tools import for_one_process
 from train import build_model, part_modules
-from utils.device import batch_size, tensors_in
-from utils.errors import CommandLine, RunError, UserError, exit_on_user_error
+from utils.command_line import CommandLine, exit_on_user_error
+from utils.errors import RunError, UserError
+from utils.extras import for_one_process
 from utils.files import atomic_write
 
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+Config = dict[str, Any]
+Function = Callable[..., Any]  # takes and gives the same as the model
+Inputs = tuple[tuple[Any, ...], dict[str, Any]]  # of the model: positional and by name
 TOLERANCE = 1e-4  # by how much of the largest output, or of 1 if that is more, any may differ
 
 
-def write_torch_export(file, model, inputs, config):
+def write_torch_export(file: IO[bytes], model: "nn.Module", inputs: Inputs, config: Config) -> None:
     import torch
 
     program = torch.export.export(model, *inputs, dynamic_shapes=open_batch_size(inputs))
     torch.export.save(program, file, extra_files={"config.json": json.dumps(config)})
 
 
-def read_torch_export(path):
+def read_torch_export(path: str) -> Function:
     import torch
 
     with open(path, "rb") as file:
         return torch.export.load(file).module()
 
 
-def write_onnx(file, model, inputs, config):
+def write_onnx(file: IO[bytes], model: "nn.Module", inputs: Inputs, config: Config) -> None:
     import torch
 
     args, kwargs = inputs
@@ -51,17 +58,18 @@ def write_onnx(file, model, inputs, config):
         program = torch.onnx.export(
             model, args, kwargs=kwargs, dynamic_shapes=shapes, dynamo=True, verbose=False
         )
+    assert program is not None  # so it is with dynamo=True
     file.write(program.model_proto.SerializeToString())
 
 
-def read_onnx(path):
+def read_onnx(path: str) -> Function:
     import onnxruntime
     import torch
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     names = [one.name for one in session.get_inputs()]
 
-    def run(*args, **kwargs):
+    def run(*args: Any, **kwargs: Any) -> "list[torch.Tensor]":
         arrays = [tensor.numpy() for tensor in tensors_in((args, kwargs))]
         outputs = session.run(None, dict(zip(names, arrays, strict=True)))
         return [torch.from_numpy(array) for array in outputs]
@@ -69,16 +77,15 @@ def read_onnx(path):
     return run
 
 
-def write_safetensors(file, model, inputs, config):
+def write_safetensors(file: IO[bytes], model: "nn.Module", inputs: Inputs, config: Config) -> None:
     from safetensors.torch import save
 
-    weights = {
-        name: one.clone().contiguous() for name, one in model.state_dict().items()
-    }  # shared ones twice
+    # Copies, as the format knows no weights that share their memory
+    weights = {name: one.clone().contiguous() for name, one in model.state_dict().items()}
     file.write(save(weights, {"arch": type(model).__name__, "config": json.dumps(config)}))
 
 
-def read_safetensors(path):
+def read_safetensors(path: str) -> Function:
     """The model as the file alone describes it."""
     from safetensors import safe_open
 
@@ -93,10 +100,10 @@ def read_safetensors(path):
 class Format(NamedTuple):
     suffix: str
     packages: list[str]
-    write: Callable
+    write: "Callable[[IO[bytes], nn.Module, Inputs, Config], None]"
     """Writes to an open file, given the model, its inputs for some samples, and the config."""
-    read: Callable
-    """What the file has, as a function that takes and gives the same as the model."""
+    read: Callable[[str], Function]
+    """What the file has."""
 
 
 FORMATS = {
@@ -106,11 +113,22 @@ FORMATS = {
 }
 
 
-def model_inputs(trainer):
-    """What `valid_step` gives the model for a batch of held-out samples: (args, kwargs)."""
+def tensors_in(value: Any) -> "list[torch.Tensor]":
+    """All tensors in tuples, lists and dicts, in their order."""
+    import torch
+    from torch.utils._pytree import tree_leaves
+
+    return [one for one in tree_leaves(value) if isinstance(one, torch.Tensor)]
+
+
+def model_inputs(trainer: Any) -> Inputs:
+    """What `valid_step` gives the model for a batch of held-out samples.
+
+    Raises UserError where it does not call the model.
+    """
     import torch
 
-    calls = []
+    calls: list[Inputs] = []
     hook = trainer.model.register_forward_pre_hook(
         lambda _, *inputs: calls.append(inputs), with_kwargs=True
     )
@@ -122,15 +140,15 @@ def model_inputs(trainer):
     return calls[0]
 
 
-def first(n, inputs):
-    """The first `n` samples of (args, kwargs)."""
+def first(n: int, inputs: Inputs) -> Inputs:
+    """The first `n` samples."""
     import torch
     from torch.utils._pytree import tree_map_only
 
     return tree_map_only(torch.Tensor, lambda tensor: tensor[:n], inputs)
 
 
-def open_batch_size(inputs):
+def open_batch_size(inputs: Inputs) -> Any:
     """What torch wants to be told: the first dimension of every tensor may be of any size."""
     import torch
 
@@ -140,7 +158,7 @@ def open_batch_size(inputs):
     return shapes
 
 
-def largest_difference(model, other, inputs):
+def largest_difference(model: Function, other: Function, inputs: Inputs) -> "torch.Tensor":
     """Between what two models give, as a part of the largest output, or of 1 if that is more."""
     import torch
 
@@ -154,8 +172,13 @@ def largest_difference(model, other, inputs):
     return torch.stack(differences).max()  # NaN where one is
 
 
-def write(file, form, model, inputs, config):
-    """Write what is then read back and compared; the difference, for one sample and for all."""
+def write(
+    file: IO[bytes], form: Format, model: "nn.Module", inputs: Inputs, config: Config
+) -> float:
+    """Write what is then read back and compared; the difference, for one sample and for all.
+
+    Raises RunError where the model cannot be exported, or the difference is too large.
+    """
     import torch
 
     try:
@@ -174,15 +197,18 @@ def write(file, form, model, inputs, config):
     return difference
 
 
-def export(config, to, path):
-    """Write the model of `config.resume` to `path`, or nothing if the file differs from it."""
+def export(config: ConfigParser, to: str, path: Path) -> None:
+    """Write the model of `config.resume` to `path`, or nothing if the file differs from it.
+
+    Raises UserError where that cannot be done.
+    """
     plain = {"compile": False, "precision": "fp32", "channels_last": False}  # as it runs anywhere
     settings = config.config | {"device": "cpu", "trainer": config["trainer"] | plain}
     on_cpu = ConfigParser(settings, config.resume, source=config.source)
     on_cpu.args = config.args
     trainer, _ = load(on_cpu)
     inputs = model_inputs(trainer)
-    n_samples = batch_size(inputs)
+    n_samples = len(tensors_in(inputs)[0])
     if n_samples < 2:
         raise UserError("an open batch size takes two samples: add data_loader.args.batch_size=2")
     try:
@@ -196,7 +222,8 @@ def export(config, to, path):
     )
 
 
-def check_packages(names, to):
+def check_packages(names: list[str], to: str) -> None:
+    """Raises UserError where one of the packages that a format takes is missing."""
     for name in names:
         try:
             import_module(name)
@@ -204,7 +231,8 @@ def check_packages(names, to):
             raise UserError(f"--to {to} takes {name}: pip install {' '.join(names)}") from None
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
+    """Read the command line, write the file."""
     parser = CommandLine(__doc__)
     parser.add_argument("--to", choices=FORMATS, required=True, help="the format")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to write")

@@ -5,23 +5,26 @@ import copy
 import json
 import logging
 import shutil
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from functools import cached_property, partial
 from inspect import isclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from logger import setup_logging
-from settings import Metric, Optimizer, Part, Settings
+from settings import SERVED_BY, Metric, Optimizer, Part, Settings
 from utils import distributed
-from utils.check import read_value
+from utils.check import Mistake, read_value
+from utils.check_together import check_together
 from utils.errors import UserError
 from utils.files import PROJECT_DIR, project_path, read_config, write_json
-from utils.lookup import find_part
-from utils.old.names import OldNames
-from utils.optional import find_tool, need_tool
-from utils.run_dir import discard, is_run, make_run_dir
+from utils.lookup import find_part, look_up
+from utils.run_dir import LAUNCH_NAME, discard, is_run, make_run_dir
+
+Keys = tuple
 
 
 class Option(NamedTuple):
@@ -33,7 +36,7 @@ class Option(NamedTuple):
     help: str | None = None
 
 
-class ConfigParser(OldNames):
+class ConfigParser:
     """The config of a run, checked: UserError has a line for each mistake in it.
 
     `config` is a dict as in config.json; `modification` maps keys such as "optimizer.args.lr" to
@@ -44,34 +47,49 @@ class ConfigParser(OldNames):
     """
 
     def __init__(
-        self, config, resume=None, modification=None, run_id=None, source="config", modules=None
-    ):
+        self,
+        config: dict[str, Any],
+        resume: str | Path | None = None,
+        modification: dict[Any, Any] | None = None,
+        run_id: str | None = None,
+        source: Any = "config",
+        modules: Callable[[], dict[str, Any]] | None = None,
+    ) -> None:
         self.resume = None if resume is None else Path(resume)
         self.run_id = run_id
         self.source = source
-        self.args = None  # what else was on the command line
+        self.args: Any = None  # what else was on the command line
         self.modification = {_keys(name): value for name, value in (modification or {}).items()}
         config = copy.deepcopy(config)
         config.pop("$schema", None)  # it is there for editors
         for path, value in self.modification.items():
             _set_by_path(config, path, value)
-        mistakes = []
-        self.settings = read_value(Settings, config, (), mistakes)
+        mistakes: list[Mistake] = []
+        self.settings: Settings = read_value(Settings, config, (), mistakes)
         if mistakes and self.settings is not None and modules is not None:
             mistakes += self._mistakes_in_parts(modules())
         self._raise(mistakes)
         if self.settings.n_gpu == 0:
             self.settings.device = "cpu"
-        self.config = asdict(self.settings)
+        self.config: dict[str, Any] = asdict(self.settings)
         _merge(self.config, config)  # in the user's own form where there are two
 
     @classmethod
-    def from_file(cls, path, modification=None, **kwargs):
+    def from_file(
+        cls, path: str | Path, modification: dict[Any, Any] | None = None, **kwargs: Any
+    ) -> "ConfigParser":
+        """The config in a JSON or YAML file."""
         path = find_file(path)
         return cls(read_config(path), modification=modification, source=path, **kwargs)
 
     @classmethod
-    def from_args(cls, parser, options=(), argv=None, modules=None):
+    def from_args(
+        cls,
+        parser: argparse.ArgumentParser,
+        options: Iterable[Any] = (),
+        argv: list[str] | None = None,
+        modules: Callable[[], dict[str, Any]] | None = None,
+    ) -> "ConfigParser":
         """Read the command line: -c, -r, -d, the given options, and any number of KEY=VALUE."""
         for flags, kwargs in STANDARD_ARGUMENTS.items():
             with suppress(argparse.ArgumentError):  # the script may have added it by itself
@@ -80,7 +98,7 @@ class ConfigParser(OldNames):
         args = parser.parse_intermixed_args(argv)  # KEY=VALUE may stand anywhere
         modification = dict(_parse_override(text) for text in args.overrides)
         if (device := args.device) is not None:
-            modification["device"] = f"cuda:{device}" if device.isdecimal() else device
+            modification["device",] = f"cuda:{device}" if device.isdecimal() else device
         for action, option in zip(added, options, strict=True):
             if getattr(args, action.dest) is not None:
                 modification[option.target] = getattr(args, action.dest)
@@ -89,32 +107,37 @@ class ConfigParser(OldNames):
         config, source = _read_source(find_file(args.config), resume)
         config_parser = cls(config, resume, modification, source=source, modules=modules)
         if is_auto or distributed.is_restart():
-            need_tool("restart", "-r auto").take_up_newest(config_parser, is_auto)
+            from utils.newest import find_newest  # takes torch
+
+            config_parser.resume = find_newest(config_parser, is_auto)
         config_parser.args = args
         return config_parser
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> Any:
         return self.config[name]
 
-    def check_parts(self, modules):
+    def check_parts(self, modules: dict[str, Any]) -> None:
         """Compare each part with the code that it names, and raise all mistakes at once.
 
         `modules` maps keys of the config to the modules where their types are looked up, in order.
         """
-        mistakes = self._mistakes_in_parts(modules)
-        if together := find_tool("together"):
-            mistakes += together.check_together(self.settings)
+        mistakes = self._mistakes_in_parts(modules) + [*check_together(self.settings)]
+        defaults = Settings(Part(""), Part(""), Optimizer(""), Part(""))
+        for key, name in SERVED_BY.items():
+            is_set = attrgetter(key)(self.settings) != attrgetter(key)(defaults)
+            if is_set and not (PROJECT_DIR / "tools" / f"{name}.py").exists():
+                mistakes.append(Mistake(_keys(key), f": takes tools/{name}.py, which is not there"))
         self._raise(mistakes)
 
-    def _mistakes_in_parts(self, modules):
-        mistakes = []
+    def _mistakes_in_parts(self, modules: dict[str, Any]) -> list[Mistake]:
+        mistakes: list[Mistake] = []
         for key, places in modules.items():
             positional = 1 if key in ("optimizer", "lr_scheduler") else 0
             for path, part in _parts((key,), getattr(self.settings, key), mistakes):
                 mistakes += find_part(path, part, places, positional)[1]
         return mistakes
 
-    def init_obj(self, name, module, *args, **kwargs):
+    def init_obj(self, name: Any, module: Any, *args: Any, **kwargs: Any) -> Any:
         """Build what the config has under `name`, a key or a tuple of keys; None where it has null.
 
         The type is looked up in `module`, one or a list, and called with `args`, the args of the
@@ -131,88 +154,112 @@ class ConfigParser(OldNames):
                 raise  # the user's own code, whose traceback says more
             raise UserError(f"{self.source}: {'.'.join(_keys(name))}.args: {error}") from None
 
-    def init_callable(self, name, module):
+    def initialize(self, name: Any, module: Any, *args: Any, **kwargs: Any) -> Any:
+        """As init_obj, by the name that it had in 2019."""
+        return self.init_obj(name, module, *args, **kwargs)
+
+    def init_ftn(self, name: Any, module: Any, *args: Any, **kwargs: Any) -> Any:
+        """As init_obj, but not called yet: a function that takes the remaining arguments."""
+        part = self.part(name)
+        return partial(look_up(part.type, module), *args, **{**part.args, **kwargs})
+
+    def init_callable(self, name: Any, module: Any) -> Any:
         """A loss or metric: a function of (output, target) with its args set, or an object."""
         part = self.part(name)
         found = self._found(name, part, module)
-        ready = found(**part.args) if isclass(found) else partial(found, **part.args)
+        ready: Any = found(**part.args) if isclass(found) else partial(found, **part.args)
         ready.__name__ = part.name or getattr(found, "__name__", part.type)
         return ready
 
-    def init_each(self, key, build):
+    def init_each(self, key: str, build: Callable[[Keys, str], Any]) -> Any:
         """`build(path, name)` of the part under `key`, its name ""; a dict where it has several."""
         value = getattr(self.settings, key)
         if isinstance(value, dict):
             return {name: build((key, name), name) for name in value}
         return build((key,), "")
 
-    def part(self, name):
+    def part(self, name: Any) -> Any:
         """The class and arguments under `name`, a key or a tuple of keys; None for null."""
-        value = self.config
+        value: Any = self.config
         for key in _keys(name):
             value = value[key]
         form = Optimizer if _keys(name)[0] == "optimizer" else Metric
         return None if value is None else read_value(form, value, _keys(name), [])
 
-    def _found(self, name, part, module, positional=0, keywords=()):
+    def _found(
+        self, name: Any, part: Any, module: Any, positional: int = 0, keywords: Iterable[str] = ()
+    ) -> Any:
         found, mistakes = find_part(_keys(name), part, module, positional, keywords)
         self._raise(mistakes)
         return found
 
-    def _raise(self, mistakes):
+    def _raise(self, mistakes: list[Mistake]) -> None:
         if mistakes:
             raise UserError("\n".join(map(self._describe, mistakes)))
 
-    def _describe(self, mistake):
+    def _describe(self, mistake: Mistake) -> str:
         n = len(mistake.path)
         is_typed = any(path[:n] == mistake.path[: len(path)] for path in self.modification)
         source = "command line" if is_typed else self.source
         return f"{source}: {'.'.join(map(str, mistake.path))}{mistake.text}"
 
     @property
-    def _goes_on(self):
+    def _goes_on(self) -> bool:
         if self.resume is None:
             return False
         saved, folder = project_path(self.settings.trainer.save_dir), self.resume.parent
         return saved.resolve() in folder.resolve().parents or is_run(folder)
 
     @property
-    def runs_dir(self):
+    def runs_dir(self) -> Path:
         """Where the runs of this name are kept."""
-        if self._goes_on:
+        if self.resume is not None and self._goes_on:
             return self.resume.parent.parent
         return project_path(self.settings.trainer.save_dir) / self.settings.name
 
     @cached_property
-    def save_dir(self):
+    def save_dir(self) -> Path:
         """The run directory, that of `resume` where that is in one; made when first asked for."""
-        if self._goes_on:
+        if self.resume is not None and self._goes_on:
             return self.resume.parent
         try:
-            return distributed.agree(lambda: make_run_dir(self.runs_dir, self.run_id))
+            return distributed.on_main(lambda: make_run_dir(self.runs_dir, self.run_id))
         except OSError as error:
             reason = f"cannot make a run in {self.runs_dir}: {error.strerror}"
             raise UserError(f"{self.source}: trainer.save_dir: {reason}") from None
 
-    def start_run(self):
+    @property
+    def log_dir(self) -> Path:
+        return self.save_dir
+
+    def start_run(self) -> None:
         """Keep the config in the run directory and start its log file."""
         if distributed.is_main():
             for half_written in self.save_dir.glob(".*.*.tmp"):
-                shutil.rmtree(half_written) if half_written.is_dir() else half_written.unlink()
+                is_folder = half_written.is_dir() and not half_written.is_symlink()
+                shutil.rmtree(half_written) if is_folder else half_written.unlink()
             write_json(self.config, self.save_dir / "config.json")
+            if launch := distributed.launch_id():
+                (self.save_dir / LAUNCH_NAME).write_text(launch)
         setup_logging(self.save_dir)
 
-    def discard_run(self):
-        discard(self.save_dir)
+    def discard_run(self, with_files: bool = False) -> None:
+        """Remove the run directory again where nothing has been written to it.
 
-    def get_logger(self, name, verbosity=2):
+        Of a run that has not begun, also `with_files`, those that its callbacks have written.
+        """
+        has_begun = self._goes_on or self.run_id == "" or (self.save_dir / "config.json").exists()
+        discard(self.save_dir, with_files and not has_begun and distributed.is_main())
+
+    def get_logger(self, name: str, verbosity: int = 2) -> logging.Logger:
+        """A logger that shows warnings (verbosity 0), epochs too (1), or all (2)."""
         setup_logging()
         logger = logging.getLogger(name)
         logger.setLevel((logging.WARNING, logging.INFO, logging.DEBUG)[verbosity])
         return logger
 
 
-STANDARD_ARGUMENTS = {
+STANDARD_ARGUMENTS: dict[tuple[str, ...], dict[str, Any]] = {
     ("-c", "--config"): {"metavar": "FILE", "help": "config, JSON or YAML (the project's own)"},
     ("-r", "--resume"): {"metavar": "CHECKPOINT", "help": "go on; auto: from the newest, if any"},
     ("-d", "--device"): {"metavar": "DEVICE", "help": "auto, cpu, cuda, cuda:1 or mps"},
@@ -225,19 +272,19 @@ STANDARD_ARGUMENTS = {
 }
 
 
-def _add_option(parser, option):
+def _add_option(parser: argparse.ArgumentParser, option: Any) -> argparse.Action:
     words = f"{getattr(option, 'help', None) or ''} (sets {'.'.join(_keys(option.target))})".strip()
     flag = argparse.BooleanOptionalAction  # --flag and --no-flag
-    kind = {"action": flag} if option.type is bool else {"type": option.type}
+    kind: dict[str, Any] = {"action": flag} if option.type is bool else {"type": option.type}
     return parser.add_argument(*option.flags, default=None, help=words, **kind)
 
 
-def _keys(name):
+def _keys(name: Any) -> Keys:
     """The keys in "optimizer.args.lr" or "optimizer;args;lr"; a tuple or list of keys as it is."""
     return tuple(name.replace(";", ".").split(".")) if isinstance(name, str) else tuple(name)
 
 
-def _set_by_path(tree, path, value):
+def _set_by_path(tree: dict[str, Any], path: Keys, value: Any) -> None:
     for depth, key in enumerate(path[:-1], start=1):
         if isinstance(tree.get(key), str) and path[depth] in ("type", "args"):
             tree[key] = {"type": tree[key]}  # a part without arguments gets some
@@ -250,7 +297,7 @@ def _set_by_path(tree, path, value):
     tree[path[-1]] = value
 
 
-def _parse_override(text):
+def _parse_override(text: str) -> tuple[Keys, Any]:
     name, equals, value = text.partition("=")
     if not equals or not all(_keys(name)):
         raise UserError(f"command line: {text!r} is not KEY=VALUE, as in optimizer.args.lr=0.01")
@@ -261,7 +308,7 @@ def _parse_override(text):
         return _keys(name), words.get(value, value)  # a plain word needs no quotes
 
 
-def find_file(typed):
+def find_file(typed: Any) -> Any:
     """A file as a user names it: seen from the current directory, else from the project's."""
     if typed is None:
         return None
@@ -269,13 +316,13 @@ def find_file(typed):
     return inside if inside.exists() and not Path(typed).exists() else Path(typed)
 
 
-def default_config():
+def default_config() -> Path:
     """The project's own config file."""
     in_json, in_yaml = PROJECT_DIR / "config.json", PROJECT_DIR / "config.yaml"
     return in_yaml if in_yaml.exists() and not in_json.exists() else in_json
 
 
-def _read_source(config_path, resume):
+def _read_source(config_path: Path | None, resume: Path | None) -> tuple[dict[str, Any], Path]:
     """The config to use and the file to name in errors; a resumed run brings its own."""
     if resume is None:
         path = config_path or default_config()
@@ -290,7 +337,7 @@ def _read_source(config_path, resume):
     return config, config_path or resume
 
 
-def _merge(config, changes):
+def _merge(config: dict[str, Any], changes: dict[str, Any]) -> None:
     for key, value in changes.items():
         if isinstance(value, dict) and isinstance(config.get(key), dict):
             _merge(config[key], value)
@@ -298,7 +345,7 @@ def _merge(config, changes):
             config[key] = value
 
 
-def _parts(path, value, mistakes):
+def _parts(path: Keys, value: Any, mistakes: list[Mistake]) -> Iterator[tuple[Keys, Part]]:
     """Every part in a setting that is one, a list of them, or several by name."""
     if isinstance(value, Part):
         if isinstance(value.type, str) and isinstance(value.args, dict):  # else a mistake by itself

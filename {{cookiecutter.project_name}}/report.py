@@ -4,8 +4,10 @@ python report.py saved/<name>/<run_id>
 """
 
 import json
-import os
 import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 from parse_config import find_file
 from tools.drawing import (
@@ -20,7 +22,8 @@ from tools.drawing import (
     table,
 )
 from tools.history import Run, duration
-from utils.errors import CommandLine, UserError, exit_on_user_error
+from utils.command_line import CommandLine, exit_on_user_error
+from utils.errors import UserError
 from utils.files import atomic_write
 
 # torch is imported where predictions are looked at, so that --help does not wait for it
@@ -28,8 +31,11 @@ from utils.files import atomic_write
 SAMPLES = 2000  # of the validation data are looked at, unless --samples says otherwise
 
 
-def write(run_dir, samples=SAMPLES):
-    """Write the page; its path. UserError where `run_dir` is not that of a run with an epoch."""
+def write(run_dir: Path, samples: int = SAMPLES) -> Path:
+    """Write the page; its path.
+
+    Raises UserError where `run_dir` is not that of a run, or no epoch of the run is done.
+    """
     run = Run(run_dir)
     if not run.rows:
         raise UserError(f"{run_dir}: no epoch is done yet")
@@ -54,16 +60,8 @@ def write(run_dir, samples=SAMPLES):
     return run.path / "report.html"
 
 
-def after_training(run_dir, logger):
-    """The same at the end of a run, which nothing that goes wrong here may spoil."""
-    os.environ.pop("TORCHELASTIC_RUN_ID", None)  # of several processes, this one is alone now
-    try:
-        logger.info("Report: %s", write(run_dir))
-    except Exception as error:
-        logger.warning("no report: %s", str(error).partition("\n")[0] or repr(error))
-
-
-def summary(run):
+def summary(run: Run) -> Iterator[tuple[str, str]]:
+    """Rows of the first table: a name and a value each."""
     mode, name = run.monitor
     yield "status", f"{run.status} {run.reason}"
     yield "epochs", f"{run.epochs} of {run.config['trainer']['epochs']}"
@@ -80,7 +78,8 @@ def summary(run):
         yield "started", " and ".join(one["time"] for one in run.starts)
 
 
-def draw_curves(run):
+def draw_curves(run: Run) -> bytes:
+    """A PNG of all values by epoch, those of training and validation in one picture."""
     names = [key for key in run.rows[0] if is_curve(run, key)]
     names = list(dict.fromkeys(name.removeprefix("val_") for name in names))
     figure, grid = new_figure(len(names))
@@ -96,22 +95,22 @@ def draw_curves(run):
     return png_of(figure)
 
 
-def is_curve(run, key):
+def is_curve(run: Run, key: str) -> bool:
     is_number = any(isinstance(row.get(key), float) for row in run.rows)
     return is_number and key != "epoch" and not is_rate(key)
 
 
-def is_rate(key):
+def is_rate(key: str) -> bool:
     return key == "lr" or key.startswith("lr_")
 
 
-def plot(axes, run, key, **looks):
+def plot(axes: Any, run: Run, key: str, **looks: Any) -> None:
     points = [(row["epoch"], row[key]) for row in run.rows if isinstance(row.get(key), float)]
     if points:
         axes.plot(*zip(*points, strict=True), marker="." if len(points) < 30 else "", **looks)
 
 
-def mark(axes, run):
+def mark(axes: Any, run: Run) -> None:
     """Where the best epoch was, and the end if it came early."""
     if run.best:
         axes.axvline(run.best["epoch"], color="green", linestyle=":", label="best")
@@ -119,7 +118,8 @@ def mark(axes, run):
         axes.axvline(run.epochs, color="gray", linestyle="--", label="stopped early")
 
 
-def draw_schedule(run):
+def draw_schedule(run: Run) -> bytes:
+    """A PNG of the learning rates and of the time that epochs took."""
     rates = [key for key in run.rows[-1] if is_rate(key)]
     figure, [left, right] = new_figure(2, width=6.3)
     for key in rates:
@@ -133,7 +133,7 @@ def draw_schedule(run):
     return png_of(figure)
 
 
-def look_at_predictions(run, samples):
+def look_at_predictions(run: Run, samples: int) -> tuple[str, dict[str, bytes]]:
     """A sentence and pictures of what the best model makes of validation data."""
     paths = [run.path / name for name in ("model_best.pth", "last.pth")]
     path = next((path for path in paths if path.exists()), None)
@@ -147,7 +147,7 @@ def look_at_predictions(run, samples):
         return f"{path.name}: no predictions to show: {type(error).__name__}: {error}", {}
 
 
-def how_to_repeat(run):
+def how_to_repeat(run: Run) -> str:
     """The commands that make this run again, as far as its records tell."""
     lines = []
     if run.starts and (commit := run.starts[0].get("git_commit")):
@@ -160,7 +160,8 @@ def how_to_repeat(run):
     return "\n".join(lines)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
+    """Read the command line, write the page, print its path."""
     parser = CommandLine(__doc__)
     parser.add_argument("run", type=find_file, help="the directory of a run")
     parser.add_argument(

@@ -9,35 +9,39 @@ python runs.py status=failed --delete                delete those listed, once y
 
 import shutil
 import textwrap
+from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from html import escape
+from typing import Any
 
 from parse_config import find_file
-from tools.history import duration, find_runs, flat
-from utils.check import nearest
-from utils.errors import CommandLine, UserError, exit_on_user_error
+from tools.history import Run, duration, find_runs, flat
+from utils.command_line import CommandLine, exit_on_user_error
+from utils.errors import UserError
 from utils.files import atomic_write
+from utils.mistakes import nearest
 
+Row = dict[str, Any]  # of the table: {column: value}
 LEAVE_OUT = ("$schema", "trainer.save_dir", "trainer.verbosity")  # of the keys that are compared
 
 
-def rows_of(runs):
-    """What the table has about each run: {column: value}."""
+def rows_of(runs: list[Run]) -> list[Row]:
+    """What the table has about each run."""
     configs = [flat(run.config) for run in runs]
     names = dict.fromkeys(name for config in configs for name in config if name not in LEAVE_OUT)
     differing = [name for name in names if len({repr(one.get(name)) for one in configs}) > 1]
     rows = []
     for run, config in zip(runs, configs, strict=True):
         best = run.best or {}
-        row = {"run": run.name, "status": run.status, "monitor": run.monitor[1]}
+        row: Row = {"run": run.name, "status": run.status, "monitor": run.monitor[1]}
         row |= {"best": best.get(run.monitor[1]), "at": int(best["epoch"]) if best else None}
         row |= {"epochs": run.epochs, "time": run.seconds}
         rows.append(row | {name: config.get(name) for name in differing})
     return rows
 
 
-def fitting(runs, conditions):
-    """The runs for which all of the KEY=PATTERN hold."""
+def fitting(runs: list[Run], conditions: Iterable[str]) -> list[Run]:
+    """The runs for which all of the KEY=PATTERN hold. Raises UserError for a key that none has."""
     left = [(run, {"run": run.name, "status": run.status} | flat(run.config)) for run in runs]
     names = list(dict.fromkeys(name for _, known in left for name in known))
     for condition in conditions:
@@ -50,15 +54,18 @@ def fitting(runs, conditions):
     return [run for run, _ in left]
 
 
-def sort_rows(pairs, key):
-    """By a column of (run, row), the best value last, and those without a value first."""
+def sort_rows(pairs: list[tuple[Run, Row]], key: str) -> list[tuple[Run, Row]]:
+    """By a column of (run, row), the best value last, and those without a value first.
+
+    Raises UserError where there is no such column.
+    """
     if not any(key in row for _, row in pairs):
         there = ", ".join(columns_of(row for _, row in pairs))
         raise UserError(f"command line: --sort {key}: no such column; there are {there}")
 
-    def place(pair):
+    def place(pair: tuple[Run, Row]) -> tuple[bool, bool, Any]:
         run, row = pair
-        value = row.get(key)
+        value: Any = row.get(key)
         is_number = isinstance(value, (int, float))
         if key == "best" and is_number and run.monitor[0] == "min":
             value = -value
@@ -67,7 +74,7 @@ def sort_rows(pairs, key):
     return sorted(pairs, key=place)
 
 
-def shown(value, column=""):
+def shown(value: Any, column: str = "") -> str:
     if value is None:
         return "" if column else "null"
     if column == "time":
@@ -77,11 +84,11 @@ def shown(value, column=""):
     return f"{value:.4g}" if isinstance(value, float) else textwrap.shorten(str(value), 40)
 
 
-def columns_of(rows):
+def columns_of(rows: Iterable[Row]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
-def as_text(rows):
+def as_text(rows: list[Row]) -> str:
     """The rows with their heading, in columns."""
     columns = columns_of(rows)
     lines = [columns] + [[shown(row.get(name), name) for name in columns] for row in rows]
@@ -92,7 +99,8 @@ def as_text(rows):
     )
 
 
-def write_html(runs, rows, path):
+def write_html(runs: list[Run], rows: list[Row], path: str) -> None:
+    """A page with the table, and the curves of all runs that have some."""
     from tools.drawing import embedded, page, table
 
     columns = columns_of(rows)
@@ -109,13 +117,13 @@ def write_html(runs, rows, path):
         file.write(page("Runs", sections))
 
 
-def draw_curves(runs):
+def draw_curves(runs: list[Run]) -> tuple[bytes, list[str]]:
     """A PNG of the values of all runs, of validation where there is one, and a color for each."""
     from tools.drawing import colors_for, new_figure, png_of
 
     colors = colors_for(len(runs))
-    keys = dict.fromkeys(k for run in runs for k, v in run.rows[-1].items() if type(v) is float)
-    keys = [key for key in keys if key != "epoch" and f"val_{key}" not in keys]
+    names = dict.fromkeys(k for run in runs for k, v in run.rows[-1].items() if type(v) is float)
+    keys = [key for key in names if key != "epoch" and f"val_{key}" not in names]
     figure, grid = new_figure(len(keys))
     for axes, key in zip(grid, keys, strict=True):
         for run, color in zip(runs, colors, strict=True):
@@ -126,7 +134,7 @@ def draw_curves(runs):
     return png_of(figure), colors
 
 
-def delete(runs, answer=input):
+def delete(runs: list[Run], answer: Callable[[str], str] = input) -> None:
     """Delete run directories, but for those that are at work, once the user agrees."""
     runs = [run for run in runs if run.status != "running"]
     try:
@@ -139,7 +147,8 @@ def delete(runs, answer=input):
             print(f"deleted: {run.path}")
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
+    """Read the command line, print the table."""
     parser = CommandLine(__doc__)
     parser.add_argument("conditions", nargs="*", metavar="KEY=VALUE", help="only runs that fit")
     parser.add_argument("--dir", default="saved", help="where the runs are (the project's saved)")

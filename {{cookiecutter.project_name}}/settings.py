@@ -117,6 +117,16 @@ class TrainerSettings:
     """At the end, write report.html into the run directory, for any browser."""
 
 
+# Keys that a file in tools/ serves: where that was deleted, only their defaults are valid
+SERVED_BY = {
+    "init_from": "init_from",
+    "parallel.type": "fsdp",
+    "parallel.recompute": "recompute",
+    "trainer.trackers": "trackers",
+    "trainer.histograms": "pictures",
+}
+
+
 @dataclass
 class Settings:
     arch: Part

@@ -3,42 +3,50 @@
 python test.py -r saved/<name>/<run_id>/model_best.pth
 """
 
+from typing import TYPE_CHECKING, Any
+
 from parse_config import ConfigParser
-from train import build_model, build_test_loader, part_modules
+from train import build_model, part_modules
 from utils import distributed
-from utils.errors import CommandLine, UserError, exit_on_user_error
-from utils.optional import find_tool
+from utils.build import build_test_loader
+from utils.command_line import CommandLine, exit_on_user_error, process_group
+from utils.errors import UserError
+
+if TYPE_CHECKING:
+    from trainer import Trainer
 
 
-def load(config):
+def load(config: ConfigParser) -> tuple["Trainer", int]:
     """A trainer with the model of the checkpoint `config.resume` and the test data; its epoch."""
     from trainer import Trainer
     from utils import checkpoint
 
+    assert config.resume is not None
     state = checkpoint.load(config.resume)
     device, model, criterion, metrics = build_model(config)
     checkpoint.set_weights(model, checkpoint.weights_to_use(state), config.resume)
-    data_loader = build_test_loader(config)
-    if manifest := find_tool("manifest"):
-        manifest.check_test(config, data_loader)
+    data_loader = build_test_loader(config, part_modules()["data_loader"])
     config.save_dir = config.resume.parent  # no run begins here
     trainer = Trainer(model, criterion, metrics, None, config, device, data_loader)
+    for callback in trainer.callbacks:
+        callback.on_test_start(trainer)
     return trainer, state["epoch"]
 
 
-def evaluate(config):
+def evaluate(config: ConfigParser) -> tuple[dict[str, Any], int, int]:
     """The loss and metrics of the checkpoint on the test data, its epoch and their number."""
     trainer, epoch = load(config)
     return trainer.evaluate(trainer.data_loader), epoch, trainer.data_loader.n_samples
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
+    """Read the command line, evaluate, print the table."""
     parser = CommandLine(__doc__)
     with exit_on_user_error():
         config = ConfigParser.from_args(parser, argv=argv, modules=part_modules)
         if config.resume is None:
             raise UserError("command line: -r CHECKPOINT is missing: which model to test")
-        with distributed.process_group():
+        with process_group():
             log, epoch, n_samples = evaluate(config)
     if distributed.is_main():
         print(f"{config.resume}: epoch {epoch}, {n_samples:,} test samples")

@@ -6,13 +6,12 @@ python train.py -r saved/<name>/<run_id>/last.pth       go on with a run
 python train.py -r auto                                 go on with the newest, or start the first
 """
 
-from functools import partial
-from importlib import import_module
+from typing import Any
 
-from parse_config import ConfigParser, Option, find_file
+from parse_config import ConfigParser, Option
 from utils import distributed
-from utils.errors import CommandLine, UserError, exit_on_user_error
-from utils.optional import need_tool
+from utils.command_line import CommandLine, exit_on_user_error, process_group
+from utils.extras import add_flags, chosen_flag, load_callbacks
 
 # Importing torch takes a second. It is imported inside the functions that need it, so that --help
 # and a config that cannot be read do not wait for it.
@@ -23,7 +22,7 @@ OPTIONS = [
 ]
 
 
-def part_modules():
+def part_modules() -> dict[str, Any]:
     """Where the names in each part of the config are looked up, first place first."""
     import torch
 
@@ -40,44 +39,42 @@ def part_modules():
     }
 
 
-def build_model(config):
+def build_model(config: ConfigParser) -> tuple[Any, Any, Any, list[Any]]:
     """What training and testing share: the device, the model on it, the loss and the metrics."""
-    from utils.device import get_device, to_device
-    from utils.seed import seed_everything, seed_rank
+    from base.base_data_loader import to_device
+    from base.sampler import derive_seed
+    from utils.device import get_device
+    from utils.seed import seed_everything
 
     modules = part_modules()
     config.check_parts(modules)
     device = get_device(config["device"])
     seed_everything(config["seed"], config["deterministic"])
     model = config.init_obj("arch", modules["arch"]).to(device)
-    seed_rank(config["seed"], distributed.rank())
-    criterion = config.init_each(
-        "loss", lambda key, _: to_device(config.init_callable(key, modules["loss"]), device)
-    )
-    metrics = [
-        to_device(config.init_callable(("metrics", index), modules["metrics"]), device)
-        for index in range(len(config["metrics"]))
-    ]
+    if (rank := distributed.rank()) > 0:  # each process draws its own numbers, as for dropout
+        seed_everything(derive_seed(config["seed"], rank), config["deterministic"])
+
+    def build(key: Any, part: str) -> Any:
+        return to_device(config.init_callable(key, modules[part]), device)
+
+    criterion = config.init_each("loss", lambda key, _: build(key, "loss"))
+    metrics = [build(("metrics", index), "metrics") for index in range(len(config["metrics"]))]
     return device, model, criterion, metrics
 
 
-def build_trainer(config):
+def build_trainer(config: ConfigParser) -> Any:
     """All that the config describes, put together: `.train()` on the result trains."""
     from trainer import Trainer
+    from utils.build import build_optimizers, build_schedulers
 
+    modules = part_modules()
     device, model, criterion, metrics = build_model(config)
-    if (init := config.settings.init_from) and config.resume is None:
-        tool = need_tool("init_from", "init_from")
-        line = tool.init_weights(model, find_file(init.checkpoint), init.strict)
-        config.get_logger("train").info(line)
-    if config.settings.parallel.recompute:
-        need_tool("blocks", "parallel.recompute").recompute(
-            model, config.settings.parallel.recompute
-        )
-    distributed.shard(model, device, config.settings)
-    data_loader = config.init_obj("data_loader", part_modules()["data_loader"])
-    optimizer = config.init_each("optimizer", partial(build_optimizer, config, model))
-    lr_scheduler = config.init_each("lr_scheduler", partial(build_scheduler, config, optimizer))
+    callbacks = load_callbacks()
+    for callback in callbacks:
+        callback.on_model_built(model, config)
+    data_loader = config.init_obj("data_loader", modules["data_loader"])
+    optimizer = build_optimizers(config, modules["optimizer"], model)
+    lr_scheduler = build_schedulers(config, modules["lr_scheduler"], optimizer)
     trainer = Trainer(
         model,
         criterion,
@@ -89,57 +86,22 @@ def build_trainer(config):
         valid_data_loader=data_loader.split_validation(),
         lr_scheduler=lr_scheduler,
     )
-    trainer.watchers = import_module("tools").watchers() + trainer.watchers
+    trainer.callbacks = callbacks
     return trainer
 
 
-def build_test_loader(config):
-    """The held-out data, from the loader of the config: it must have these three arguments."""
-    changes = {"shuffle": False, "validation_split": 0, "training": False}
-    try:
-        return config.init_obj("data_loader", part_modules()["data_loader"], **changes)
-    except TypeError as error:
-        needed = ", ".join(changes)
-        raise UserError(f"data_loader: test.py calls it with {needed}: {error}") from error
-
-
-def build_optimizer(config, model, key, name):
-    """The optimizer under `key`, of all that is trained in the model, or in its part `name`."""
-    try:
-        part = model.get_submodule(name)
-    except AttributeError:
-        parts = ", ".join(child for child, _ in model.named_children())
-        raise UserError(f"optimizer.{name}: the model has no such part, but {parts}") from None
-    parameters = [one for one in part.parameters() if one.requires_grad]
-    if patterns := config.part(key).groups:
-        parameters = need_tool("groups", "optimizer.groups").grouped(part, patterns)
-    return config.init_obj(key, part_modules()["optimizer"], parameters)
-
-
-def build_scheduler(config, optimizer, key, name=""):
-    """The schedule under `key`, and before it those that it is made of, as in SequentialLR."""
-    optimizer = optimizer[name] if name else optimizer
-    part = config.part(key)
-    parts = part.args.get("schedulers", []) if part is not None else []
-    keys = [(*key, "args", "schedulers", index) for index in range(len(parts))]
-    inner = [build_scheduler(config, optimizer, one) for one in keys]
-    given = {"schedulers": inner} if inner else {}
-    return config.init_obj(key, part_modules()["lr_scheduler"], optimizer, **given)
-
-
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
+    """Read the command line, then train, or do what a flag of an extra says."""
     parser = CommandLine(__doc__)
-    tools = import_module("tools")
-    tools.add_flags(parser)
+    add_flags(parser)
     with exit_on_user_error():
         config = ConfigParser.from_args(parser, OPTIONS, argv, part_modules)
-        tool = tools.chosen(config.args)
-        with distributed.process_group():
-            config.resume = distributed.agree(lambda: config.resume)
-            if tool is not None:
-                return tool(config)
+        run = chosen_flag(config)
+        with process_group():
+            config.resume = distributed.broadcast(config.resume)
+            if run is not None:
+                return run(config)
             build_trainer(config).train()
-        tools.after_training(config)
 
 
 if __name__ == "__main__":

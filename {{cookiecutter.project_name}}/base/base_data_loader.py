@@ -1,7 +1,12 @@
+"""The base of all data loaders. Read it to change how data are split, counted or moved.
+
+`BaseDataLoader` splits off a validation set; `EpochDataLoader`, its base, is the `DataLoader` that
+knows which samples come when. What a batch is stands in sampler.py.
+"""
+
 import atexit
-import signal
-from multiprocessing import active_children
-from typing import Annotated
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any
 
 import torch
 from torch.utils.data import DataLoader
@@ -10,36 +15,100 @@ from torch.utils.data.dataloader import default_collate
 from base.sampler import EpochBatchSampler, EpochSampler
 from utils.check import Range
 from utils.errors import UserError
-from utils.signals import ignore_stop_signals
+from utils.signals import end_workers, ignore_stop_signals
+from utils.split import split_indices
 
 
-class BaseDataLoader(DataLoader):
+class EpochDataLoader(DataLoader):
+    """A `DataLoader` whose passes are functions of (seed, epoch), and which knows where it is.
+
+    After a batch, `n_samples_in_batch` is the number of its samples in this process, and
+    `n_samples_mean` that in a process on average. `state_dict` says what has been given out,
+    whatever workers have fetched beyond that.
+    """
+
+    batch_size: int
+    batch_sampler: Any
+
+    def __init__(self, dataset: Any, **options: Any) -> None:
+        super().__init__(dataset, generator=torch.Generator(), **options)
+        # Given to DataLoader as an argument, it would take the place of batch_size, sampler and
+        # drop_last, which trainers read; set as an attribute, DataLoader would refuse it.
+        sampler = EpochBatchSampler(self.sampler, self.batch_size, self.drop_last, is_fixed=False)
+        self.__dict__["batch_sampler"] = sampler
+        self._state = self._next_state()
+        self.n_samples_in_batch, self.n_samples_mean = 0, 0.0
+        atexit.register(end_workers)
+
+    def __iter__(self) -> Any:
+        state, positions = self._next_state(), None
+        for batch in self._batches():
+            positions = self.batch_sampler.positions if positions is None else positions
+            self.n_samples_in_batch, self.n_samples_mean, done = positions.popleft()
+            self._state = state | {"samples": done}
+            yield batch
+
+    def _next_state(self) -> dict[str, int]:
+        sampler = self.batch_sampler
+        return {"seed": sampler.seed, "epoch": sampler.epoch, "samples": sampler.samples}
+
+    def _batches(self) -> Iterator[Any]:
+        """Batches that the data set makes whole, without workers, take the short way."""
+        if self.num_workers or self.pin_memory or not hasattr(self.dataset, "__getitems__"):
+            return super().__iter__()
+        make = self.dataset.__getitems__
+        return (self.collate_fn(make(indices)) for indices in self.batch_sampler)
+
+    def set_epoch(self, seed: int, epoch: int, samples: int = 0) -> None:
+        """Make the next pass that of (seed, epoch), after its first `samples` of all processes.
+
+        Without a call, each pass is that of the next epoch, with seed 0.
+        """
+        self.batch_sampler.set_epoch(seed, epoch, samples)
+        self._state = self._next_state()
+
+    def state_dict(self) -> dict[str, int]:
+        """How much of which pass was given out: the same in all processes, and for any number."""
+        return dict(self._state)
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Let the next pass be the rest of that in which a `state_dict` was taken."""
+        self.set_epoch(**state)
+
+
+class BaseDataLoader(EpochDataLoader):
     """Base of all data loaders: a `DataLoader` that splits off a validation set.
 
     `validation_split` is a fraction of the samples (0.1) or their number (500); the split is the
     same in every run with the same `split_seed`. `valid_dataset` holds the same samples for
-    validation, without the training transforms. Further `options` go to `DataLoader` as they are.
-    The loader draws from generators of its own and leaves the global random state alone.
+    validation, without the training transforms. `sampler` gives the training samples in an order of
+    its own. Further `options` go to `DataLoader` as they are. The loader draws from generators of
+    its own and leaves the global random state alone. Raises UserError where the arguments do not go
+    together or give no batch.
 
     A config is checked against these hints also where a subclass has arguments of the same names.
     """
 
     def __init__(
         self,
-        dataset,
+        dataset: Any,
         batch_size: Annotated[int, Range(1)],
         shuffle: bool,
         validation_split: Annotated[int, Range(0)] | Annotated[float, Range(0, below=1)],
         num_workers: Annotated[int, Range(0)],
-        collate_fn=default_collate,
+        collate_fn: Callable = default_collate,
         *,
-        valid_dataset=None,
-        split_seed=0,
-        **options,
-    ):
+        valid_dataset: Any = None,
+        split_seed: int = 0,
+        sampler: Any = None,
+        **options: Any,
+    ) -> None:
         options = {
+            "batch_size": batch_size,
+            "collate_fn": collate_fn,
+            "num_workers": num_workers,
             "worker_init_fn": ignore_stop_signals,
-            "pin_memory": torch.cuda.is_available(),  # makes copies to a GPU faster
+            "pin_memory": num_workers > 0 and torch.cuda.is_available(),
             "persistent_workers": num_workers > 0,
         } | options
         self.shuffle = shuffle
@@ -47,85 +116,45 @@ class BaseDataLoader(DataLoader):
         self.split_seed = split_seed
         self.n_samples = len(dataset)
         self.sampler, self.valid_sampler = self._split_sampler(validation_split)
-        self.init_kwargs = {
-            "dataset": dataset if valid_dataset is None else valid_dataset,
-            "batch_size": batch_size,
-            "collate_fn": collate_fn,
-            "num_workers": num_workers,
-            **options,
-        }
+        if sampler is not None:
+            if validation_split:
+                raise UserError("data_loader: a sampler goes with validation_split = 0")
+            self.sampler = sampler
+        held_out = dataset if valid_dataset is None else valid_dataset
+        self.init_kwargs = {"dataset": held_out, **options}
         self.init_kwargs.pop("drop_last", None)  # validation has every sample
+        shuffle = shuffle and self.sampler is None  # of a _split_sampler of one's own
         try:
-            super().__init__(
-                dataset,
-                batch_size,
-                shuffle=self.shuffle and self.sampler is None,  # of a _split_sampler of one's own
-                sampler=self.sampler,
-                collate_fn=collate_fn,
-                num_workers=num_workers,
-                generator=torch.Generator(),
-                **options,
-            )
+            super().__init__(dataset, shuffle=shuffle, sampler=self.sampler, **options)
         except ValueError as error:  # options that do not go together
             raise UserError(f"data_loader: {error}") from None
-        _seed_batches(self)
         if len(self) == 0:
             raise UserError(f"batch_size = {batch_size}: {self.n_samples} samples give no batch")
 
-    def _split_sampler(self, split):
+    def _split_sampler(self, split: float) -> tuple[Any, Any]:
         """The samplers of the training part and, unless `split` is 0, of the validation part."""
-        if self.n_samples == 0:
-            raise UserError("data_loader: the data set has no samples")
-        count = split if type(split) is int else int(self.n_samples * split)
-        if not 0 <= count < self.n_samples or (split > 0 and count == 0):
-            raise UserError(
-                f"validation_split = {split}: must be 0, or a fraction or number that leaves at "
-                f"least one of the {self.n_samples} samples on either side"
-            )
-        if split == 0:
-            return EpochSampler(range(self.n_samples), self.shuffle), None
-        generator = torch.Generator().manual_seed(self.split_seed)
-        order = torch.randperm(self.n_samples, generator=generator)
-        valid, train = order[:count].sort().values, order[count:].sort().values
+        train, valid = split_indices(self.n_samples, split, self.split_seed)
         self.n_samples = len(train)
-        return EpochSampler(train, self.shuffle), EpochSampler(valid, shuffle=False)
+        valid_sampler = None if valid is None else EpochSampler(valid, shuffle=False)
+        return EpochSampler(train, self.shuffle), valid_sampler
 
-    def split_validation(self):
+    def split_validation(self) -> EpochDataLoader | None:
         """A loader of the validation part, in a fixed order; None if there is none."""
         if self.valid_sampler is None:
             return None
-        generator = torch.Generator()
-        loader = DataLoader(sampler=self.valid_sampler, generator=generator, **self.init_kwargs)
-        return _seed_batches(loader, is_fixed=True)
-
-    def __iter__(self):
-        """Batches that the data set makes whole, without workers, take the short way."""
-        if self.num_workers or self.pin_memory or not hasattr(self.dataset, "__getitems__"):
-            return super().__iter__()
-        make = self.dataset.__getitems__
-        return (self.collate_fn(make(indices)) for indices in self.batch_sampler)
-
-    def set_epoch(self, seed, epoch, skip=0):
-        """Make the next pass the one that belongs to (seed, epoch), after its first `skip` samples.
-
-        Without a call, each pass is that of the next epoch, with seed 0.
-        """
-        self.batch_sampler.set_epoch(seed, epoch, skip)
+        loader = EpochDataLoader(sampler=self.valid_sampler, **self.init_kwargs)
+        loader.batch_sampler.is_fixed = True
+        return loader
 
 
-def _seed_batches(loader, is_fixed=False):
-    sampler = EpochBatchSampler(loader.sampler, loader.batch_size, loader.drop_last, is_fixed)
-    # Given to DataLoader as an argument, it would take the place of batch_size, sampler and
-    # drop_last, which trainers read; set as an attribute, DataLoader would refuse it.
-    loader.__dict__["batch_sampler"] = sampler
-    atexit.register(_end_workers)
-    return loader
-
-
-def _end_workers():
-    """Before the interpreter ends workers by SIGTERM, which they ignore, and waits for them."""
-    if hasattr(signal, "SIGCHLD"):
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # that of DataLoader would raise an error
-    for worker in active_children():
-        if worker.daemon:
-            worker.kill()
+def to_device(batch: Any, device: torch.device) -> Any:
+    """The same batch with every tensor in its tuples, lists and dicts on `device`."""
+    if hasattr(batch, "to"):
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, dict):
+        return {key: to_device(value, device) for key, value in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(to_device(value, device) for value in batch))
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device) for value in batch)
+    return batch

@@ -1,92 +1,109 @@
-"""Which samples a batch has, and what is random about them, as functions of the seed."""
+"""Which samples a batch has, and what is random about them, as functions of the seed.
 
+Read it after base_data_loader.py, to change the order of the data. `EpochSampler` gives the order
+of a pass, `EpochBatchSampler` cuts it into the batches of this process, `SeededBatch` is one of
+them and decides what is random about its samples.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
 from functools import cached_property
-from itertools import chain, repeat
+from hashlib import blake2b
+from typing import Any
 
 import torch
 from torch.utils.data import BatchSampler, Sampler
 
 from utils import distributed
-from utils.seed import CPU_GENERATORS, derive_seed, preserved_random_state
+from utils.seed import CPU_GENERATORS, preserved_random_state, seed_cpu
 
 
 class EpochSampler(Sampler):
     """The given indices, in order or shuffled: the order is a function of (seed, epoch)."""
 
-    def __init__(self, indices, shuffle):
+    def __init__(self, indices: Any, shuffle: bool) -> None:
         self.indices = torch.as_tensor(indices)
         self.shuffle = shuffle
         self.set_epoch(seed=0, epoch=0)
 
-    def set_epoch(self, seed, epoch):
+    def set_epoch(self, seed: int, epoch: int) -> None:
         self.seed, self.epoch = seed, epoch
 
-    def order(self):
+    def order(self) -> torch.Tensor:
+        """(N,) indices in the order of this epoch."""
         if not self.shuffle:
             return self.indices
         generator = torch.Generator().manual_seed(derive_seed(self.seed, self.epoch))
         return self.indices[torch.randperm(len(self.indices), generator=generator)]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[int]:
         return iter(self.order().tolist())
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.indices)
 
 
 class EpochBatchSampler(BatchSampler):
-    """The batches of (seed, epoch), the first `skip` samples left out; then, of the next epoch.
+    """The batches of (seed, epoch), the first `samples` left out; then those of the next epoch.
 
     Of several processes each has its part of every batch, so that a batch of all is `batch_size`
     times their number. In training all have the same number of batches: where less than one sample
-    for each is left over at the end, these join the batch before.
+    for each is left over at the end, these join the batch before. A `sampler` of another class is
+    drawn from as (seed, epoch) say, so that all processes, and a resumed one, see the same order.
     """
 
-    def __init__(self, sampler, batch_size, drop_last, is_fixed=False):
+    sampler: Any
+
+    def __init__(self, sampler: Any, batch_size: int, drop_last: bool, is_fixed: bool) -> None:
         super().__init__(sampler, batch_size, drop_last)
         self.is_fixed = is_fixed  # every pass is that of the same epoch, as for validation
-        self.rank, self.size = distributed.rank(), distributed.size()
+        self.rank, self.world_size = distributed.rank(), distributed.world_size()
+        # Of each batch: samples here, in a process on average, and of the pass when it is done
+        self.positions: deque[tuple[int, float, int]] = deque()
         self.set_epoch(seed=0, epoch=0)
 
-    def set_epoch(self, seed, epoch, skip=0):
-        self.seed, self.epoch, self.skip = seed, epoch, skip
+    def set_epoch(self, seed: int, epoch: int, samples: int = 0) -> None:
+        """Let the next pass be this one, from that sample on."""
+        self.seed, self.epoch, self.samples = seed, epoch, samples
 
-    def count(self, skip=0):
+    def count(self, skip: int = 0) -> int:
         """How many batches there are after the first `skip` samples of an epoch."""
         left = max(0, len(self.sampler) - skip)
-        full, rest = divmod(left, self.batch_size * self.size)
-        is_enough = rest >= self.size or (self.is_fixed and rest > 0)
+        full, rest = divmod(left, self.batch_size * self.world_size)
+        is_enough = rest >= self.world_size or (self.is_fixed and rest > 0)
         return full + (is_enough and not self.drop_last)
 
-    def bounds(self, index, skip=0):
-        """The places in an epoch where batch `index` after `skip` samples begins and ends."""
-        start = skip + index * self.batch_size * self.size
-        end = start + self.batch_size * self.size
-        is_last = index == self.count(skip) - 1
-        return start, len(self.sampler) if is_last and not self.drop_last else end
-
-    def __len__(self):
+    def __len__(self) -> int:
         return self.count()
 
-    def __iter__(self):
-        seed, epoch, skip = self.seed, self.epoch, self.skip
+    def __iter__(self) -> Iterator["SeededBatch"]:
+        seed, epoch, skip = self.seed, self.epoch, self.samples
         self.set_epoch(seed, epoch + (not self.is_fixed))
-        if hasattr(self.sampler, "set_epoch"):
-            self.sampler.set_epoch(seed, epoch)
-        is_own = isinstance(self.sampler, EpochSampler)  # else they may be no numbers
-        order = self.sampler.order() if is_own else list(self.sampler)
-        listed = order.tolist() if is_own else order
-        shares = [self.share(*self.bounds(index, skip)) for index in range(self.count(skip))]
-        tensors = order.tensor_split([*chain(*shares)])[1::2] if is_own else repeat(None)
-        first = skip // (self.batch_size * self.size)
-        for number, ((low, high), tensor) in enumerate(zip(shares, tensors, strict=False), first):
+        positions = self.positions = deque()
+        order, count = self.order(seed, epoch), self.count(skip)
+        n_of_all = self.batch_size * self.world_size
+        for index in range(count):
+            start = skip + index * n_of_all
+            is_last = index == count - 1 and not self.drop_last
+            n = len(self.sampler) - start if is_last else n_of_all
+            low = start + n * self.rank // self.world_size
+            high = start + n * (self.rank + 1) // self.world_size
             if low < high:
-                yield SeededBatch(listed[low:high], (seed, epoch, number, self.rank), tensor)
+                positions.append((high - low, n / self.world_size, start + n))
+                yield SeededBatch(order[low:high], (seed, epoch, start // n_of_all, self.rank))
 
-    def share(self, start, end):
-        """The places of a batch that are of this process."""
-        size, rank = end - start, self.rank
-        return start + size * rank // self.size, start + size * (rank + 1) // self.size
+    def order(self, seed: int, epoch: int) -> Any:
+        """The samples of a pass in their order: a tensor of indices, or a list of what they are."""
+        if isinstance(self.sampler, EpochSampler):
+            self.sampler.set_epoch(seed, epoch)
+            return self.sampler.order()
+        if hasattr(self.sampler, "set_epoch"):
+            self.sampler.set_epoch(epoch)  # as in torch
+        with preserved_random_state():
+            seed_cpu(derive_seed(seed, epoch))
+            if (generator := getattr(self.sampler, "generator", None)) is not None:
+                generator.manual_seed(derive_seed(seed, epoch))
+            return list(self.sampler)
 
 
 class SeededBatch(list):
@@ -97,23 +114,21 @@ class SeededBatch(list):
     (seed, epoch, number of the batch, rank of the process), and `tensor`, the indices as one.
     """
 
-    def __init__(self, indices, place, tensor=None):
-        super().__init__(indices)
+    def __init__(self, indices: Any, place: tuple[int, int, int, int]) -> None:
+        is_tensor = isinstance(indices, torch.Tensor)
+        super().__init__(indices.tolist() if is_tensor else indices)
         self.place = place
-        if tensor is not None:
-            self.tensor = tensor
+        self.seed = derive_seed("batch", *place)
+        if is_tensor:
+            self.tensor = indices
 
     @cached_property
-    def tensor(self):
+    def tensor(self) -> torch.Tensor:
         return torch.tensor(self[:])
 
-    @property
-    def seed(self):
-        return derive_seed("batch", *self.place)
-
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Any]:
         seed, epoch, *_ = self.place
-        used = CPU_GENERATORS
+        used: Iterable = CPU_GENERATORS
         with preserved_random_state():
             for position, index in enumerate(super().__iter__()):
                 own = derive_seed(seed, epoch, index) if used else None
@@ -126,5 +141,11 @@ class SeededBatch(list):
                         set_seed(own)
                     used = [one for one, n in zip(used, next_numbers, strict=True) if one[1]() != n]
 
-    def __reduce__(self):  # how it goes to a worker: without being taken one by one
+    def __reduce__(self) -> tuple:  # how it goes to a worker: without being taken one by one
         return SeededBatch, (self[:], self.place)
+
+
+def derive_seed(*numbers: Any) -> int:
+    """One 64-bit seed from several numbers; (1, 2) and (2, 1) give unrelated ones."""
+    digest = blake2b(repr(numbers).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")

@@ -1,10 +1,12 @@
-from typing import Literal
+"""The data loaders: classes for `data_loader.type` in the config to name."""
+
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from base import BaseDataLoader
-from data_loader.mnist import MnistDataset, load_embedded, load_idx, normalise
+from data_loader.mnist import MnistDataset, load_embedded, load_idx, normalise, whole_batch
 from utils.files import project_path
 
 
@@ -18,10 +20,10 @@ class MnistDataLoader(BaseDataLoader):
     classes = tuple("0123456789")  # what predict.py calls the outputs of the model
 
     @staticmethod
-    def prepare(image):
+    def prepare(image: Any) -> torch.Tensor:
         """For predict.py: the model's input for a picture of a digit, light on dark.
 
-        A picture is one of Pillow's, or a (28, 28) uint8 array.
+        A picture is one of Pillow's, or a (28, 28) uint8 array. Raises ValueError for other arrays.
         """
         if hasattr(image, "convert"):
             image = np.array(image.convert("L").resize((28, 28)))
@@ -31,21 +33,21 @@ class MnistDataLoader(BaseDataLoader):
 
     def __init__(
         self,
-        data_dir="data",
-        batch_size=64,
-        shuffle=True,
-        validation_split=0.1,
-        num_workers=0,
-        training=True,
+        data_dir: str = "data",
+        batch_size: int = 64,
+        shuffle: bool = True,
+        validation_split: int | float = 0.1,
+        num_workers: int = 0,
+        training: bool = True,
         source: Literal["embedded", "full"] = "embedded",
-        augment=True,
-        **options,
-    ):
-        data_dir = project_path(data_dir)
+        augment: bool = True,
+        **options: Any,
+    ) -> None:
+        folder = project_path(data_dir)
         if source == "full":
-            images, labels = load_idx(data_dir, training)
+            images, labels = load_idx(folder, training)
         else:
-            images, labels = load_embedded(data_dir / "mnist_5k.npz", training)
+            images, labels = load_embedded(folder / "mnist_5k.npz", training)
         super().__init__(
             MnistDataset(images, labels, augment=augment and training),
             batch_size,
@@ -56,8 +58,3 @@ class MnistDataLoader(BaseDataLoader):
             valid_dataset=MnistDataset(images, labels),
             **options,
         )
-
-
-def whole_batch(batch):
-    """For `collate_fn`: the data set hands over batches that are finished."""
-    return batch

@@ -1,5 +1,8 @@
+"""What a run says: on the console, in files, in TensorBoard."""
+
 from logger.epoch_log import EpochLog
 from logger.logger import setup_logging
+from logger.progress import Progress
 from logger.visualization import TensorboardWriter, open_writer
 
-__all__ = ["EpochLog", "TensorboardWriter", "open_writer", "setup_logging"]
+__all__ = ["EpochLog", "Progress", "TensorboardWriter", "open_writer", "setup_logging"]

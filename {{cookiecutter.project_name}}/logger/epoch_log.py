@@ -1,3 +1,9 @@
+"""What is said of an epoch when it is over."""
+
+from logging import Logger
+from pathlib import Path
+from typing import Any
+
 from logger.metrics_csv import MetricsCsv
 from utils import distributed
 
@@ -5,12 +11,12 @@ from utils import distributed
 class EpochLog:
     """What an epoch gave: a line on the console, a row in metrics.csv, a point on each curve."""
 
-    def __init__(self, run_dir, logger, writer):
+    def __init__(self, run_dir: Path, logger: Logger, writer: Any) -> None:
         self.csv = MetricsCsv(run_dir / "metrics.csv")
         self.logger = logger
         self.writer = writer
 
-    def start(self, first_epoch):
+    def start(self, first_epoch: int) -> None:
         """Drop what an earlier process has logged of `first_epoch` and after."""
         if not distributed.is_main():
             return
@@ -19,7 +25,7 @@ class EpochLog:
             self.logger.warning(line, n_left_out, first_epoch)
         self.logger.info("Values in epoch lines: training / validation")
 
-    def add(self, log, step, is_best):
+    def add(self, log: dict[str, Any], step: int, is_best: bool) -> None:
         if not distributed.is_main():
             return
         self.csv.add(log)

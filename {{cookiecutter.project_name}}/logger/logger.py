@@ -1,3 +1,5 @@
+"""Log messages: on the console, and in train.log of the run directory."""
+
 import logging
 import sys
 from logging.handlers import MemoryHandler
@@ -9,7 +11,7 @@ from utils import distributed
 class ConsoleHandler(logging.Handler):
     """Prints to what standard output is at that moment; errors to standard error."""
 
-    def emit(self, record):
+    def emit(self, record: logging.LogRecord) -> None:
         if getattr(record, "is_shown", False):
             return
         file = sys.stderr if record.levelno >= logging.ERROR else sys.stdout
@@ -21,7 +23,7 @@ class ConsoleHandler(logging.Handler):
             print(text, file=file, flush=True)
 
 
-def setup_logging(save_dir=None):
+def setup_logging(save_dir: str | Path | None = None) -> None:
     """Show log messages on the console and, given a run directory, append them to its train.log.
 
     Of several processes, the others than the main one show errors only, and have log files of their
@@ -39,11 +41,12 @@ def setup_logging(save_dir=None):
 class RunHandler(MemoryHandler):
     """Keeps what is logged until the run has a directory; from then on, it goes to a file there."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(capacity=1)
         self.setLevel(0 if distributed.is_main() else logging.WARNING)
 
-    def open(self, save_dir):
+    def open(self, save_dir: str | Path) -> None:
+        """Write what was logged so far, and what comes, to a file in that directory."""
         if self.target is not None:
             self.target.close()  # that of an earlier run in this process
         name = "train.log" if distributed.is_main() else f"train_rank{distributed.rank()}.log"

@@ -4,11 +4,13 @@ A metric that is no mean of batches is a class with `update(output, target)`, `c
 `reset()`, as in torchmetrics.
 """
 
+import torch
 
-def accuracy(output, target):
+
+def accuracy(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return (output.argmax(dim=1) == target).float().mean()
 
 
-def top_k_acc(output, target, k=3):
+def top_k_acc(output: torch.Tensor, target: torch.Tensor, k: int = 3) -> torch.Tensor:
     """How often the target is among the k classes with the highest scores."""
     return (output.topk(k, dim=1).indices == target[:, None]).any(dim=1).float().mean()

@@ -1,3 +1,6 @@
+"""The models: classes for `arch.type` in the config to name."""
+
+import torch
 import torch.nn.functional as F
 from torch import nn
 
@@ -7,7 +10,7 @@ from base import BaseModel
 class MnistModel(BaseModel):
     """LeNet-like: (B, 1, 28, 28) images -> (B, num_classes) logits."""
 
-    def __init__(self, num_classes=10, dropout=0.25):
+    def __init__(self, num_classes: int = 10, dropout: float = 0.25) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(1, 8, kernel_size=5)
         self.conv2 = nn.Conv2d(8, 16, kernel_size=5)
@@ -15,7 +18,7 @@ class MnistModel(BaseModel):
         self.fc1 = nn.Linear(16 * 4 * 4, 64)
         self.fc2 = nn.Linear(64, num_classes)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = F.relu(F.max_pool2d(self.conv1(x), 2))
         x = F.relu(F.max_pool2d(self.conv2(x), 2))
         x = self.dropout(x.flatten(1))

@@ -9,7 +9,7 @@ import pytest
 
 from tools import find_lr, summary
 from tools.compare import first_difference
-from utils import UserError
+from utils import UserError, trainer_state
 from utils.seed import set_random_state
 
 
@@ -35,12 +35,12 @@ def test_summary_shows_layers_parameters_and_memory(make_config, make_trainer, t
 
 def test_summary_counts_what_is_frozen_and_not_called(make_trainer):
     trainer = make_trainer()
-    batch = next(iter(trainer.data_loader))
     trainer.model.freeze("fc1")
     trainer.model.unused = copy.deepcopy(trainer.model.fc1)
-    shapes, kept = summary.take_step(trainer, batch)
+    shapes, kept, n_samples = summary.take_step(trainer)
     rows = {row[0].strip(): row for row in summary.layers(trainer.model, shapes)}
     assert rows["unused"][2] == "not called" and rows["fc2"][2] == "(64, 10)"
+    assert n_samples == 64
     trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
     assert summary.memory(trainer, kept)["gradients"] == 4 * trained
 
@@ -69,7 +69,7 @@ def test_the_suggestion_trains_better_than_a_tenth_or_ten_times_as_much(make_con
 
 def test_after_a_range_test_the_trainer_is_as_before(make_trainer):
     def state(trainer):
-        return copy.deepcopy(trainer._state(0)) | {"config": None}
+        return copy.deepcopy(trainer_state.collect(trainer, 0)) | {"config": None}
 
     changes = {"lr_scheduler": {"type": "OneCycleLR", "args": {"max_lr": 0.01, "total_steps": 99}}}
     trainer, other = make_trainer(changes), make_trainer(changes)
@@ -91,6 +91,7 @@ def test_a_loss_that_is_not_finite_ends_the_range_test(make_trainer):
     )
     rates, losses = find_lr.range_test(trainer)
     assert len(rates) == len(losses) == 30
+    assert trainer.train()["epoch"] == 2  # it does not count as a step of the trainer
 
 
 def test_groups_keep_their_proportion(make_trainer):

@@ -1,4 +1,7 @@
 import argparse
+from collections import Counter, OrderedDict, defaultdict
+from enum import Enum, IntEnum
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,6 +10,7 @@ import torch
 from parse_config import ConfigParser
 from train import build_trainer
 from utils import UserError, checkpoint
+from utils.background import BackgroundSaver
 
 
 def same(a, b):
@@ -182,6 +186,73 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     assert checkpoint.load(path)["best"] == 0.5
 
 
+class Colour(str, Enum):
+    RED = "red"
+
+
+class Level(IntEnum):
+    HIGH = 3
+
+
+class Marked(torch.Tensor):
+    """A tensor of a kind of its own."""
+
+
+PLAIN = [
+    (Colour.RED, "red"),
+    (Level.HIGH, 3),
+    (np.float32(0.5), 0.5),
+    (np.int64(7), 7),
+    (np.bool_(True), True),
+    (np.str_("text"), "text"),
+    (torch.ones(2).as_subclass(Marked), torch.ones(2)),
+    (torch.nn.Parameter(torch.ones(2).as_subclass(Marked)), torch.ones(2)),
+    ({Level.HIGH: 1, Colour.RED: {np.int64(2): (Level.HIGH,)}}, {3: 1, "red": {2: (3,)}}),
+    (Counter({np.int64(1): -2, 2: 0}), Counter({1: -2, 2: 0})),
+    (OrderedDict(b=Level.HIGH, a=b"\xff\x00"), OrderedDict(b=3, a=b"\xff\x00")),
+]
+
+
+@pytest.mark.parametrize("in_background", [False, True])
+@pytest.mark.parametrize(("value", "expected"), PLAIN, ids=lambda value: type(value).__name__)
+def test_what_is_nearly_plain_is_written_so_that_it_can_be_read(
+    tmp_path, value, expected, in_background
+):
+    path, state = tmp_path / "checkpoint.pth", {"state_dict": {"w": torch.ones(1)}, "it": [value]}
+    if in_background:
+        saver = BackgroundSaver()
+        saver.save(state, path)
+        saver.wait()
+    else:
+        checkpoint.save(state, path)
+    [found] = checkpoint.load(path)["it"]
+    assert type(found) is type(expected) and same(found, expected)
+    if isinstance(found, dict):
+        assert all(type(a) is type(b) for a, b in zip(found, expected, strict=True))
+        assert [*map(type, found.values())] == [*map(type, expected.values())]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (Path("runs"), r"checkpoint\.mine\.parts\[1\] is a (Posix|Windows)Path"),
+        ({1, 2}, r"checkpoint\.mine\.parts\[1\] is a set"),
+        (np.ones(2), r"checkpoint\.mine\.parts\[1\] is a ndarray"),
+        (np.datetime64("2020-01-01"), r"checkpoint\.mine\.parts\[1\] is a date"),
+        (torch.float32, r"checkpoint\.mine\.parts\[1\] is a dtype"),
+        (defaultdict(int), r"checkpoint\.mine\.parts\[1\] is a defaultdict"),
+        ({Path("a"): 1}, r"a key of checkpoint\.mine\.parts\[1\] is a (Posix|Windows)Path"),
+    ],
+    ids=str,
+)
+def test_what_no_checkpoint_can_hold_is_named_with_its_place(tmp_path, value, expected):
+    state = {"state_dict": {"w": torch.ones(1)}, "mine": {"parts": [0, value]}}
+    for save in (checkpoint.save, BackgroundSaver().save):
+        with pytest.raises(TypeError, match=f"^{expected}: keep tensors and plain types only$"):
+            save(state, tmp_path / "checkpoint.pth")
+    assert not any(tmp_path.iterdir())
+
+
 class Evil:
     def __reduce__(self):
         return exec, ("raise SystemExit('code was run')",)
@@ -190,7 +261,7 @@ class Evil:
 def test_bad_files_are_one_clear_line_and_run_no_code(tmp_path):
     path = tmp_path / "bad.pth"
     torch.save({"state_dict": Evil()}, path)
-    with pytest.raises(UserError, match="refused, holds more than tensors"):
+    with pytest.raises(UserError, match="holds more than tensors and plain types; .* --convert "):
         checkpoint.load(path)
     torch.save({"state_dict": {"w": torch.ones(1000)}}, path)
     path.write_bytes(path.read_bytes()[:-500])

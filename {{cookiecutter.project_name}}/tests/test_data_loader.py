@@ -106,7 +106,7 @@ def test_skipping_into_an_epoch_loads_nothing_that_is_skipped():
     loader = BaseDataLoader(Numbers(), 4, True, 0, 0)
     loader.set_epoch(seed=1, epoch=3)
     whole = seen(loader)
-    loader.set_epoch(seed=1, epoch=3, skip=8)
+    loader.set_epoch(seed=1, epoch=3, samples=8)
     assert seen(loader) == whole[8:]
 
 
@@ -119,15 +119,15 @@ class Noisy(Numbers):
 def test_what_is_random_about_a_sample_does_not_depend_on_who_makes_it():
     """Not on workers, batch size or where an epoch is entered; on seed, epoch and index it does."""
 
-    def samples(batch_size=4, num_workers=0, seed=1, epoch=3, skip=0):
+    def samples(batch_size=4, num_workers=0, seed=1, epoch=3, done=0):
         loader = BaseDataLoader(Noisy(), batch_size, True, 0, num_workers)
-        loader.set_epoch(seed, epoch, skip)
+        loader.set_epoch(seed, epoch, done)
         return {row[0]: row[1:] for batch in loader for row in batch.tolist()}
 
     expected = samples()
     assert len({tuple(draws) for draws in expected.values()}) == 20
     assert samples(num_workers=2) == samples(batch_size=7) == expected
-    later = samples(num_workers=2, skip=12)
+    later = samples(num_workers=2, done=12)
     assert later == {index: expected[index] for index in later} and len(later) == 8
     assert all(samples(seed=2)[i] != draws for i, draws in expected.items())
     assert all(samples(epoch=4)[i] != draws for i, draws in expected.items())

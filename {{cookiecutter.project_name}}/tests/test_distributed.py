@@ -10,46 +10,46 @@ import pytest
 from base import BaseDataLoader
 from base.sampler import EpochBatchSampler, EpochSampler
 from tools.advice import advice
-from tools.restart import find_newest
 from utils.files import PROJECT_DIR
-from utils.loop import Place, Stream
+from utils.loop import inf_loop
+from utils.newest import find_newest
 
 
-def parts(n, batch_size, size, drop_last=False, is_fixed=False, skip=0):
-    """For each of `size` processes, the batches of one epoch over n samples."""
+def parts(n, batch_size, world_size, drop_last=False, is_fixed=False, samples=0):
+    """For each of `world_size` processes, the batches of one epoch over n samples."""
     found = []
-    for rank in range(size):
+    for rank in range(world_size):
         sampler = EpochBatchSampler(
             EpochSampler(range(n), shuffle=not is_fixed), batch_size, drop_last, is_fixed
         )
-        sampler.rank, sampler.size = rank, size
-        sampler.set_epoch(seed=1, epoch=2, skip=skip)
+        sampler.rank, sampler.world_size = rank, world_size
+        sampler.set_epoch(seed=1, epoch=2, samples=samples)
         found.append([batch[:] for batch in sampler])
     return found
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 4])
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4])
 @pytest.mark.parametrize("n", [24, 25, 26, 27, 31, 95])
 @pytest.mark.parametrize("is_fixed", [False, True])
-def test_each_sample_comes_once(n, size, is_fixed):
-    ranks = parts(n, 6, size, is_fixed=is_fixed)
+def test_each_sample_comes_once(n, world_size, is_fixed):
+    ranks = parts(n, 6, world_size, is_fixed=is_fixed)
     assert sorted(index for batches in ranks for batch in batches for index in batch) == [*range(n)]
     if not is_fixed:
         assert len({len(batches) for batches in ranks}) == 1
 
 
-@pytest.mark.parametrize("size", [2, 3, 4])
-def test_a_batch_of_all_is_that_of_one_process(size):
+@pytest.mark.parametrize("world_size", [2, 3, 4])
+def test_a_batch_of_all_is_that_of_one_process(world_size):
     """So that N processes with a batch size of B train as one with N times B."""
-    [whole] = parts(24 * size, 6 * size, 1)
-    ranks = parts(24 * size, 6, size)
+    [whole] = parts(24 * world_size, 6 * world_size, 1)
+    ranks = parts(24 * world_size, 6, world_size)
     assert [sum(step, []) for step in zip(*ranks, strict=True)] == whole
 
 
-@pytest.mark.parametrize("size", [2, 3, 4])
-def test_drop_last_leaves_only_full_batches(size):
-    for batches in parts(95, 6, size, drop_last=True):
-        assert [len(batch) for batch in batches] == [6] * (95 // (6 * size))
+@pytest.mark.parametrize("world_size", [2, 3, 4])
+def test_drop_last_leaves_only_full_batches(world_size):
+    for batches in parts(95, 6, world_size, drop_last=True):
+        assert [len(batch) for batch in batches] == [6] * (95 // (6 * world_size))
 
 
 @pytest.mark.parametrize("before", [1, 2, 4])
@@ -57,37 +57,44 @@ def test_drop_last_leaves_only_full_batches(size):
 def test_another_number_of_processes_goes_on_with_the_samples_that_are_left(before, after):
     steps = 2
     done = [i for batches in parts(96, 6, before) for batch in batches[:steps] for i in batch]
-    skip = steps * 6 * before
-    rest = [i for batches in parts(96, 6, after, skip=skip) for batch in batches for i in batch]
+    ranks = parts(96, 6, after, samples=steps * 6 * before)
+    rest = [i for batches in ranks for batch in batches for i in batch]
     assert sorted(done + rest) == [*range(96)]
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 4])
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4])
 @pytest.mark.parametrize("n", [24, 25, 26, 27, 31, 95])
-@pytest.mark.parametrize("skip", [0, 7])
-def test_what_is_done_is_counted_by_samples(n, size, skip):
+@pytest.mark.parametrize("before", [0, 7])
+@pytest.mark.parametrize("rank", [0, -1])
+def test_what_is_done_is_counted_by_samples(n, world_size, before, rank):
     """To the last batch, which is larger or smaller than the others."""
     loader = BaseDataLoader(range(n), 6, True, 0, 0)
-    loader.batch_sampler.size = size
-    ranks = parts(n, 6, size, skip=skip)
-    stream = Stream(seed=0)
-    stream.begin(Place(3, skip))
-    batches = stream.rest_of_pass(loader)
-    for done in range(len(ranks[0]) + 1):
-        samples = sum(len(batch) for batches in ranks for batch in batches[:done])
-        assert stream.place == (3, skip + samples)
-        assert stream.samples == samples
-        assert (next(batches, None) is None) == (done == len(ranks[0]))
+    ranks = parts(n, 6, world_size, samples=before)
+    sampler = loader.batch_sampler
+    sampler.rank, sampler.world_size = rank % world_size, world_size
+    loader.load_state_dict({"seed": 1, "epoch": 2, "samples": before})
+    batches, samples = iter(loader), before
+    assert loader.state_dict() == {"seed": 1, "epoch": 2, "samples": before}
+    for step in zip(*ranks, strict=True):
+        assert next(batches).tolist() == step[rank]
+        assert loader.n_samples_in_batch == len(step[rank])
+        assert loader.n_samples_mean * world_size == sum(map(len, step))
+        samples += sum(map(len, step))
+        assert loader.state_dict() == {"seed": 1, "epoch": 2, "samples": samples}
+    assert next(batches, None) is None and samples == n
 
 
 @pytest.mark.parametrize("start", [(0, 2560), (0, 49664), (2, 0)])
 def test_of_what_is_dropped_no_sample_is_counted(start):
     loader = BaseDataLoader(range(50_000), 128, True, 0, 0, drop_last=True)
-    loader.batch_sampler.size = 3
-    stream = Stream(seed=0)
-    stream.begin(Place(*start))
-    for n, _ in enumerate(islice(stream.endless(loader), 393), start=1):
-        assert stream.samples == n * 3 * 128
+    loader.batch_sampler.world_size = 3
+    loader.set_epoch(0, *start)
+    epoch, samples = start
+    for _ in islice(inf_loop(loader), 393):
+        epoch, samples = (epoch, samples) if samples <= 50_000 - 384 else (epoch + 1, 0)
+        samples += 3 * 128
+        assert (loader.n_samples_in_batch, loader.n_samples_mean) == (128, 128)
+        assert loader.state_dict() == {"seed": 0, "epoch": epoch, "samples": samples}
 
 
 def test_fewer_samples_than_processes():
@@ -118,11 +125,15 @@ class Seen:
 WORKER = """
 import sys, torch, weakref
 import torch.distributed as dist
+from base import BaseDataLoader
 from pathlib import Path
 from test_distributed import Seen
-from utils import checkpoint, distributed
+from torch.utils.data import WeightedRandomSampler
+from utils import checkpoint, distributed, process_group
+from utils.command_line import process_group as group_of_processes
 from utils.meter import MetricTracker
-with distributed.process_group():
+process_group.SECONDS = 0  # every call is a vote
+with group_of_processes():
     group = weakref.ref(dist.group.WORLD)
     model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(2, 2))
     model.in_a_cycle = model
@@ -132,18 +143,27 @@ with distributed.process_group():
     tracker = MetricTracker(metrics=[Seen()])
     if rank == 0:  # the other has no sample
         output = torch.tensor([1.0, 2.0, 6.0])
-        tracker.add(tracker.measure(output, output) | {"mean": output.mean()}, 3)
+        tracker.collectors[0].update(output, output)
+        tracker.add({"mean": output.mean()}, 3)
     assert tracker.result() == {"mean": 3.0, "Seen": 3.0}
-    assert distributed.agree(lambda: f"of {rank}") == "of 0"
-    assert distributed.gather(rank) == [0, 1]
-    votes = distributed.Votes()
-    assert votes.cast(0, rank, wait=True) == (0, 1)
-    votes = distributed.Votes()
-    assert votes.cast(rank) == votes.cast(0) == (1,)  # the second time, what was cast before
+    of = f"of {rank}"
+    assert distributed.on_main(lambda: of) == distributed.broadcast(of) == "of 0"
+    assert distributed.all_gather(rank) == [0, 1] and distributed.mean(rank) == 0.5
+    assert distributed.vote(0, rank, wait=True) == (0, 1)
+    process_group.VOTES = process_group.Votes()
+    assert distributed.vote(rank) == distributed.vote(0) == (1, 0)  # then, what was cast before
+    sampler = WeightedRandomSampler(torch.arange(1.0, 21), 30)
+    loader = BaseDataLoader(range(20), 4, True, 0, 0, sampler=sampler)
+    loader.set_epoch(seed=1, epoch=2)
+    torch.rand(rank)  # each process has drawn other numbers
+    ranks = distributed.all_gather([batch.tolist() for batch in loader])
+    assert len({sampler.num_samples, len(sum(ranks[0] + ranks[1], []))}) == 1
+    order = loader.batch_sampler.order(seed=1, epoch=2)
+    assert [i for step in zip(*ranks) for batch in step for i in batch] == order
     path = Path(sys.argv[1])
     if rank == 0:
         checkpoint.save({"state_dict": {"weight": torch.arange(3)}}, path)
-    distributed.gather(rank)  # both are here
+    distributed.all_gather(rank)  # both are here
     weight = checkpoint.load(path)["state_dict"]["weight"]
     assert weight.tolist() == [0, 1, 2]
     if (maps := Path("/proc/self/maps")).exists():  # all processes use the same memory for it
@@ -176,8 +196,13 @@ def test_a_restart_goes_on_with_its_own_run(make_config, make_trainer, monkeypat
         trainer = make_trainer({"trainer.epochs": 1, "trainer.len_epoch": 1}, run_id=run)
         trainer.train()
     newest = trainer.checkpoint_dir / "last.pth"
-    assert find_newest(make_config()) == newest
     own = newest.parent.with_name("own") / "last.pth"
-    assert find_newest(make_config(), "abc") == own
-    assert find_newest(make_config(resume=own), "no run yet") == own
-    assert find_newest(make_config(), "no run yet") is None
+    assert find_newest(make_config(), is_auto=True) == newest
+    assert find_newest(make_config(), is_auto=False) is None
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    for is_auto in (False, True):
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "abc")
+        assert find_newest(make_config(), is_auto) == own
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "no run yet")
+        assert find_newest(make_config(), is_auto) == (newest if is_auto else None)
+    assert find_newest(make_config(resume=own), is_auto=False) == own

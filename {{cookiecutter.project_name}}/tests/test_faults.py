@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections import deque
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -17,15 +17,15 @@ from torch import nn
 
 from base import BaseDataLoader
 from test import main as evaluate
-from tools.background import BackgroundSaver
 from tools.compare import first_difference
-from tools.explain import cause_of, explain
 from tools.manifest import fingerprint
 from tools.verify_resume import run as verify_resume
 from train import build_trainer, main
 from trainer.trainer import Trainer
 from utils import UserError, checkpoint
-from utils.errors import NotFinite, RunError
+from utils.background import BackgroundSaver
+from utils.errors import RunError
+from utils.explain import cause_of, explain
 from utils.files import PROJECT_DIR, read_json
 from utils.signals import StopSignals
 
@@ -195,39 +195,18 @@ def test_what_is_saved_is_the_state_at_that_moment(tmp_path):
         saver.wait()
 
 
-@pytest.mark.parametrize("n_optimizers", [1, 2])
-def test_the_next_step_waits_until_its_optimizer_is_copied(tmp_path, n_optimizers):
-    weights = [nn.Parameter(torch.zeros(10_000_000)) for _ in range(n_optimizers)]
-    optimizers = [torch.optim.SGD([one], lr=1.0, momentum=1.0) for one in weights]
-    saver = BackgroundSaver(*optimizers)
-    for weight in weights:
-        weight.grad = torch.ones_like(weight)
-
-    def step():
-        for optimizer in optimizers:
-            optimizer.step()
-
-    step()
+def test_the_next_step_changes_nothing_of_what_is_being_saved(tmp_path):
+    weight = nn.Parameter(torch.zeros(10_000_000))
+    optimizer = torch.optim.SGD([weight], lr=1.0, momentum=1.0)
+    saver = BackgroundSaver()
+    weight.grad = torch.ones_like(weight)
+    optimizer.step()
     for number in (1, 2, 3):  # the first time, the buffers are made
-        states = {str(index): one.state_dict() for index, one in enumerate(optimizers)}
-        saver.save({"state_dict": {}, "optimizer": states}, tmp_path / "0.pth")
-        step()
+        saver.save({"state_dict": {}, "optimizer": optimizer.state_dict()}, tmp_path / "0.pth")
+        optimizer.step()
         saver.wait()
-        for state in torch.load(tmp_path / "0.pth", weights_only=True)["optimizer"].values():
-            assert state["state"][0]["momentum_buffer"].eq(number).all()
-
-
-def test_what_cannot_be_waited_for_is_copied_at_once(tmp_path):
-    class Own:
-        """An optimizer that is none of torch's."""
-
-    saver, moment = BackgroundSaver(Own()), torch.zeros(10_000_000)
-    for number in range(3):
-        saver.save({"optimizer": {"state": {0: moment}}}, tmp_path / "0.pth")
-        moment += 1
-        saver.wait()
-        saved = torch.load(tmp_path / "0.pth", weights_only=True)["optimizer"]["state"][0]
-        assert saved.eq(number).all()
+        state = torch.load(tmp_path / "0.pth", weights_only=True)["optimizer"]["state"]
+        assert state[0]["momentum_buffer"].eq(number).all()
 
 
 def test_saving_by_steps_and_by_minutes(make_trainer):
@@ -250,6 +229,9 @@ class Faulty(torch.utils.data.Dataset):
 
     def __len__(self):
         return 8
+
+    def fingerprint(self):
+        return "reads no sample"
 
     def __getitem__(self, index):
         if index == 5:
@@ -349,46 +331,53 @@ def explosive(make_trainer, monkeypatch):
     return make_trainer
 
 
-def test_a_loss_that_is_not_finite_stops_before_the_step_and_can_be_replayed(explosive, capsys):
+def test_a_loss_that_is_not_finite_stops_before_the_step(explosive, capsys):
     trainer = explosive({"trainer.save_every.steps": 1})
     with pytest.raises(RunError, match="the loss is nan; the step was not taken"):
         trainer.train()
-    [box] = trainer.checkpoint_dir.glob("black_box_step2.pt")
-    assert f"--replay {box}. Go on with" in capsys.readouterr().err
-    saved, boxed = checkpoint.load(trainer.checkpoint_dir / "last.pth"), checkpoint.load(box)
-    for part in ("state_dict", "optimizer", "step"):
-        assert first_difference(saved[part], boxed[part]) is None
-    assert torch.equal(boxed["torch_random"][0], saved["random"]["torch"])
-    assert boxed["place"] == [0, 128] and boxed["batch_idx"] == 2
-    assert [[len(part) for part in batch] for batch in boxed["batches"]] == [[64, 64]]
+    assert f"--replay {trainer.checkpoint_dir}. Go on with" in capsys.readouterr().err
+    saved = checkpoint.load(trainer.checkpoint_dir / "last.pth")
+    assert saved["step"] == trainer.step == 2
+    assert first_difference(saved["state_dict"], trainer.model.state_dict()) is None
+    assert first_difference(saved["optimizer"], trainer.optimizer.state_dict()) is None
 
 
-def test_what_is_left_out_without_waiting_is_told_later_and_exactly(explosive):
-    """The way of a GPU; fused optimizers know it on the CPU too."""
-    boxes = []
-    for may_wait in (True, False):
-        trainer = explosive({"trainer.log_step": 4, "trainer.accumulate_steps": 1})
-        trainer.guard.may_wait, trainer.guard.newest = may_wait, deque(maxlen=4)
-        with pytest.raises(RunError, match="the step was not taken"):
+@pytest.fixture
+def as_on_a_gpu(explosive):
+    """Trainers that do not wait: what is not finite is told to a fused optimizer alone."""
+
+    def make(changes):
+        trainer = explosive(changes)
+        trainer.finite.waits = False
+        trainer.optimizer.found_inf = trainer.finite.found_inf
+        return trainer
+
+    return make
+
+
+def test_what_is_left_out_without_waiting_is_told_later_and_exactly(explosive, as_on_a_gpu):
+    ends = []
+    for make, step, what in ((explosive, 2, "the loss"), (as_on_a_gpu, 4, "step 2: the loss or")):
+        trainer = make({"trainer.log_step": 4})
+        with pytest.raises(RunError, match=f"^{what} .*; the step was not taken"):
             trainer.train()
-        assert trainer.step == (2 if may_wait else 4)
-        [box] = trainer.checkpoint_dir.glob("black_box_step2.pt")
-        boxes.append(checkpoint.load(box))
-    for part in (
-        "state_dict",
-        "optimizer",
-        "step",
-        "batch_idx",
-        "place",
-        "torch_random",
-        "batches",
-    ):
-        assert first_difference(boxes[0][part], boxes[1][part], part) is None
+        assert trainer.step == step
+        ends.append([trainer.model.state_dict(), trainer.optimizer.state_dict()])
+    assert first_difference(*ends) is None
+
+
+def test_what_is_told_later_is_told_before_it_is_saved(as_on_a_gpu):
+    trainer = as_on_a_gpu({"trainer.save_every.steps": 1})
+    with pytest.raises(RunError, match="^step 2: the loss or"):
+        trainer.train()
+    assert checkpoint.load(trainer.checkpoint_dir / "last.pth")["step"] == 2
 
 
 def test_steps_can_be_skipped_up_to_a_limit(explosive):
     trainer = explosive({"trainer.non_finite": "skip"})
-    assert trainer.train()["loss"] < 3 and trainer.guard.n_skipped == 1
+    assert trainer.train()["loss"] < 3 and trainer.finite.n_skipped == 1
+    last = checkpoint.load(trainer.checkpoint_dir / "last.pth")
+    assert last["step"] == 8 and last["finite"] == {"n_skipped": 1}
     trainer = explosive({"trainer.non_finite": "skip", "trainer.max_skipped": 0})
     with pytest.raises(RunError, match="the loss is nan"):
         trainer.train()
@@ -413,7 +402,6 @@ def test_a_gradient_that_is_not_finite_stops_too(make_config):
     assert model.weight.item() == 0
 
 
-@pytest.mark.parametrize("is_late", [False, True])
 @pytest.mark.parametrize(
     "gradient",
     [
@@ -421,50 +409,146 @@ def test_a_gradient_that_is_not_finite_stops_too(make_config):
         torch.ones(2, dtype=torch.complex64),
         torch.eye(2).to_sparse(),
         torch.tensor(2.0, dtype=torch.double),
+        torch.ones(1000),
     ],
-    ids=lambda gradient: str(gradient.dtype),
+    ids=lambda gradient: f"{gradient.dtype} {gradient.layout}",
 )
-def test_gradients_of_any_kind_are_looked_at(make_trainer, gradient, is_late):
-    if is_late and gradient.is_complex():
-        pytest.skip("no fused optimizer takes complex numbers")
-    parameter = nn.Parameter(torch.zeros_like(gradient))
-    unused = nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.SGD([parameter])
-    optimizer._step_supports_amp_scaling = is_late
-    trainer = make_trainer()
-    guard, trainer.step = trainer.guard, 7
-    guard.may_wait = not is_late
-    for factor, expected in ((1, None), (float("inf"), "a gradient is not finite")):
-        parameter.grad, found = gradient * factor, None
-        try:
-            guard.check(trainer, torch.tensor(1.0), [parameter, unused], optimizer)
-        except NotFinite as error:
-            found = str(error)
-        assert found == (None if is_late else expected)
-        seen_at = None if guard._seen_at is None else guard._seen_at.item()
-        assert seen_at == ((7 if expected else -1) if is_late else None)
+def test_gradients_of_any_kind_are_looked_at(make_trainer, gradient):
+    class Given(torch.autograd.Function):
+        """Has the gradient that the test gives, whatever it is a gradient of."""
+
+        @staticmethod
+        def forward(ctx, parameter):
+            return torch.zeros(())
+
+        @staticmethod
+        def backward(ctx, _):
+            return gradient * factor
+
+    parameter = nn.Parameter(torch.zeros_like(gradient.to_dense()))
+    bias, unused = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
+    trainer, optimizer = make_trainer(), torch.optim.SGD([bias, unused, parameter], 0.1)
+    for factor in (1, float("inf")):
+        before = parameter.detach().clone()
+        stopping = pytest.raises(RunError, match="^a gradient is not finite; the step was not")
+        with nullcontext() if factor == 1 else stopping:
+            trainer.optimize(bias.sum() + Given.apply(parameter), optimizer)
+        assert torch.equal(parameter, before) == (factor != 1)
 
 
-def test_replay_repeats_the_step(example_parts, tmp_path, capsys):
-    args = [
-        "-c",
-        str(CONFIG),
-        f"trainer.save_dir={tmp_path}",
-        "-d",
-        "cpu",
-        "optimizer.args.lr=1e30",
-    ]
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def replay(path, capsys):
+    """What --replay prints."""
+    capsys.readouterr()
+    main(["-c", str(CONFIG), "-d", "cpu", "--replay", str(path)])
+    return capsys.readouterr().out
+
+
+def test_replay_repeats_a_run_from_its_start(example_parts, tmp_path, capsys):
+    args = ["-c", str(CONFIG), f"trainer.save_dir={tmp_path}", "-d", "cpu", "trainer.report=false"]
     with pytest.raises(SystemExit, match="1"):
-        main(args)
-    [box] = tmp_path.glob("*/*/black_box_*.pt")
-    for path in (box, box.parent):
-        with pytest.warns(UserWarning, match="Anomaly Detection|Traceback of forward call"):
-            main(["--replay", str(path)])
-        assert "Repeated: Function 'LogSoftmaxBackward0' returned nan" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="2"):
-        main(["--replay", str(tmp_path)])
-    assert capsys.readouterr().err == f"{tmp_path}: has no black box in it\n"
-    assert len([*tmp_path.glob("*/*")]) == 1
+        main([*args, "optimizer.args.lr=1e30"])
+    before = contents(tmp_path)
+    with pytest.warns(UserWarning, match="Error detected in LogSoftmaxBackward0|forward call"):
+        out = replay(the_run(tmp_path), capsys)
+    expected = "Function 'LogSoftmaxBackward0' returned nan values in its 0th output."
+    assert out == f"Repeated: step 1: {expected}\n" and contents(tmp_path) == before
+    for path in (tmp_path, PROJECT_DIR, the_run(tmp_path) / "last.pth", TESTS_DIR / "digits.npz"):
+        with pytest.raises(SystemExit, match="2"):
+            replay(path, capsys)
+        expected = "is neither the directory of a run nor a checkpoint in one\n"
+        assert capsys.readouterr().err == f"{path}: {expected}"
+
+
+@pytest.mark.parametrize("policy", ["stop", "skip", "ignore"])
+def test_replay_goes_on_from_a_checkpoint(explosive, monkeypatch, capsys, policy):
+    seen, train_step = [], Explosive.train_step
+
+    def note(trainer, batch):
+        seen.append((trainer.step, batch[0].sum().item(), torch.rand(()).item()))
+        return train_step(trainer, batch)
+
+    monkeypatch.setattr(Explosive, "bad_steps", (6,))
+    monkeypatch.setattr(Explosive, "train_step", note)
+    trainer = explosive({"trainer.non_finite": policy, "trainer.max_skipped": 0})
+    stopping = pytest.raises(RunError, match="the loss is nan")
+    with nullcontext() if policy == "ignore" else stopping:
+        trainer.train()
+    path = run_dir = trainer.checkpoint_dir
+    if policy == "ignore":  # the run went on to its end
+        path = run_dir / "checkpoint-epoch1.pth"
+    before, expected = contents(run_dir), seen[4:7]
+    seen.clear()
+    with pytest.warns(UserWarning, match="Error detected in|Traceback of forward call"):
+        out = replay(path, capsys)
+    assert re.match(r"Repeated: step 6: Function '\w+Backward0' returned nan values", out)
+    assert seen == expected and [step for step, *_ in seen] == [4, 5, 6]
+    assert contents(run_dir) == before
+
+
+def test_replay_takes_up_what_the_run_was_resumed_with(explosive, capsys):
+    first = explosive({"trainer.epochs": 1, "lr_scheduler": None})
+    first.step = 10
+    first.train()
+    last = first.checkpoint_dir / "last.pth"
+    changes = {"optimizer.args.lr": 1e30, "lr_scheduler": None}
+    with pytest.raises(RunError, match="is n"):
+        explosive(changes, resume=last).train()
+    with pytest.warns(UserWarning, match="Error detected in|Traceback of forward call"):
+        assert replay(first.checkpoint_dir, capsys).startswith("Repeated: step 15: ")
+
+
+def test_replay_says_where_all_is_well(explosive, monkeypatch, capsys):
+    trainer = explosive({"trainer.save_every.steps": 1})
+    with pytest.raises(RunError, match="the loss is nan"):
+        trainer.train()
+    monkeypatch.setattr(Explosive, "bad_steps", ())  # the code was mended
+    out = replay(trainer.checkpoint_dir, capsys)
+    assert out == "Not repeated: every step from 2 up to 3 is finite\n"
+
+
+@pytest.mark.parametrize("policy", ["stop", "skip", "ignore", "stop, told later"])
+def test_replay_repeats_what_no_operation_gives(make_config, monkeypatch, capsys, policy):
+    """An infinite loss, whose gradients are none that torch looks for."""
+    policy, *is_late = policy.split(", ")
+
+    class Infinite(Trainer):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            if is_late:  # as on a GPU
+                self.finite.waits = False
+                self.optimizer.found_inf = self.finite.found_inf
+
+        def train_step(self, batch):
+            loss = self.criterion(self.model(batch[0]), batch[1])
+            self.optimize(loss + (float("inf") if self.step == 5 else 0))
+            return {"loss": loss}
+
+    monkeypatch.setattr("trainer.Trainer", Infinite)
+    trainer = build_trainer(make_config({"trainer.non_finite": policy}))
+    expected = "^step 5: the loss or a gradient" if is_late else "^the loss is inf"
+    stopping = pytest.raises(RunError, match=expected)
+    with stopping if policy == "stop" else nullcontext():
+        trainer.train()
+    path = trainer.checkpoint_dir / "checkpoint-epoch1.pth"
+    assert replay(path, capsys) == "Repeated: step 5: the loss is inf\n"
+
+
+def test_trouble_in_a_replay_is_said(explosive, monkeypatch, capsys):
+    trainer = explosive({})
+    with pytest.raises(RunError, match="the loss is nan"):
+        trainer.train()
+
+    def fail(trainer, batch):
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(Explosive, "train_step", fail)
+    with pytest.raises(SystemExit, match="1"):
+        replay(trainer.checkpoint_dir, capsys)
+    assert capsys.readouterr().err == "the disk is gone\n"
 
 
 def test_exact_resume_is_proven(make_config, capsys):

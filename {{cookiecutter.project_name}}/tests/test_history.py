@@ -11,10 +11,12 @@ from datetime import datetime
 import pytest
 
 from runs import as_text, delete, main, rows_of
-from tools.history import Run, duration, find_runs, is_alive
+from tools.history import Run, duration, find_runs
 from train import build_trainer
 from utils.errors import RunError
 from utils.files import PROJECT_DIR, read_json, write_json
+from utils.run import prepare
+from utils.run_dir import is_alive
 
 
 def test_finished_and_stopped_early(make_trainer):
@@ -168,7 +170,7 @@ def test_nothing_is_deleted_without_a_yes(three, words, left):
 
 def test_a_run_at_work_is_not_deleted(make_trainer, tmp_path):
     trainer = make_trainer()
-    trainer._prepare()  # and is not done
+    prepare(trainer)  # and is not done
     [run] = find_runs(tmp_path / "saved")
     assert run.status == "running"
     delete([run], answer=lambda question: "y")

@@ -1,6 +1,7 @@
 """Files that other code has written, made here by that code's means."""
 
 import os
+import pickle
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from example import CONFIG, DigitsModel
 
+from tools.convert import read_inert
 from train import build_trainer, main
 from utils import UserError, checkpoint
 from utils.files import PROJECT_DIR
@@ -72,10 +74,67 @@ def old(tmp_path_factory):
     return folder
 
 
+@pytest.fixture
+def converted(old, example_parts, tmp_path, capsys):
+    """A file of other code in tmp_path; where it has objects in it, what --convert makes of it."""
+
+    def convert(name):
+        path = tmp_path / name
+        path.write_bytes((old / name).read_bytes())
+        if name == "tutorial.pth":
+            return path
+        main(["-c", str(CONFIG), "--convert", str(path)])
+        target = tmp_path / f"{path.stem}_converted.pth"
+        how = f"to go on with it: python train.py -r {target}"
+        assert capsys.readouterr().out == f"{target}: {how}\n"
+        assert torch.load(target, weights_only=True)["epoch"] == 4
+        return target
+
+    return convert
+
+
+@pytest.mark.parametrize("name", ["zip.pth", "legacy.pth", "evil.pth", "evil_legacy.pth"])
+def test_a_file_with_objects_in_it_is_refused_with_the_way_to_convert_it(old, name):
+    what = f"{name}: holds more than tensors and plain types; python train.py --convert .*{name} "
+    with pytest.raises(UserError, match=what):
+        checkpoint.load(old / name)
+    assert not (old / "code_was_run").exists()
+
+
+@pytest.mark.parametrize("name", ["zip.pth", "legacy.pth", "tutorial.pth", "expected.pth"])
+def test_a_damaged_file_is_called_damaged(old, tmp_path, name):
+    path, content = tmp_path / name, (old / name).read_bytes()
+    for n_bytes in (0, 100, 3000, len(content) - 10_000):
+        path.write_bytes(content[:n_bytes])
+        with pytest.raises(UserError, match="not a checkpoint, or a damaged one"):
+            read_inert(path)
+        says_how = name == "legacy.pth" and n_bytes > 100_000  # its end was not looked at yet
+        expected = "--convert" if says_how else "not a checkpoint, or a damaged one"
+        with pytest.raises(UserError, match=expected):
+            checkpoint.load(path)
+    path.write_bytes(content[:-5000] + bytes([content[-5000] ^ 1]) + content[-4999:])
+    if name != "legacy.pth":  # which has no sums
+        for load in (checkpoint.load, read_inert):
+            with pytest.raises(UserError, match=f"{name}: damaged"):
+                load(path)
+
+
+@pytest.mark.parametrize("content", [b"no checkpoint", b'{"a": 1}', pickle.dumps({"a": 1})])
+def test_a_file_of_another_kind_is_no_checkpoint(tmp_path, content):
+    (path := tmp_path / "other.pth").write_bytes(content)
+    for load in (checkpoint.load, read_inert):
+        with pytest.raises(UserError, match="other.pth: not a checkpoint, or a damaged one"):
+            load(path)
+    for place, expected in ((tmp_path, "is a folder"), (tmp_path / "none.pth", "cannot be read")):
+        with pytest.raises(UserError, match=expected):
+            read_inert(place)
+
+
 @pytest.mark.parametrize("name", ["zip.pth", "legacy.pth", "tutorial.pth"])
-def test_weights_and_optimizer_of_other_code_are_taken_up(old, make_config, name, tmp_path):
-    path = tmp_path / name
-    path.write_bytes((old / name).read_bytes())
+def test_weights_and_optimizer_of_other_code_are_taken_up(
+    old, make_config, converted, name, tmp_path
+):
+    path = converted(name)
     trainer = build_trainer(make_config({"trainer.epochs": 5}, resume=path))
     trainer._resume_checkpoint(path)
     expected = torch.load(old / "expected.pth", weights_only=True)
@@ -89,32 +148,49 @@ def test_weights_and_optimizer_of_other_code_are_taken_up(old, make_config, name
     assert {*tmp_path.iterdir()} == {*before, tmp_path / "saved"}
 
 
-def test_the_pickled_config_is_used(old, example_parts, tmp_path, capsys):
-    path = tmp_path / "model_best.pth"
-    path.write_bytes((old / "zip.pth").read_bytes())
+def test_the_pickled_config_is_used(old, converted, tmp_path, capsys):
+    path = converted("zip.pth")
     import_test = __import__("test")
     save_dir = f"trainer.save_dir={tmp_path / 'saved'}"
     import_test.main(["-r", str(path), "-d", "cpu", save_dir])
     assert "epoch 4, 297 test samples" in capsys.readouterr().out
-    assert [*tmp_path.iterdir()] == [path]
+    assert {*tmp_path.iterdir()} == {path, tmp_path / "zip.pth"}
     path.write_bytes((old / "tutorial.pth").read_bytes())
     with pytest.raises(SystemExit, match="2"):
         import_test.main(["-r", str(path)])
     assert "has no config in it: give one with -c" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["evil.pth", "evil_legacy.pth"])
-def test_code_in_a_file_is_never_run(old, name):
-    with pytest.raises(UserError, match=f"{name}: refused, holds more than tensors"):
-        checkpoint.load(old / name)
+@pytest.mark.parametrize(
+    ("name", "left_out"), [("evil.pth", "more"), ("evil_legacy.pth", "state_dict")]
+)
+def test_code_in_a_file_is_never_run(old, caplog, name, left_out):
+    state = read_inert(old / name)
+    path = old / name
+    assert caplog.messages == [f"{path}: {left_out} is a system, so '{left_out}' is left out"]
+    assert left_out not in state and {"epoch", "optimizer", "config"} < state.keys()
     assert not (old / "code_was_run").exists()
     torch.load(old / name, weights_only=False, map_location="cpu")  # the file does have teeth
     assert (old / "code_was_run").exists()
     (old / "code_was_run").unlink()
 
 
-def test_a_new_run_begins_with_old_weights(old, make_config, capsys):
-    path = str(old / "zip.pth")
+def test_what_has_no_weights_is_not_converted_and_nothing_is_overwritten(
+    old, example_parts, tmp_path, capsys
+):
+    for name in ("evil_legacy.pth", "zip.pth"):
+        (tmp_path / name).write_bytes((old / name).read_bytes())
+    (tmp_path / "zip_converted.pth").write_text("mine")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for name, expected in (("evil_legacy", "holds no weights"), ("zip", "is there already")):
+        with pytest.raises(SystemExit, match="2"):
+            main(["-c", str(CONFIG), "--convert", str(tmp_path / f"{name}.pth")])
+        assert expected in capsys.readouterr().err.splitlines()[-1]
+    assert before == {path: path.read_bytes() for path in tmp_path.iterdir()}
+
+
+def test_a_new_run_begins_with_old_weights(old, converted, make_config, capsys):
+    path = str(converted("zip.pth"))
     trainer = build_trainer(make_config({"init_from.checkpoint": path}))
     expected = torch.load(old / "expected.pth", weights_only=True)
     assert all(torch.equal(w, expected[k]) for k, w in trainer.model.state_dict().items())

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 import report
-import tools
 import train
 from parse_config import ConfigParser
 from tools.history import Run
 from tools.predictions import Worst, draw_confusion
+from tools.report import Report
 
 pytest.importorskip("matplotlib")
 
@@ -135,29 +135,41 @@ def test_predictions_that_cannot_be_shown_are_a_line_in_the_page(trained):
     assert "There is no checkpoint whose predictions could be shown." in html
 
 
-def test_training_ends_with_a_report_unless_told_otherwise(make_config, capsys, monkeypatch):
-    monkeypatch.setattr(ConfigParser, "from_args", lambda *args: configs.pop())
-    configs = [
-        make_config({"trainer.epochs": 1, "trainer.report": wanted}) for wanted in (0 > 1, 1 > 0)
+def test_training_ends_with_a_report_unless_told_otherwise(make_trainer, capsys):
+    trainers = [
+        make_trainer({"trainer.epochs": 1, "trainer.report": wanted}) for wanted in (False, True)
     ]
-    for config in configs:
-        config.args = type("Args", (), dict.fromkeys(tools.FLAGS))
-    folders = [config.save_dir for config in configs]
-    train.main()
-    train.main()
-    assert [(folder / "report.html").exists() for folder in folders] == [False, True]
-    assert f"Report: {folders[1] / 'report.html'}\n" in capsys.readouterr().out
+    for trainer in trainers:
+        trainer.train()
+    pages = [trainer.checkpoint_dir / "report.html" for trainer in trainers]
+    assert [page.exists() for page in pages] == [False, True]
+    assert f"Report: {pages[1]}\n" in capsys.readouterr().out
 
 
-def test_a_report_that_fails_is_a_warning(trained, monkeypatch, capsys):
+@pytest.fixture
+def with_report(trained):
+    """A finished run whose config asks for a report."""
+    trained.config.settings.trainer.report = True
+    return trained
+
+
+def test_a_report_leaves_the_random_stream_alone(with_report):
+    state = torch.get_rng_state()
+    Report().on_train_end(with_report, "finished")
+    assert (with_report.checkpoint_dir / "report.html").exists()
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_report_that_fails_is_a_warning(with_report, monkeypatch, capsys):
+    run_dir = with_report.checkpoint_dir
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    report.after_training(trained.checkpoint_dir, trained.logger)
+    Report().on_train_end(with_report, "finished")
     line = "no report: matplotlib is not installed (pip install matplotlib)\n"
     assert capsys.readouterr().out.endswith(line)
-    (trained.checkpoint_dir / "metrics.csv").write_text("epoch\n\x00")
-    report.after_training(trained.checkpoint_dir, trained.logger)
+    (run_dir / "metrics.csv").write_text("epoch\n\x00")
+    Report().on_train_end(with_report, "finished")
     assert "no report: " in capsys.readouterr().out
-    assert not (trained.checkpoint_dir / "report.html").exists()
+    assert not (run_dir / "report.html").exists()
 
 
 @pytest.mark.parametrize("name", ["none", "."])

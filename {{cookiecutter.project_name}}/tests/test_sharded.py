@@ -6,32 +6,52 @@ import sys
 
 import pytest
 
+from utils import UserError
 from utils.files import PROJECT_DIR
 
 KILLING = """
 import os, sys
+from concurrent.futures import Future
 from pathlib import Path
 import torch
 import torch.distributed.checkpoint as dcp
-from tools import restart, sharded
+from tools import fsdp
 from utils import checkpoint
+from utils.newest import find_checkpoints
+from utils.run_dir import BEST_NAME, LAST_NAME
 
-def write(folder, step):
+def write(run_dir, step):
+    "What a save has done when all parts are written; what it then does."
+    folder = run_dir / fsdp.begin_folder(run_dir, {"step": step})
     parts = {"state_dict": {"weight": torch.full((3,), float(step))}, "optimizer": {"lr": step}}
     dcp.save(parts, checkpoint_id=folder, no_dist=True)
-    checkpoint.save({"step": step}, folder / sharded.PLAIN_NAME)
+    written = Future()
+    written.set_result(None)
+    paths = run_dir / LAST_NAME, run_dir / BEST_NAME
+    return lambda: fsdp.finish(written, folder, paths, None)
 
-def by_a_folder(path, step):
-    new = path.with_name(".last.pth.tmp")
-    if not new.exists():
-        write(new, step)
-    return lambda: sharded.replace(new, path)
+def a_folder(run_dir, step):
+    return write(run_dir, step)
 
-def by_a_file(path, step):
+def a_file(run_dir, step):
     state = {"state_dict": {"weight": torch.full((3,), float(step))}, "step": step}
-    return lambda: checkpoint.save(state, path)
+    def save():
+        checkpoint.save(state, run_dir / LAST_NAME, run_dir / BEST_NAME)
+        fsdp.remove_unnamed(run_dir)
+    return save
 
-def is_killed(make, n):
+def a_copy(run_dir, step):
+    for name in LAST_NAME, BEST_NAME:  # their links followed
+        if (path := run_dir / name).is_symlink() and (folder := path.resolve()).exists():
+            path.unlink()
+            fsdp.shutil.copytree(folder, path)
+    save = write(run_dir, step)
+    def go_on():
+        fsdp.restore_links(run_dir)
+        save()
+    return go_on
+
+def is_killed(change, n):
     "Whether a process that does it is killed, right before its n-th change of the folder."
     if child := os.fork():
         return os.waitpid(child, 0)[1] == 9
@@ -42,41 +62,57 @@ def is_killed(make, n):
                 os.kill(os.getpid(), 9)
             return real(*args, **kwargs)
         return change
-    for place, name in [(Path, "rename"), (os, "replace"), (os, "unlink"), (os, "rmdir")]:
-        setattr(place, name, counted(getattr(place, name)))
-    make()
+    for place, names in [(Path, "rename symlink_to"), (os, "replace unlink rmdir")]:
+        for name in names.split():
+            setattr(place, name, counted(getattr(place, name)))
+    change()
     os._exit(0)
 
-def check(path, steps):
-    for one in (path, restart.newest(path.parent)[0]):
-        state = checkpoint.load(one)
-        assert state["step"] in steps, (one, state["step"], steps)
-        assert state["state_dict"]["weight"].tolist() == [state["step"]] * 3
+def check(run_dir, steps):
+    newest = find_checkpoints([run_dir])[0]
+    assert checkpoint.damage(newest) is None, newest
+    state = fsdp.load_whole(newest) if newest.is_dir() else checkpoint.load(newest)
+    assert state["step"] in steps, (newest, state["step"], steps)
+    assert state["state_dict"]["weight"].tolist() == [state["step"]] * 3
 
 kind, folder = sys.argv[1:]
-prepare = {"folder": by_a_folder, "file": by_a_file}[kind]
+begin = globals()[kind]
 n, was_killed = 0, True
 while was_killed:
-    path = Path(folder, str(n), "last.pth")
-    write(path, 1)
-    was_killed = is_killed(prepare(path, 2), n)
-    check(path, {1, 2} if was_killed else {2})
-    for half_written in path.parent.glob(".*.tmp"):  # as a run does when it begins
+    run_dir = Path(folder, str(n))
+    run_dir.mkdir()
+    write(run_dir, 1)()
+    was_killed = is_killed(begin(run_dir, 2), n)
+    check(run_dir, {1, 2} if was_killed else {2})
+    for half_written in run_dir.glob(".*.*.tmp"):  # as a run does when it begins
         checkpoint.remove(half_written)
-    is_killed(prepare(path, 3), n)  # once more, in what the first has left
-    check(path, {1, 2, 3} if was_killed else {3})
+    is_killed(begin(run_dir, 3), 99)  # once more, in what the first has left
+    check(run_dir, {3})
+    left = sorted(path.name for path in run_dir.iterdir())
+    assert left == [".step3_1.dcp"] * (kind != "a_file") + [LAST_NAME, BEST_NAME], (n, left)
     n += 1
-assert [one.name for one in path.parent.iterdir()] == ["last.pth"]
 print(n)
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["folder", "file"])
+@pytest.mark.parametrize("kind", ["a_folder", "a_file", "a_copy"])
 def test_a_kill_leaves_the_old_checkpoint_or_the_new_one(tmp_path, kind):
-    """In place of a sharded one; a file is what a run gets that goes on with one process."""
+    """In place of a sharded one; a file is what a run gets that goes on without FSDP."""
     env = {**os.environ, "PYTHONPATH": str(PROJECT_DIR)}
     command = [sys.executable, "-c", KILLING, kind, tmp_path]
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 4  # moments to be killed at
+
+
+def test_a_moving_average_does_not_go_with_it(make_trainer, tmp_path):
+    with pytest.raises(UserError, match="^trainer.ema: not with parallel.type fsdp$"):
+        make_trainer({"parallel.type": "fsdp", "trainer.ema": 0.9})
+    assert not any(tmp_path.iterdir())
+
+
+def test_parts_of_a_class_that_the_model_has_not(make_trainer):
+    line = "^parallel.recompute: the model has no Conv3d, but Conv2d, DigitsModel, Dropout, Linear$"
+    with pytest.raises(UserError, match=line):
+        make_trainer({"parallel.recompute": ["Linear", "Conv3d"]})

@@ -5,13 +5,20 @@ from collections import Counter
 
 import pytest
 import torch
-from example import CONFIG
+from example import CONFIG, DigitsDataLoader
+from torch.utils.data import DataLoader
 
-import tools
+from base import Callback
+from data_loader import data_loaders
+from tools.first_batches import FirstBatches
 from tools.record import record_start
+from tools.verify_resume import run as verify_resume
 from train import main
 from trainer.trainer import Trainer
+from utils import UserError, checkpoint, extras
 from utils.files import PROJECT_DIR, read_json
+
+OF_A_NEW_RUN = ["check", "find_lr", "fast_dev_run", "overfit_batches", "profile", "verify_resume"]
 
 
 @pytest.fixture
@@ -60,7 +67,85 @@ def test_check_finds_a_step_that_learns_nothing(train, monkeypatch):
     assert status == 2 and "the first step has changed no weight" in output and not runs
 
 
-@pytest.mark.parametrize("flag", sorted(tools.OF_A_NEW_RUN))
+def test_check_saves_once_and_leaves_nothing_behind(train, monkeypatch, tmp_path):
+    saved, save = [], Trainer._save
+    monkeypatch.setattr(Trainer, "_save", lambda *args: (saved.append(args), save(*args)))
+    args = ["trainer.save_every.steps=1", "trainer.log_step=1", "data_loader.args.num_workers=2"]
+    status, output, _ = train("--check", "trainer.accumulate_steps=3", *args)
+    assert status == 0 and output.endswith("All is well.\n") and not any(tmp_path.iterdir())
+    assert len(saved) == 1
+
+
+class Seen(Callback):
+    """Leaves things behind at the start; refuses the run where it has a mistake to tell."""
+
+    def __init__(self, mistake=None):
+        self.mistake, self.moments, self.scalars = mistake, [], []
+
+    def on_setup(self, trainer):
+        self.moments.append("on_setup")
+        trainer.writer.trackers.append(self)
+
+    def add_scalar(self, *scalar):
+        self.scalars.append(scalar)
+
+    def on_train_start(self, trainer):
+        self.moments.append("on_train_start")
+        (trainer.checkpoint_dir / "folder" / "inside").mkdir(parents=True)
+        if self.mistake is not None:
+            raise UserError(self.mistake)
+
+    def on_epoch_end(self, trainer, log):
+        self.moments.append("on_epoch_end")
+
+    def on_train_end(self, trainer, outcome):
+        self.moments.append("on_train_end")
+
+
+@pytest.mark.parametrize("mistake", [None, "the tracker cannot be reached"])
+def test_check_starts_each_callback(train, monkeypatch, tmp_path, mistake):
+    seen = Seen(mistake)
+    monkeypatch.setattr("train.load_callbacks", lambda: [seen])
+    status, output, _ = train("--check", "trainer.log_step=1")
+    assert seen.moments == ["on_setup", "on_train_start"] and not seen.scalars
+    assert output.endswith("All is well.\n" if mistake is None else f"{mistake}\n")
+    assert status == (0 if mistake is None else 2) and not any(tmp_path.iterdir())
+
+
+def test_check_compares_all_that_is_saved(train, monkeypatch):
+    class Moody(Trainer):
+        n_asked = 0
+
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.state["mood"] = self
+
+        def state_dict(self):
+            self.n_asked += 1
+            return {"n": self.n_asked}
+
+    monkeypatch.setattr("trainer.Trainer", Moody)
+    status, output, runs = train("--check")
+    assert status == 2 and re.search(r"differs from memory in mood.n: \d and \d\n", output)
+    assert not runs
+
+
+def test_check_finds_a_state_that_no_checkpoint_can_hold(train, monkeypatch, tmp_path):
+    class Stateful(Trainer):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.state["memory"] = self
+
+        def state_dict(self):
+            return {"now": self.config}
+
+    monkeypatch.setattr("trainer.Trainer", Stateful)
+    status, output, _ = train("--check")
+    assert status == 2 and "trainer.state['memory']: memory.now is a ConfigParser" in output
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("flag", OF_A_NEW_RUN)
 def test_what_starts_from_a_config_leaves_runs_alone(train, flag):
     _, _, [run_dir] = train("--fast-dev-run", "1")
     before = (run_dir / "last.pth").read_bytes()
@@ -71,11 +156,35 @@ def test_what_starts_from_a_config_leaves_runs_alone(train, flag):
     assert (run_dir / "last.pth").read_bytes() == before
 
 
+def test_what_is_for_one_process_says_so(make_config, monkeypatch, tmp_path):
+    config = make_config()
+    monkeypatch.setattr("utils.distributed.world_size", lambda: 2)
+    for name in extras.flags().keys() - {"fast_dev_run", "overfit_batches"}:
+        with pytest.raises(UserError, match=f"^--{name.replace('_', '-')} is for one process"):
+            extras.import_extra(name).run(config, "none")
+    assert not any(tmp_path.iterdir())
+
+
 def test_fast_dev_run_is_one_short_epoch_with_everything_else_real(train):
     status, _, [run_dir] = train("--fast-dev-run", "3")
     assert status == 0 and (run_dir / "checkpoint-epoch1.pth").exists()
     assert len((run_dir / "metrics.csv").read_text().splitlines()) == 2
     assert "batch 3/3" not in (run_dir / "train.log").read_text()
+    assert checkpoint.load(run_dir / "last.pth")["step"] == 3
+
+
+def test_fast_dev_run_validates_on_as_many_batches(train, monkeypatch):
+    n_seen, valid_step = Counter(), Trainer.valid_step
+
+    def count(trainer, batch):
+        n_seen.update(len(field) for field in batch)
+        return valid_step(trainer, batch)
+
+    monkeypatch.setattr(Trainer, "valid_step", count)
+    status, _, _ = train("--fast-dev-run", "2")
+    assert status == 0 and n_seen == {64: 2 * 2}
+    train("--fast-dev-run", "99", "trainer.monitor=off")  # which is more than there are
+    assert n_seen == {64: 2 * 2 + 2 * 2, 150 - 2 * 64: 2}
 
 
 def test_overfitting_a_batch_learns_it_by_heart(train):
@@ -83,6 +192,54 @@ def test_overfitting_a_batch_learns_it_by_heart(train):
     status, output, _ = train("--overfit-batches", "1", *args, "trainer.verbosity=1")
     last = next(line for line in output.splitlines() if line.startswith("epoch  40"))
     assert status == 0 and "accuracy 1 " in last
+
+
+def test_more_batches_to_overfit_than_there_are_is_all_of_them(train):
+    status, _, [run_dir] = train("--overfit-batches", "99", "trainer.epochs=2")
+    state = checkpoint.load(run_dir / "last.pth")
+    assert status == 0 and state["step"] == 2 * 22 and state["data_loader"] is None
+
+
+class Ragged(DigitsDataLoader):
+    """Its batches have fields of different lengths: only the loader knows how many samples."""
+
+    def __init__(self, batch_size=64):
+        super().__init__(batch_size)
+        self.collate_fn = self.init_kwargs["collate_fn"] = lambda samples: (
+            torch.stack([image for image, _ in samples]),
+            torch.tensor([label for _, label in samples]),
+            torch.ones(3),  # weights of the classes, say
+        )
+
+
+class RaggedTrainer(Trainer):
+    def train_step(self, batch):
+        return super().train_step(batch[:2])
+
+    def valid_step(self, batch):
+        return super().valid_step(batch[:2])
+
+
+@pytest.mark.parametrize("flag", ["--check", "--summary", "--fast-dev-run", "--overfit-batches"])
+def test_a_loader_counts_its_samples_in_a_few_batches_too(train, monkeypatch, flag):
+    monkeypatch.setattr(data_loaders, "Ragged", Ragged, raising=False)
+    monkeypatch.setattr("trainer.Trainer", RaggedTrainer)
+    parts = ["data_loader.type=Ragged", 'data_loader.args={"batch_size": 60}', "trainer.epochs=1"]
+    status, output, _ = train(flag, *["2"] * flag.endswith(("run", "batches")), *parts)
+    assert status == 0, output
+    if flag == "--summary":
+        assert "Memory of a training step with 60 samples" in output
+
+
+def test_first_batches_are_those_of_the_loader_with_their_counts():
+    loader = DigitsDataLoader(batch_size=1000, shuffle=False)
+    batches = FirstBatches(loader, 5)
+    assert len(batches) == 2 and batches.n_samples == 1350 and batches.batch_size == 1000
+    counts = [(len(labels), batches.n_samples_in_batch) for _, labels in batches]
+    assert counts == [(1000, 1000), (350, 350)]
+    assert not hasattr(FirstBatches([1, 2, 3], 2), "n_samples_in_batch")
+    with pytest.raises(UserError, match="gives no batch"):
+        FirstBatches([], 1)
 
 
 def test_check_compares_workers_with_none(train, tmp_path):
@@ -109,8 +266,8 @@ def test_profile_gives_each_part_its_time_and_traces_it(train):
         if one.get("cat") == "user_annotation"
     )
     assert marks["backward"] == marks["forward and loss"] == marks["metrics"] == 10
-    assert marks["optimizer"] == 5  # with 2 batches each
-    assert marks["data"] == 10
+    assert marks["optimizer"] == 10  # zero_grad and step, each of 2 batches
+    assert marks["data"] == 20  # a batch, and to_device
 
 
 def test_profile_cannot_see_into_other_loops(train, monkeypatch):
@@ -123,6 +280,85 @@ def test_profile_cannot_see_into_other_loops(train, monkeypatch):
 def test_a_number_of_batches_is_one_or_more(train, flag):
     status, output, runs = train(flag, "0")
     assert status == 2 and "'0' is not a whole number, 1 or more" in output and not runs
+
+
+class Stateless(DataLoader):
+    """A loader of torch alone, with neither a state_dict nor validation data."""
+
+    def __init__(self):
+        super().__init__(DigitsDataLoader().dataset, 64, shuffle=True)
+
+    def split_validation(self):
+        return None
+
+
+class Lost(DigitsDataLoader):
+    def load_state_dict(self, state):
+        self.set_epoch(state["seed"], state["epoch"])
+
+
+class Unseeded(Stateless):
+    def __iter__(self):
+        torch.seed()
+        return super().__iter__()
+
+
+@pytest.mark.parametrize(
+    ("loader", "expected"),
+    [
+        (Stateless, "a resumed run differ in batch 5 of the data.*has no state_dict"),
+        (Lost, "a resumed run differ in batch 5 of the data.*its load_state_dict does not bring"),
+        (Unseeded, "two straight runs differ in batch 1 of the data.*else than the seed"),
+    ],
+)
+def test_the_proof_blames_the_loader_where_it_is_the_reason(
+    make_config, monkeypatch, loader, expected
+):
+    monkeypatch.setattr(data_loaders, "Own", loader, raising=False)
+    changes = {"data_loader": {"type": "Own"}, "trainer.monitor": "off"}
+    with pytest.raises(UserError, match=expected):
+        verify_resume(make_config(changes), True)
+
+
+class Counting(Trainer):
+    """Has a state of its own in the checkpoints, which no weight depends on."""
+
+    keeps = True
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.n, self.state["counter"] = 0, self
+
+    def train_step(self, batch):
+        self.n += 1
+        return super().train_step(batch)
+
+    def state_dict(self):
+        return {"n": self.n}
+
+    def load_state_dict(self, state):
+        self.n = state["n"] if self.keeps else 0
+
+
+def test_the_proof_looks_at_the_state_of_ones_own_too(make_config, monkeypatch, capsys):
+    monkeypatch.setattr("trainer.Trainer", Counting)
+    config = make_config({"trainer.accumulate_steps": 2})
+    verify_resume(config, True)
+    assert capsys.readouterr().out.startswith("Proven: 12 steps")
+    monkeypatch.setattr(Counting, "keeps", False)
+    with pytest.raises(UserError, match="counter.n: 24 and 4. Likely: it keeps a state"):
+        verify_resume(config, True)
+
+
+def test_no_proof_without_interruptions(make_config, monkeypatch):
+    monkeypatch.setattr(Trainer, "_train_epoch", lambda trainer, epoch: {"val_loss": 1.0})
+    with pytest.raises(UserError, match="call self._save_or_stop_if_due after each step"):
+        verify_resume(make_config(), True)
+
+
+def test_what_ends_a_proof_early_is_said(train):
+    status, output, _ = train("--verify-resume", "optimizer.args.lr=1e30")
+    assert status == 1 and output.startswith("the loss is nan; the step was not taken")
 
 
 def test_a_run_is_repeated_from_its_own_config(train):

@@ -15,8 +15,10 @@ import torch
 
 from base import BaseTrainer
 from parse_config import ConfigParser
+from tools.trackers import TRACKERS, Tracker, legal
 from utils import UserError
 from utils.errors import RunError
+from utils.files import read_json
 
 slow = pytest.mark.slow
 PICTURE = np.zeros((8, 8, 3), np.uint8)
@@ -199,12 +201,66 @@ def test_mlflow_is_told_of_a_bad_end(break_off, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["wandb", "mlflow"])
-def test_a_tracker_that_is_not_there_is_one_line(make_config, monkeypatch, tmp_path, name):
+def test_a_tracker_that_is_not_there_is_one_line(make_trainer, monkeypatch, tmp_path, name):
     monkeypatch.setitem(sys.modules, name, None)
-    config = make_config({"trainer.trackers": [name]})
-    with pytest.raises(UserError, match=rf"trainer.trackers: {name} is not .*\(pip install {name}"):
-        config.check_parts({})
+    line = rf"trainer.trackers: {name} is not installed \(pip install {name}\)"
+    with pytest.raises(UserError, match=line):
+        make_trainer({"trainer.trackers": [name]})
     assert not any(tmp_path.iterdir())
+
+
+class Failing(Tracker):
+    """Takes `n` values; the next one fails."""
+
+    name, n = "failing", 9
+
+    def add_scalar(self, tag, value, step):
+        self.n -= 1
+        if self.n < 0:
+            raise ConnectionError("server is away\nsince noon")
+
+    def end(self, outcome):
+        raise ConnectionError(f"no place for {outcome!r}")
+
+
+@pytest.mark.parametrize(
+    ("n", "line"),
+    [
+        (3, "Failing gets no more values: ConnectionError: server is away"),
+        (9, "Failing has no end of the run: ConnectionError: no place for 'finished'"),
+    ],
+)
+def test_a_tracker_that_fails_ends_no_run(make_config, monkeypatch, caplog, n, line):
+    monkeypatch.setattr(Failing, "n", n)
+    monkeypatch.setitem(TRACKERS, "mlflow", Failing)
+    trainer = Scripted(make_config({"trainer.trackers": ["mlflow"], "trainer.monitor": "off"}))
+    assert trainer.train()["epoch"] == 2
+    assert read_json(trainer.checkpoint_dir / "environment.json")[-1]["how"] == "finished"
+    assert [one.message for one in caplog.records if one.levelname == "WARNING"] == [line]
+
+
+def test_each_call_of_train_has_its_trackers_once(make_config, monkeypatch):
+    monkeypatch.setitem(TRACKERS, "mlflow", Failing)
+    trainer, seen = Scripted(make_config({"trainer.trackers": ["mlflow"]})), []
+    trainer.fault = lambda: seen.append(len(trainer.writer.trackers))
+    trainer.train()
+    trainer.epochs += 1
+    trainer.train()
+    assert seen == [1, 1, 1] and trainer.writer.trackers == []
+
+
+def test_the_names_of_others_are_made_legal():
+    names = {
+        "optimizer.groups.*.bias.lr": "optimizer.groups._.bias.lr",
+        "/a//b/../c d/": "a/b/c d",
+        "..": "_",
+        "größe (m²)": "größe _m²_",
+        "x" * 300: "x" * 250,
+    }
+    assert {name: legal(name) for name in names} == names
+    validation = pytest.importorskip("mlflow.utils.validation")
+    for name in names.values():
+        validation._validate_param(name, "")
 
 
 def test_an_unknown_tracker_is_named():

@@ -9,11 +9,9 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from base import BaseDataLoader, BaseTrainer
-from tools.progress import samples_done
 from train import build_trainer
 from trainer.trainer import Trainer
 from utils import UserError
-from utils.device import batch_size
 
 
 class Scripted(BaseTrainer):
@@ -290,15 +288,14 @@ def test_a_collecting_metric_goes_on_in_the_middle_of_an_epoch(make_config):
         return Trainer(model, loss, [Count()], optimizer, config, "cpu", data(8))
 
     first = trainer()
-    after_step = first._after_step
-    first._after_step = lambda: (
+    first.asks_each_step = True
+    first._save_or_stop_if_due = lambda: (
         first._save(0, ["last.pth"]),
         first.saver.wait(),
         1 / (first.step - 3),
     )
     with pytest.raises(ZeroDivisionError):
         first.train()
-    first._after_step = after_step
     assert trainer(resume=first.checkpoint_dir / "last.pth").train()["Count"] == 8
 
 
@@ -313,18 +310,6 @@ def test_a_validation_written_by_the_user_can_be_monitored(make_trainer, monkeyp
     assert trainer.mnt_best == 0.7
 
 
-@pytest.mark.parametrize(
-    ("batch", "n"),
-    [
-        ([torch.zeros(3, 2), torch.zeros(3)], 3),
-        ({"name": ["a", "b"], "x": torch.zeros(2, 5)}, 2),
-        (((torch.zeros(4, 2), torch.zeros(4)), torch.zeros(4)), 4),
-    ],
-)
-def test_the_size_of_a_batch(batch, n):
-    assert batch_size(batch) == n
-
-
 class Nothing(list):
     """A loader with `set_epoch` whose passes are empty."""
 
@@ -334,9 +319,7 @@ class Nothing(list):
         pass
 
 
-def test_a_batch_whose_size_nobody_can_tell_and_a_loader_that_ends_are_named(make_config):
-    with pytest.raises(UserError, match="Trainer.batch_size"):
-        batch_size({"names": ["a", "b"]})
+def test_a_loader_that_gives_no_batch_or_has_no_length_is_named(make_config):
     config = make_config({"trainer.monitor": "off"})
     with pytest.raises(UserError, match="the data loader gives no batch"):
         simple_trainer(config, Identity(), (batch for batch in data(4))).train()
@@ -436,14 +419,7 @@ def test_with_len_epoch_batches_of_another_size_go_on_in_the_same_pass(make_conf
 def test_an_epoch_shorter_than_what_is_done_of_it_is_over(make_config, make_trainer):
     trainer = make_trainer({"trainer.len_epoch": 4})
     trainer.batch_idx = 5
-    assert [*trainer._batches()] == []
-
-
-def test_the_samples_of_a_list_of_batches_are_counted(make_trainer):
-    trainer = make_trainer()
-    trainer.data_loader = [next(iter(trainer.data_loader))]
-    trainer.batch_idx = 3
-    assert samples_done(trainer) == 3 * 64
+    assert [*trainer._epoch_batches()] == []
 
 
 def test_a_trainer_that_is_done_is_gone_at_once(make_trainer):

@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from tools.drawing import contact_sheet, to_bytes
-from tools.pictures import Watcher, image_batches, worst_mistakes, write_histograms
+from tools.pictures import Pictures, image_batches, worst_mistakes, write_histograms
 from train import build_trainer
 from trainer.trainer import Trainer
 from utils.files import PROJECT_DIR
@@ -58,7 +58,7 @@ def test_a_terminal_shows_bars_which_messages_do_not_tear(tmp_path):
     args = [f"trainer.save_dir={tmp_path}", *SHORT, *explosion]
     got = run_in_terminal("-c", EXAMPLE, PROJECT_DIR, PROJECT_DIR / "tests", *args)
     bars = re.findall(r"epoch \d/2 [^\r]*█[^\r]* (\d+)/12, ([^\r]*)", got)
-    values = re.compile(r"\d:\d\d:\d\d left, .*lr \S+, [\d,]+ samples/s *")
+    values = re.compile(r"\d:\d\d:\d\d left, .*lr \S+, [\d,.]+ batches/s *")
     assert bars and not [words for _, words in bars if not values.fullmatch(words)]
     # A terminal shows of each line what was written after it went back to its beginning
     lines = [line.rstrip("\r").rpartition("\r")[2] for line in got.split("\n")]
@@ -66,7 +66,7 @@ def test_a_terminal_shows_bars_which_messages_do_not_tear(tmp_path):
     assert len([line for line in lines if re.match(r"epoch   [12]  loss ", line)]) == 2
     assert not [line for line in lines if "█" in line or "batch" in line]
     log = next(tmp_path.glob("*/*/train.log")).read_text(encoding="utf-8")
-    assert "█" not in log and "\r" not in log and log.count("samples/s") == 20
+    assert "█" not in log and "\r" not in log and log.count("batches/s") == 20
 
 
 @pytest.mark.parametrize(("verbosity", "progress", "epochs"), [(0, 0, 0), (1, 0, 2), (2, 20, 2)])
@@ -77,7 +77,7 @@ def test_a_pipe_gets_at_most_ten_lines_in_an_epoch(
     make_trainer(changes).train()
     out = capsys.readouterr().out
     assert "\r" not in out and "█" not in out
-    lines = re.findall(r"^epoch +\d  batch (\d+)/20  loss .* lr .* samples/s  .* left$", out, re.M)
+    lines = re.findall(r"^epoch +\d  batch (\d+)/20  loss .* lr .* batches/s  .* left$", out, re.M)
     assert lines == [str(batch) for batch in range(2, 21, 2)] * (progress // 10)
     assert len(re.findall(r"^epoch +\d  loss .* / ", out, re.M)) == epochs
 
@@ -211,17 +211,17 @@ def test_values_that_are_not_numbers_do_no_harm(make_trainer, events):
 def test_looking_leaves_the_training_as_it_was(make_config):
     """The loader is PyTorch's own, which draws a seed from the global random state."""
 
-    def weights(watchers):
+    def weights(callbacks):
         plain = build_trainer(make_config({"trainer.tensorboard": True, "trainer.len_epoch": 3}))
         images = torch.randn(24, 1, 8, 8, generator=torch.Generator().manual_seed(0))
         loader = DataLoader(TensorDataset(images, torch.arange(24) % 10), 8)
         parts = (plain.model, plain.criterion, plain.metric_ftns, plain.optimizer, plain.config)
         trainer = Trainer(*parts, "cpu", loader, loader)
-        trainer.watchers = [one() for one in watchers]
+        trainer.callbacks = callbacks
         trainer.train()
         return torch.cat([p.flatten() for p in trainer.model.parameters()])
 
-    assert torch.equal(weights([]), weights([Watcher]))
+    assert torch.equal(weights([]), weights([Pictures()]))
 
 
 def test_the_worst_mistakes_come_first():
@@ -281,7 +281,14 @@ def test_a_model_that_takes_something_else_than_images_is_left_alone(make_traine
     pytest.importorskip("tensorboard")
     trainer = make_trainer({"trainer.tensorboard": True, "trainer.epochs": 1})
     trainer.model.forward = lambda x, noise: None
-    watcher = Watcher()
-    watcher(trainer, {"val_loss": 1.0})
-    assert watcher.batches == []
+    pictures = Pictures()
+    pictures.on_epoch_end(trainer, {"val_loss": 1.0})
+    assert pictures.batches == []
     trainer.writer.close()
+
+
+def test_pictures_that_fail_are_one_warning(make_trainer, monkeypatch, caplog):
+    pytest.importorskip("tensorboard")
+    monkeypatch.setattr("tools.pictures.write_config", lambda *_: 1 / 0)
+    make_trainer({"trainer.tensorboard": True, "trainer.epochs": 2}).train()
+    assert caplog.text.count("no more pictures: ZeroDivisionError: division by zero") == 1

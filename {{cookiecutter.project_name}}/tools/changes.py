@@ -5,10 +5,12 @@ Without this file, optimizer and schedule go on as in the checkpoint, whatever t
 
 import copy
 from dataclasses import asdict
+from typing import Any
 
-import tools
+from base import BaseTrainer, Callback
 from parse_config import ConfigParser
 from utils import distributed
+from utils.check import Keys
 from utils.errors import UserError
 
 NEXT = "from now on"
@@ -24,9 +26,10 @@ EFFECTS = {  # of a change, by the beginning of the key; the first that fits
 }
 
 
-class Watcher(tools.Watcher):
-    def resume(self, trainer, state):
-        """Say what has changed, and change the numbers in the state before it is taken up."""
+class Changes(Callback):
+    """Says what has changed, and changes the numbers in the state before it is taken up."""
+
+    def on_checkpoint_load(self, trainer: BaseTrainer, state: dict[str, Any]) -> None:
         if state["random"] is None:
             return  # other code has written it
         try:
@@ -45,7 +48,7 @@ class Watcher(tools.Watcher):
                 change(state, trainer.lr_scheduler, path, old, new)
 
 
-def config_changes(old, new, path=()):
+def config_changes(old: Any, new: Any, path: Keys = ()) -> dict[Keys, tuple[Any, Any]]:
     """{path: (old value, new value)} of the leaves in which two configs differ."""
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return {} if old == new else {path: (old, new)}
@@ -56,8 +59,8 @@ def config_changes(old, new, path=()):
     }
 
 
-def describe(changes):
-    """A line for each change. UserError for another optimizer, whose state would not fit."""
+def describe(changes: dict[Keys, tuple[Any, Any]]) -> list[str]:
+    """A line for each change. Raises UserError for another optimizer, whose state would not fit."""
     lines = []
     for path, (old, new) in changes.items():
         key = ".".join(path)
@@ -69,17 +72,18 @@ def describe(changes):
     return lines
 
 
-def describe_processes(before):
-    now = distributed.size()
+def describe_processes(before: int) -> list[str]:
+    """A line where the number of processes has changed."""
+    now = distributed.world_size()
     line = f"processes: {before} in the checkpoint, {now} now: a step has {now} times batch_size"
     return [] if before == now else [f"{line} samples from now on"]
 
 
-def change(state, scheduler, path, old, new):
+def change(state: dict[str, Any], scheduler: Any, path: Keys, old: Any, new: Any) -> None:
     """Give an optimizer or a scheduler in the state a number in place of an old one.
 
     The learning rate is then that of the new schedule at this point, where torch has a formula for
-    it; else a new one scales the one that was reached.
+    it; else the rate that was reached is scaled. Raises UserError for what is not a number.
     """
     optimizer_state, scheduler_state = state["optimizer"], state["lr_scheduler"]
     if path[1] != "args":  # one of several
@@ -90,7 +94,7 @@ def change(state, scheduler, path, old, new):
     if path[0] == "lr_scheduler" and scheduler_state is None:
         return  # it begins now
     target = [scheduler_state] if path[0] == "lr_scheduler" else groups
-    if not all(isinstance(one, (int, float)) for one in (old, new, target[0].get(argument))):
+    if not all(isinstance(value, (int, float)) for value in (old, new, target[0].get(argument))):
         raise UserError(f"{'.'.join(path)}: cannot be changed in the middle of a run")
     if argument == "lr" and old > 0:
         for group in groups:
@@ -100,8 +104,8 @@ def change(state, scheduler, path, old, new):
             rates = scheduler_state["base_lrs"]
             scheduler_state["base_lrs"] = [rate * new / old for rate in rates]
     else:
-        for one in target:
-            one[argument] = new
+        for group in target:
+            group[argument] = new
     if scheduler_state is not None and hasattr(scheduler, "_get_closed_form_lr"):
         scheduler = copy.copy(scheduler)
         scheduler.load_state_dict(scheduler_state)

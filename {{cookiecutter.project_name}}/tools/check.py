@@ -2,62 +2,71 @@
 
 import copy
 import time
+from collections.abc import Iterator
 from math import isfinite
+from typing import Any
 
 import torch
 
+from parse_config import ConfigParser
 from tools.compare import first_difference
-from utils import UserError, checkpoint
-from utils.optional import find_tool
-from utils.schedule import learning_rates
+from tools.first_batches import FirstBatches
+from utils import checkpoint, distributed, extras, trainer_state
+from utils.errors import UserError
+from utils.meter import plain_numbers
+from utils.optim import learning_rates
+from utils.run_dir import BEST_NAME
+
+FLAG = {"action": "store_true", "help": "try everything on one batch and leave nothing behind"}
 
 
-class Batches(list):
-    """A few batches in place of a loader, with what else a trainer asks of the loader."""
-
-    def __init__(self, batches, loader):
-        super().__init__(batches)
-        self.loader = loader
-
-    def __getattr__(self, name):
-        return getattr(self.loader, name)
-
-
-def run(config, _):
+def run(config: ConfigParser, _: Any) -> None:
+    """Check the trainer that a config describes."""
     from train import build_trainer  # here, as the train.py of an old project has none
 
+    extras.for_one_process("--check")
+    extras.of_a_new_run(config, "--check")
     check(build_trainer(config))
 
 
-def check(trainer):
-    trainer.writer.trackers = []
+def check(trainer: Any) -> None:
+    """Print what a trainer does with one batch. Raises UserError for what would end a run."""
     config = trainer.config
-    if config.resume is not None:
-        raise UserError("--check starts from a config (-c), not from a checkpoint (-r)")
+    extras.of_a_new_run(config, "--check")
     before = {*config.save_dir.iterdir()}
+    trainer._save_or_stop_if_due = lambda: None  # the one checkpoint is written by itself
     try:
+        start(trainer)
         for name, finding in findings(trainer):
             print(f"{name:<18}{finding}")
         print("All is well.")
     finally:
         trainer.writer.close()
         for path in {*config.save_dir.iterdir()} - before:
-            path.unlink()
+            checkpoint.remove(path)
         config.discard_run()
 
 
-def findings(trainer):
+def start(trainer: Any) -> None:
+    """Let the callbacks find mistakes, as before a training; see utils/run.py."""
+    for callback in trainer.callbacks:
+        callback.on_setup(trainer)
+    trainer.writer.trackers = []  # none of them is to show this
+    for callback in trainer.callbacks:
+        callback.on_train_start(trainer)
+    trainer_state.check(trainer)
+
+
+def findings(trainer: Any) -> Iterator[tuple[str, str]]:
     """Pairs of what was looked at and what was seen; raises what goes wrong on the way."""
-    if monitor := find_tool("monitor"):
-        monitor.Watcher().begin(trainer)
     loader, valid_loader = trainer.data_loader, getattr(trainer, "valid_data_loader", None)
     n_batches = getattr(trainer, "len_epoch", None) or len(loader)
-    data_seconds, batch = first_batch(loader)
-    yield "training batch", describe(batch)
-    use(trainer, Batches([batch], loader), 1)
+    batches, data_seconds = first_batch(loader)
+    yield "training batch", describe(batches.batches[0][0])
+    use(trainer, batches, 1)
     if valid_loader is not None:
-        trainer.valid_data_loader = Batches([next(iter(valid_loader))], valid_loader)
-        yield "validation batch", describe(trainer.valid_data_loader[0])
+        trainer.valid_data_loader = FirstBatches(valid_loader, 1)
+        yield "validation batch", describe(trainer.valid_data_loader.batches[0][0])
     parameters = list(trainer.model.parameters())
     trained = sum(p.numel() for p in parameters if p.requires_grad)
     yield "parameters", f"{sum(p.numel() for p in parameters):,}, of which {trained:,} are trained"
@@ -69,20 +78,22 @@ def findings(trainer):
     yield "monitor", trainer.monitor
     yield "checkpoint", size_of_checkpoint(trainer)
     yield "memory", peak_memory(trainer.device)
-    seconds = (seconds_of_step(trainer, batch) + data_seconds) * n_batches
+    seconds = (seconds_of_step(trainer, batches) + data_seconds) * n_batches
     yield "training time", f"about {seconds:.2g} s for an epoch of {n_batches} batches"
     if comparison := compare_workers(trainer, loader):
         yield "workers", comparison
 
 
-def use(trainer, loader, n_batches):
+def use(trainer: Any, loader: Any, n_batches: int) -> None:
     """Let the next epoch have so many batches of a loader."""
-    trainer.data_loader, trainer.len_epoch, trainer._endless = loader, n_batches, None
+    trainer.data_loader, trainer.len_epoch = loader, n_batches
+    trainer.epoch_is_pass, trainer._endless = False, None
 
 
-def values_of(trainer):
+def values_of(trainer: Any) -> str:
     """What an epoch of one batch gives, validation included."""
-    log = trainer._train_epoch(1)
+    trainer.epoch = 1
+    log = plain_numbers(trainer._train_epoch(1))
     trainer._is_best(log)
     for name, value in log.items():
         if name.endswith("loss") and not isfinite(value):
@@ -90,42 +101,47 @@ def values_of(trainer):
     return "  ".join(f"{name} {value:.4g}" for name, value in log.items())
 
 
-def size_of_checkpoint(trainer):
+def size_of_checkpoint(trainer: Any) -> str:
     """Write a checkpoint, read it back, and compare it with what is in memory."""
     trainer._save_checkpoint(trainer.save_period, save_best=True)
     trainer.saver.wait()
-    path = trainer.checkpoint_dir / checkpoint.BEST_NAME
+    path = trainer.checkpoint_dir / BEST_NAME
     saved = checkpoint.load(path)
-    pairs = [(trainer.model.state_dict(), saved["state_dict"])]
-    if saved["optimizer"] is not None:  # a trainer that saves by itself may have it elsewhere
-        pairs += [(checkpoint.get_state(trainer.optimizer), saved["optimizer"])]
-    for memory, file in pairs:
-        if first_difference(checkpoint.to_plain(memory), file):
-            raise UserError(f"{path}: what was read back differs from what was written")
+    parts = {"optimizer": trainer.optimizer, "lr_scheduler": trainer.lr_scheduler}
+    parts |= trainer.state | trainer.rank_state
+    parts["state_dict"] = distributed.unwrap(trainer.model)
+    for name, part in parts.items():
+        if saved.get(name) is None:  # a trainer that saves by itself may have it elsewhere
+            continue
+        if difference := first_difference(
+            checkpoint.to_plain(checkpoint.get_state(part)), saved[name], name
+        ):
+            raise UserError(f"{path}: what was read back differs from memory in {difference}")
     return f"{path.stat().st_size / 1e6:.1f} MB, read back and equal"
 
 
-def first_batch(data_loader):
-    """The seconds that a batch takes, once the loader is warm, and the first one."""
-    batches = iter(data_loader)
-    first = next(batches)
+def first_batch(loader: Any) -> tuple[FirstBatches, float]:
+    """The first batch, and the seconds that the second one takes, once the loader is warm."""
+    iterator = iter(loader)
+    first = FirstBatches(loader, 1, iterator)
     start = time.perf_counter()
-    next(batches, None)
-    return time.perf_counter() - start, first
+    next(iterator, None)
+    return first, time.perf_counter() - start
 
 
-def seconds_of_step(trainer, batch, n=5):
+def seconds_of_step(trainer: Any, batches: FirstBatches, n: int = 5) -> float:
     """The mean of a few training steps once everything is warm, a validation batch included."""
-    use(trainer, Batches([batch] * n, trainer.data_loader.loader), n)
+    batches.batches *= n
+    use(trainer, batches, n)
     start = time.perf_counter()
     trainer._train_epoch(2)
     return (time.perf_counter() - start) / n
 
 
-def compare_workers(trainer, loader):
+def compare_workers(trainer: Any, loader: Any) -> str | None:
     """What a training step and its batch take with the workers of the loader, and without."""
     n_workers = getattr(loader, "num_workers", 0)
-    if n_workers == 0 or not hasattr(trainer, "_batches"):  # a loop that is not known
+    if n_workers == 0 or not hasattr(trainer, "_epoch_batches"):  # a loop that is not known
         return None
     alone = copy.copy(loader)
     alone.num_workers = 0
@@ -138,16 +154,16 @@ def compare_workers(trainer, loader):
     return f"{busy:.3g} ms a step and its batch with {n_workers}, {none:.3g} with 0: {verdict}"
 
 
-def ms_of_step(trainer, loader, n_fetched, n=6):
+def ms_of_step(trainer: Any, loader: Any, n_fetched: int, n: int = 6) -> float:
     """The mean of `n` steps with their batches, after those that workers fetch at their start."""
-    use(trainer, loader, n_fetched + 1 + n)
-    trainer.do_validation, times = False, []
-    trainer._after_step = lambda: times.append(time.perf_counter())
+    use(trainer, loader, (n_fetched + 1 + n) * trainer.accumulate_steps)
+    trainer.do_validation, trainer.asks_each_step, times = False, True, []
+    trainer._save_or_stop_if_due = lambda: times.append(time.perf_counter())
     trainer._train_epoch(3)
     return 1000 * (time.perf_counter() - times[n_fetched]) / n
 
 
-def peak_memory(device):
+def peak_memory(device: torch.device) -> str:
     if device.type == "cuda":
         return f"{torch.cuda.max_memory_allocated(device) / 1e6:,.0f} MB on the GPU at most"
     try:
@@ -157,7 +173,7 @@ def peak_memory(device):
     return f"{getrusage(RUSAGE_SELF).ru_maxrss / 1e3:,.0f} MB at most"
 
 
-def describe(batch):
+def describe(batch: Any) -> str:
     """Types and shapes of the tensors in a batch."""
     if isinstance(batch, torch.Tensor):
         return f"{str(batch.dtype).removeprefix('torch.')} {tuple(batch.shape)}"

@@ -1,7 +1,11 @@
+"""Comparing the states in two checkpoints."""
+
+from typing import Any
+
 import torch
 
 
-def first_difference(a, b, path=""):
+def first_difference(a: Any, b: Any, path: str = "") -> str | None:
     """Where two states of tensors and plain types first differ, bit by bit; None where nowhere."""
     if type(a) is not type(b):
         return f"{path}: a {type(a).__name__} and a {type(b).__name__}"
@@ -22,5 +26,5 @@ def first_difference(a, b, path=""):
     return next((found for one in pairs if (found := first_difference(*one[1:], one[0]))), None)
 
 
-def largest(a, b):
+def largest(a: torch.Tensor, b: torch.Tensor) -> float | str:
     return (a.double() - b.double()).abs().max().item() if a.shape == b.shape else "of shape"

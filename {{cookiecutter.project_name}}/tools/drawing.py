@@ -5,8 +5,12 @@ from html import escape
 from io import BytesIO
 from math import ceil, sqrt
 from string import Template
+from typing import TYPE_CHECKING, Any
 
 from utils.errors import UserError
+
+if TYPE_CHECKING:  # runs.py does not wait for torch
+    import torch
 
 TILE = 64  # pixels: about the width of an image in a contact sheet
 TRAINING, VALIDATION = "#1f77b4", "#d62728"
@@ -31,8 +35,13 @@ $body
 """)
 
 
-def new_figure(panels, width=4.2, height=3.0, columns=3):
-    """A matplotlib figure with so many axes in rows; UserError where it is not installed."""
+def new_figure(
+    panels: int, width: float = 4.2, height: float = 3.0, columns: int = 3
+) -> tuple[Any, list[Any]]:
+    """A figure of matplotlib, and its axes, that many, in rows; inches are those of one of them.
+
+    Raises UserError where matplotlib is not installed.
+    """
     try:
         from matplotlib.figure import Figure  # without pyplot: no windows, no global state
     except ImportError:
@@ -50,17 +59,17 @@ def new_figure(panels, width=4.2, height=3.0, columns=3):
     return figure, grid[:panels]
 
 
-def colors_for(number):
-    """So many colors that can be told apart, as HTML writes them."""
+def colors_for(number: int) -> list[str]:
+    """That many colors that can be told apart, as HTML writes them."""
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
     if number <= 10:
-        return [to_hex(f"C{one}") for one in range(number)]
-    return [to_hex(colormaps["turbo"](one / (number - 1))) for one in range(number)]
+        return [to_hex(f"C{n}") for n in range(number)]
+    return [to_hex(colormaps["turbo"](n / (number - 1))) for n in range(number)]
 
 
-def png_of(picture):
+def png_of(picture: Any) -> bytes:
     """The bytes of a PNG of a matplotlib figure or a PIL image."""
     file = BytesIO()
     if hasattr(picture, "savefig"):
@@ -70,8 +79,11 @@ def png_of(picture):
     return file.getvalue()
 
 
-def contact_sheet(images, captions=(), room=0):
-    """(N, C, H, W) images side by side with captions, as a PIL image; `room` is their width."""
+def contact_sheet(images: "torch.Tensor", captions: Any = (), room: int = 0) -> Any:
+    """(N, C, H, W) images side by side with captions, as an image of PIL.
+
+    `room` is the least width of each, in pixels.
+    """
     from PIL import Image, ImageDraw
 
     height, width = images.shape[2:]
@@ -91,39 +103,43 @@ def contact_sheet(images, captions=(), room=0):
     return sheet
 
 
-def to_bytes(image):
-    """A (C, H, W) image as (H, W, 3) bytes; its least value is black and its largest white."""
+def to_bytes(image: "torch.Tensor") -> Any:
+    """A (C, H, W) image as an array of (H, W, 3) bytes.
+
+    Its least value is black and its largest white.
+    """
     image = image.float()
     low, high = image.min(), image.max()
     image = ((image - low) / (high - low).clamp(min=1e-9) * 255).byte()
     return image.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy()
 
 
-def page(title, sections):
+def page(title: str, sections: list[tuple[str, str]]) -> str:
     """HTML with a heading above each of the (heading, HTML) pairs."""
     body = "\n".join(f"<h2>{escape(heading)}</h2>\n{html}" for heading, html in sections)
     return PAGE.substitute(title=escape(title), body=body)
 
 
-def embedded(png, words):
+def embedded(png: bytes, words: str) -> str:
+    """HTML that has a picture in it; `words` say what it shows."""
     code = b64encode(png).decode()
     return f'<img alt="{escape(words)}" src="data:image/png;base64,{code}">'
 
 
-def table(rows, head=()):
+def table(rows: Any, head: Any = ()) -> str:
     """HTML of rows of texts."""
     lines = [cells(head, "th")] if head else []
     lines += [cells(row, "td") for row in rows]
     return "<table>\n" + "\n".join(lines) + "\n</table>"
 
 
-def cells(row, tag):
-    return "<tr>" + "".join(f"<{tag}>{escape(str(one))}</{tag}>" for one in row) + "</tr>"
+def cells(row: Any, tag: str) -> str:
+    return "<tr>" + "".join(f"<{tag}>{escape(str(cell))}</{tag}>" for cell in row) + "</tr>"
 
 
-def preformatted(text):
+def preformatted(text: str) -> str:
     return f"<pre>{escape(text)}</pre>"
 
 
-def note(text):
+def note(text: str) -> str:
     return f'<p class="note">{escape(text)}</p>'

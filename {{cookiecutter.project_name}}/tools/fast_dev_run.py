@@ -1,14 +1,20 @@
 """One epoch of a few batches of training and of validation, everything else as in a real run."""
 
-from itertools import islice
-
+from parse_config import ConfigParser
+from tools.first_batches import FirstBatches
 from train import build_trainer
+from utils import extras
+
+FLAG = {"metavar": "N", "help": "a run on N batches of each phase"}
 
 
-def run(config, n):
+def run(config: ConfigParser, value: str) -> None:
+    """Train for one epoch of `value` batches. Raises UserError where that is no number."""
+    n = extras.positive(value, "--fast-dev-run")
+    extras.of_a_new_run(config, "--fast-dev-run")
     trainer = build_trainer(config)
     trainer.epochs = 1
-    trainer.len_epoch = min(n, trainer.len_epoch)
+    trainer.len_epoch, trainer.epoch_is_pass = min(n, trainer.len_epoch), False
     if trainer.do_validation:
-        trainer.valid_data_loader = list(islice(trainer.valid_data_loader, n))
+        trainer.valid_data_loader = FirstBatches(trainer.valid_data_loader, n)
     trainer.train()

@@ -7,23 +7,29 @@ suggestion is the rate at which the loss falls most steeply on the way to its lo
 import copy
 from importlib.util import find_spec
 from math import isfinite
+from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
 from parse_config import ConfigParser
-from tools import NoGuard
 from train import build_trainer
-from utils import UserError, ensure_dir
-from utils.files import atomic_write, project_path
+from utils import extras, trainer_state
+from utils.errors import UserError
+from utils.files import atomic_write, ensure_dir, project_path
 
+FLAG = {"action": "store_true", "help": "try learning rates, draw the loss, suggest one"}
 STEPS = 100
 LOWEST, HIGHEST = 1e-6, 10.0
 EXPLODED = 4  # times the first losses
 RECENT = 5  # steps whose mean is compared
 
 
-def run(config, _):
+def run(config: ConfigParser, _: Any) -> None:
+    """Print a suggestion and draw the picture that it comes from."""
+    extras.for_one_process("--find-lr")
+    extras.of_a_new_run(config, "--find-lr")
     if find_spec("matplotlib") is None:
         raise UserError("--find-lr draws with matplotlib: pip install matplotlib")
     path = project_path(config["trainer"]["save_dir"]) / config["name"] / "find_lr.png"
@@ -37,21 +43,22 @@ def run(config, _):
     print(f"Suggested: optimizer.args.lr={best:.2g}")
 
 
-def range_test(trainer):
+def range_test(trainer: Any) -> tuple[np.ndarray, np.ndarray]:
     """Learning rates and the loss at each. The trainer is afterwards as it was before."""
     if isinstance(trainer.optimizer, dict):
         names = ", ".join(trainer.optimizer)
         raise UserError(f"--find-lr takes one optimizer, the config has several: {names}")
     if trainer.optimizer.defaults["lr"] == 0:
         raise UserError("--find-lr tries multiples of optimizer.args.lr, which is 0")
-    before = copy.deepcopy(trainer._state(trainer.start_epoch - 1))
-    rates, losses = np.geomspace(LOWEST, HIGHEST, STEPS), []
+    before = copy.deepcopy(trainer_state.collect(trainer, trainer.start_epoch - 1))
+    rates = np.geomspace(LOWEST, HIGHEST, STEPS)
+    losses: list[float] = []
     probe = copy.copy(trainer)  # the same model, with settings of its own
     probe.train_metrics = copy.deepcopy(trainer.train_metrics)
     try:
         take_steps(probe, rates, losses)
     finally:
-        trainer._load_state(before)
+        trainer_state.restore(trainer, before)
     return rates[: len(losses)], np.array(losses)
 
 
@@ -59,19 +66,22 @@ class Exploded(Exception):
     """Ends the epoch that the steps are taken in."""
 
 
-def take_steps(trainer, rates, losses):
+def take_steps(trainer: Any, rates: np.ndarray, losses: list[float]) -> None:
     """An epoch with a step for each rate, which adds its loss to `losses`."""
     trainer.len_epoch = len(rates) * trainer.accumulate_steps
     trainer.log_step = trainer.len_epoch + 1  # no lines of progress
-    trainer.do_validation, trainer.lr_scheduler, trainer.batch_idx = False, None, 0
-    trainer.guard = NoGuard()  # what it looks for ends the test, not more
-    shares = [rate / trainer.optimizer.defaults["lr"] for rate in base_rates(trainer.optimizer)]
+    trainer.epoch_is_pass, trainer._endless, trainer.batch_idx = False, None, 0
+    trainer.do_validation, trainer.lr_scheduler = False, None
+    trainer.finite = copy.copy(trainer.finite)
+    trainer.finite.waits = False  # what it looks for ends the test, not more
+    trainer.finite.found_inf = trainer.finite.found_inf.clone()  # that of the trainer stays 0
+    factors = [rate / trainer.optimizer.defaults["lr"] for rate in base_rates(trainer.optimizer)]
 
-    def set_rate(rate):
-        for group, share in zip(trainer.optimizer.param_groups, shares, strict=True):
-            group["lr"] = rate * share
+    def set_rate(rate: float) -> None:
+        for group, factor in zip(trainer.optimizer.param_groups, factors, strict=True):
+            group["lr"] = rate * factor
 
-    def after_step():
+    def after_step() -> None:
         means = trainer.train_metrics.window()
         if "loss" not in means:
             raise UserError(f"--find-lr goes by 'loss', train_step gives {', '.join(means)}")
@@ -82,7 +92,7 @@ def take_steps(trainer, rates, losses):
             raise Exploded
         set_rate(rates[min(len(losses), len(rates) - 1)])
 
-    trainer._after_step = after_step
+    trainer._save_or_stop_if_due, trainer.asks_each_step = after_step, True
     set_rate(rates[0])
     try:
         trainer._train_epoch(1)
@@ -90,18 +100,18 @@ def take_steps(trainer, rates, losses):
         pass
 
 
-def base_rates(optimizer):
+def base_rates(optimizer: Any) -> list[float]:
     """The rate of each group, which a schedule may have changed since."""
     return [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
 
 
-def limit(losses):
+def limit(losses: Any) -> float:
     """The loss at which it counts as exploded."""
     first = np.mean(losses[:RECENT])
     return first + (EXPLODED - 1) * abs(first)
 
 
-def smooth(losses, width=4):
+def smooth(losses: np.ndarray, width: int = 4) -> np.ndarray:
     """Means weighted by a bell curve of so many steps, which shifts nothing to either side."""
     losses = np.minimum(losses, limit(losses))
     steps = np.arange(len(losses))
@@ -109,7 +119,8 @@ def smooth(losses, width=4):
     return weights @ losses / weights.sum(axis=1)
 
 
-def suggest(rates, losses):
+def suggest(rates: np.ndarray, losses: np.ndarray) -> float:
+    """The rate of the steepest fall. Raises UserError where there is none."""
     if len(losses) < STEPS / 5:
         raise UserError(f"the loss explodes within {len(losses)} steps, from a rate of {LOWEST} on")
     smoothed = smooth(losses)
@@ -120,7 +131,7 @@ def suggest(rates, losses):
     return float(rates[slopes.argmin()])
 
 
-def draw(rates, losses, best, path):
+def draw(rates: np.ndarray, losses: np.ndarray, best: float, path: Path) -> None:
     from matplotlib.figure import Figure
 
     smoothed = smooth(losses)

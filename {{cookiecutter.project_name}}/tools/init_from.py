@@ -1,11 +1,30 @@
-"""What `init_from` in the config does; only a config that has it takes this file."""
+"""What `init_from` in the config does: a new run begins with the weights of a checkpoint."""
 
-from utils import UserError
+from pathlib import Path
+
+from torch import nn
+
+from base import Callback
+from parse_config import ConfigParser, find_file
 from utils.checkpoint import load, set_weights, weights_to_use, without_prefixes
+from utils.errors import UserError
 
 
-def init_weights(model, path, strict):
-    """Load the weights alone; without `strict`, those that fit. Returns a line that says which."""
+class InitFrom(Callback):
+    """Loads the weights, unless the run goes on from a checkpoint of its own."""
+
+    def on_model_built(self, model: nn.Module, config: ConfigParser) -> None:
+        init = config.settings.init_from
+        if init is not None and config.resume is None:
+            line = init_weights(model, find_file(init.checkpoint), init.strict)
+            config.get_logger("train").info(line)
+
+
+def init_weights(model: nn.Module, path: Path, strict: bool) -> str:
+    """Load the weights alone; without `strict`, those that fit. Returns a line that says which.
+
+    Raises UserError where a weight does not fit, or without `strict` none does.
+    """
     weights = without_prefixes(weights_to_use(load(path)))
     if strict:
         set_weights(model, weights, path)

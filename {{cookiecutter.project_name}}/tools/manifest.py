@@ -3,15 +3,18 @@
 They stand in data.json in the run directory. Only a BaseDataLoader can say what its data are.
 """
 
+from collections.abc import Iterator
 from contextlib import suppress
 from hashlib import blake2b
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
-import tools
-from train import build_test_loader
+from base import BaseTrainer, Callback
 from utils import distributed
-from utils.errors import UserError
+from utils.errors import UserError, as_warning
 from utils.files import read_json, write_json
 from utils.seed import preserved_random_state, seed_cpu
 
@@ -19,31 +22,43 @@ PROBES = 16
 NAME = "data.json"
 
 
-class Watcher(tools.Watcher):
-    def begin(self, trainer):
-        loader, run_dir = getattr(trainer, "data_loader", None), trainer.checkpoint_dir
-        data = describe(loader) if hasattr(loader, "valid_sampler") else {}
+class Manifest(Callback):
+    """Writes data.json. Refuses to go on with a run, or to test it, with other data than it had."""
+
+    def on_train_start(self, trainer: BaseTrainer) -> None:
+        loader, run_dir, data = getattr(trainer, "data_loader", None), trainer.checkpoint_dir, {}
+        if hasattr(loader, "valid_sampler"):
+            with as_warning(trainer.logger, "data: a change will not be noticed"):
+                data = describe(loader)
         refuse_others(data, trainer.config)
         if data and distributed.is_main():
-            write_json(noted(run_dir) | data, run_dir / NAME, indent=None)
+            with as_warning(trainer.logger, f"{NAME} is not written"):
+                write_json(noted(run_dir) | data, run_dir / NAME, indent=None)
 
-    def end(self, trainer, how):
+    def on_train_end(self, trainer: BaseTrainer, outcome: str) -> None:
         """Note the held-out data. Not before training, as it may take long to read them."""
-        if distributed.is_main() and how in ("finished", "stopped early"):
-            with suppress(Exception):  # a loader that has no such data; test.py will say so
-                data = describe_test(build_test_loader(trainer.config))
-                data |= noted(trainer.checkpoint_dir)
-                write_json(data, trainer.checkpoint_dir / NAME, indent=None)
+        if distributed.is_main() and outcome in ("finished", "stopped early"):
+            run_dir = trainer.checkpoint_dir
+            # The loader may have no such data, as test.py will say; old projects have other scripts
+            with suppress(Exception), distributed.alone(), preserved_random_state():
+                from train import part_modules
+                from utils.build import build_test_loader
+
+                data = describe_test(
+                    build_test_loader(trainer.config, part_modules()["data_loader"])
+                ) | noted(run_dir)
+                write_json(data, run_dir / NAME, indent=None)
+
+    def on_test_start(self, trainer: BaseTrainer) -> None:
+        loader, data = getattr(trainer, "data_loader", None), {}
+        if hasattr(loader, "valid_sampler"):
+            with as_warning(trainer.logger, "test data: a change is not noticed"):
+                data = describe_test(loader)
+        refuse_others(data, trainer.config)
 
 
-def check_test(config, loader):
-    """Refuse other held-out data than those that the run had at its end."""
-    if hasattr(loader, "valid_sampler"):
-        refuse_others(describe_test(loader), config)
-
-
-def refuse_others(data, config):
-    """UserError where the run of `config.resume` has noted other data than these."""
+def refuse_others(data: dict[str, Any], config: Any) -> None:
+    """Raises UserError where the run of `config.resume` has noted other data than these."""
     before = {} if config.resume is None else noted(config.resume.parent)
     changed = next((key for key in data if key in before and data[key] != before[key]), None)
     if changed is not None and not getattr(config.args, "allow_data_change", False):
@@ -54,25 +69,27 @@ def refuse_others(data, config):
         raise UserError(f"{path}: the data have changed since, {what}; {go_on}")
 
 
-def noted(run_dir):
-    path = run_dir / NAME
-    return read_json(path) if path.exists() else {}
+def noted(run_dir: Path) -> dict[str, Any]:
+    """What data.json of a run says; nothing where it cannot be read."""
+    with suppress(OSError, ValueError):
+        return dict(read_json(run_dir / NAME))
+    return {}
 
 
-def describe(loader):
-    """What there is to know again of a BaseDataLoader: its data and who is in which part."""
-    dataset = loader.init_kwargs["dataset"]
+def describe(loader: Any) -> dict[str, Any]:
+    """What there is to know again of a BaseDataLoader: its data, and which are in which part."""
     samplers = {"training": loader.sampler, "validation": loader.valid_sampler}
-    parts = {name: getattr(one, "indices", None) for name, one in samplers.items()}
+    parts = {name: getattr(sampler, "indices", None) for name, sampler in samplers.items()}
     indices = {k: None if v is None else torch.as_tensor(v).tolist() for k, v in parts.items()}
-    return {"fingerprint": fingerprint(dataset), **indices}
+    return {"fingerprint": fingerprint(loader.init_kwargs["dataset"]), **indices}
 
 
-def describe_test(loader):
+def describe_test(loader: Any) -> dict[str, Any]:
+    """The same of the held-out data."""
     return {"test_fingerprint": fingerprint(loader.dataset), "test": list(range(loader.n_samples))}
 
 
-def fingerprint(dataset):
+def fingerprint(dataset: Any) -> str:
     """A short text that changes with the data.
 
     That of the data set's own `fingerprint()`, if it has one; else of its length and 16 samples.
@@ -88,13 +105,31 @@ def fingerprint(dataset):
     return digest.hexdigest()
 
 
-def _contents(value):
-    if isinstance(value, (list, tuple, dict)):
-        for one in value.values() if isinstance(value, dict) else value:
-            yield from _contents(one)
+def _contents(value: Any) -> Iterator[bytes]:
+    """The bytes of all that a sample is made of."""
+    if isinstance(value, dict):
+        value = [*value.values()]
+    if isinstance(value, torch.Tensor) and value.is_nested:
+        value = [*value.unbind()]
+    if isinstance(value, np.ndarray) and value.dtype == object:  # its bytes are addresses
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _contents(part)
     elif isinstance(value, torch.Tensor):
-        yield value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes()
+        yield _bytes_of(value)
     elif hasattr(value, "tobytes"):  # arrays and images
         yield value.tobytes()
     elif isinstance(value, (str, bytes, bool, int, float)):
         yield repr(value).encode()
+
+
+def _bytes_of(tensor: torch.Tensor) -> bytes:
+    """The bytes of a tensor in the order of its indices, whatever its type, layout and device."""
+    tensor = tensor.detach().cpu()
+    if tensor.layout != torch.strided:
+        tensor = tensor.to_dense()
+    if tensor.is_quantized:
+        tensor = tensor.int_repr()
+    tensor = tensor.as_subclass(torch.Tensor).resolve_conj().resolve_neg().contiguous()
+    return tensor.reshape(-1).view(torch.uint8).numpy().tobytes()

@@ -1,23 +1,28 @@
 """Whether an epoch will give the monitored value. Without this file, the end of the first tells."""
 
-from itertools import islice
+from typing import Any
 
-import tools
-from utils.check import nearest
+from base import BaseTrainer, Callback
+from tools.first_batches import FirstBatches
 from utils.errors import UserError
 from utils.meter import name_of
-from utils.schedule import learning_rates
+from utils.optim import learning_rates
 from utils.seed import preserved_random_state
 
 
-class Watcher(tools.Watcher):
-    def begin(self, trainer):
+class Monitor(Callback):
+    """Refuses a `trainer.monitor` that no epoch gives."""
+
+    def on_train_start(self, trainer: BaseTrainer) -> None:
         if fault := fault_of(trainer):
             raise UserError(f"trainer.monitor = {trainer.monitor!r}: {fault}")
 
 
-def fault_of(trainer):
-    """Why no epoch will give it; None where it may: what a step of one's own gives, time tells."""
+def fault_of(trainer: Any) -> str | None:
+    """Why no epoch will give the monitored value; None where one may.
+
+    What an overridden `train_step` gives is not known before it has run.
+    """
     name, kind = trainer.mnt_metric, type(trainer)
     if trainer.mnt_mode == "off" or not hasattr(trainer, "valid_step"):
         return None
@@ -29,21 +34,26 @@ def fault_of(trainer):
     if of_validation and not trainer.do_validation:
         return "there is no validation data"
     of_a_step = {"loss", *map(name_of, trainer.metric_ftns)}
-    valid = {f"val_{one}" for one in of_a_step if trainer.do_validation}
+    valid = {f"val_{key}" for key in of_a_step if trainer.do_validation}
     if of_validation and (name not in valid or kind.valid_step is not Trainer.valid_step):
-        valid = {f"val_{one}" for one in names_of_validation(trainer)}
+        valid = {f"val_{key}" for key in names_of_validation(trainer)}
     elif not of_validation and kind.train_step is not Trainer.train_step:
         return None
     names = {*of_a_step, *valid, *learning_rates(trainer.optimizer)}
     names |= {"grad_norm"} if trainer.clip_grad_norm is not None else set()
-    return None if name in names else f"an epoch gives no {name!r}; {nearest(name, sorted(names))}"
+    if name in names:
+        return None
+    from utils.mistakes import nearest  # few configs have one
+
+    return f"an epoch gives no {name!r}; {nearest(name, sorted(names))}"
 
 
-def names_of_validation(trainer):
-    """Of the values that one batch gives."""
+def names_of_validation(trainer: Any) -> set[str]:
+    """The names of the values that validation on one batch gives."""
     loader = trainer.valid_data_loader
-    trainer.valid_data_loader = list(islice(loader, 1))
-    with preserved_random_state():
-        names = set(trainer._valid_epoch(0))
-    trainer.valid_data_loader = loader
-    return names
+    try:
+        with preserved_random_state():
+            trainer.valid_data_loader = FirstBatches(loader, 1)
+            return set(trainer._valid_epoch(0))
+    finally:
+        trainer.valid_data_loader = loader

@@ -1,14 +1,21 @@
 """Train and validate on the same few batches: a model that cannot learn them has a bug."""
 
-from itertools import islice
-
+from parse_config import ConfigParser
+from tools.first_batches import FirstBatches
 from train import build_trainer
+from utils import extras
+
+FLAG = {"metavar": "N", "help": "train on the same N batches"}
 
 
-def run(config, n):
+def run(config: ConfigParser, value: str) -> None:
+    """Train on the first `value` batches. Raises UserError where that is no number."""
+    n = extras.positive(value, "--overfit-batches")
+    extras.of_a_new_run(config, "--overfit-batches")
     trainer = build_trainer(config)
-    trainer.len_epoch = n
-    trainer.data_loader = list(islice(trainer.data_loader, n))
-    trainer.valid_data_loader = trainer.data_loader
+    batches = FirstBatches(trainer.data_loader, n)
+    trainer.data_loader = trainer.valid_data_loader = batches
     trainer.do_validation = True
+    trainer.len_epoch, trainer.epoch_is_pass = len(batches), True
+    trainer.rank_state.pop("data_loader", None)  # each epoch begins with the first of them
     trainer.train()

@@ -8,16 +8,19 @@ how weights and gradients are distributed.
 import json
 from importlib.util import find_spec
 from math import ceil
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
-import tools
+from base import BaseTrainer, Callback
+from base.base_data_loader import to_device
 from tools.drawing import contact_sheet
 from tools.history import flat
 from utils import distributed
-from utils.device import to_device
+from utils.errors import in_one_line
 from utils.seed import preserved_random_state
 
 SAMPLES = 128  # of the validation data are looked at, or a batch if that has more
@@ -25,14 +28,26 @@ MEMORY = 50e6  # bytes that they may take, after the first batch
 IMAGES = 16  # of them are shown at most
 
 
-class Watcher(tools.Watcher):
-    def __init__(self):
-        self.batches = None  # (images, classes) on the CPU; none where the data are something else
+class Pictures(Callback):
+    """Writes them after each epoch; where that fails, there are no more."""
 
-    def __call__(self, trainer, log):
+    def __init__(self) -> None:
+        self.batches: Any = None  # (images, classes) on the CPU; [] where the data are others
+        self.has_failed = False
+
+    def on_epoch_end(self, trainer: BaseTrainer, log: dict[str, Any]) -> None:
         writer = trainer.writer
-        if not (writer.enabled or writer.trackers):
+        if self.has_failed or not (writer.enabled or writer.trackers):
             return
+        try:
+            self.show(trainer, log)
+        except Exception as error:
+            self.has_failed = True
+            trainer.logger.warning("no more pictures: %s", in_one_line(error))
+
+    def show(self, trainer: Any, log: dict[str, Any]) -> None:
+        """Write what there is to see of an epoch."""
+        writer = trainer.writer
         is_first = self.batches is None
         is_sharded = distributed.is_sharded(trainer.model)  # all processes have to look at it
         if is_first and is_sharded:
@@ -52,7 +67,7 @@ class Watcher(tools.Watcher):
         if trainer.config.settings.trainer.histograms and not is_sharded:
             write_histograms(writer, distributed.unwrap(trainer.model))
 
-    def _write_mistakes(self, trainer):
+    def _write_mistakes(self, trainer: Any) -> None:
         try:
             with trainer.averaged_model(), trainer.autocast:
                 found = worst_mistakes(trainer.model, self.batches, trainer.device)
@@ -65,7 +80,7 @@ class Watcher(tools.Watcher):
             trainer.writer.add_image("wrong predictions", np.asarray(sheet), dataformats="HWC")
 
 
-def image_batches(loader):
+def image_batches(loader: Any) -> list[Any]:
     """Full batches of samples from all over a loader's data, if they are images and classes."""
     if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
         return []
@@ -83,7 +98,8 @@ def image_batches(loader):
     return batches
 
 
-def is_image_batch(batch):
+def is_image_batch(batch: Any) -> bool:
+    """Whether a batch is a pair: (N, 1 or 3, H, W) images and their (N,) classes."""
     if not (isinstance(batch, (list, tuple)) and len(batch) == 2):
         return False
     images, classes = batch
@@ -94,11 +110,13 @@ def is_image_batch(batch):
 
 
 @torch.no_grad()
-def worst_mistakes(model, batches, device):
+def worst_mistakes(
+    model: nn.Module, batches: list[Any], device: torch.device
+) -> list[tuple[torch.Tensor, str]]:
     """Images that are taken for another class, with a caption, the least expected class first."""
     was_training = model.training
     model.eval()
-    found = []
+    found: list[tuple[float, int, torch.Tensor, str]] = []
     for images, classes in batches:
         chances = model(to_device(images, device)).float().softmax(dim=1).cpu()
         given = chances.argmax(dim=1)
@@ -110,7 +128,8 @@ def worst_mistakes(model, batches, device):
     return [(image, caption) for _, _, image, caption in sorted(found)[:IMAGES]]
 
 
-def write_config(writer, trainer, log):
+def write_config(writer: Any, trainer: BaseTrainer, log: dict[str, Any]) -> None:
+    """Show a SummaryWriter the config, and which values its tab HParams is to have."""
     from torch.utils.tensorboard.summary import hparams
 
     config = trainer.config.config
@@ -130,7 +149,8 @@ def write_config(writer, trainer, log):
         writer.file_writer.add_summary(summary)
 
 
-def write_histograms(writer, model):
+def write_histograms(writer: Any, model: nn.Module) -> None:
+    """Show how the weights and the gradients of each parameter are distributed."""
     for name, parameter in model.named_parameters():
         for what, values in (("weights", parameter.detach()), ("gradients", parameter.grad)):
             if values is None:

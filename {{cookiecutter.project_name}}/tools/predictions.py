@@ -1,20 +1,25 @@
 """What a model makes of validation data, in pictures, for the report of a run."""
 
+from pathlib import Path
+from typing import Any
+
 import torch
+from torch import nn
 from torch.nn.functional import cross_entropy
 
+from base.base_data_loader import to_device
 from parse_config import ConfigParser
 from tools.drawing import contact_sheet, new_figure, png_of
 from tools.history import Run
 from train import build_model, part_modules
-from utils import UserError, checkpoint
-from utils.device import to_device
+from utils import checkpoint
+from utils.errors import UserError
 
 MANY = 20  # classes: more have no numbers in the confusion matrix
 WORST = 16  # samples are shown
 
 
-def look(path, samples):
+def look(path: Path, samples: int) -> tuple[str, dict[str, bytes]]:
     """A sentence and pictures, as PNG by name, about a checkpoint in the directory of its run."""
     epoch, model, loader, device = load(path)
     outputs, targets, worst = predict(model, loader, device, samples)
@@ -25,7 +30,7 @@ def look(path, samples):
         about += f": {right:.1%} right."
         pictures = {"confusion": draw_confusion(given, targets, outputs.shape[1])}
         if worst.images is not None:
-            pictures["worst"] = draw_worst(worst)
+            pictures["worst"] = draw_worst(worst, worst.images)
             about += f" The {len(worst.images)} worst come with how likely their class seems to it."
         return about, pictures
     if is_regression(outputs, targets):
@@ -36,10 +41,14 @@ def look(path, samples):
     return f"{about} gives neither classes nor numbers to draw.", {}
 
 
-def load(path):
+def load(path: Path) -> tuple[int, nn.Module, Any, torch.device]:
+    """The epoch of a checkpoint, its model, the validation data, the device.
+
+    Raises UserError where there are no such data.
+    """
     config = ConfigParser(Run(path.parent).config, resume=path)
     device, model, _, _ = build_model(config)
-    state = checkpoint.load(path)
+    state = load_state(path)
     checkpoint.set_weights(model, checkpoint.weights_to_use(state), path)
     data_loader = config.init_obj("data_loader", part_modules()["data_loader"])
     loader = data_loader.split_validation()
@@ -48,14 +57,24 @@ def load(path):
     return state["epoch"], model.eval(), loader, device
 
 
+def load_state(path: Path) -> dict[str, Any]:
+    """The state in a checkpoint, which may be a folder of FSDP."""
+    if not path.is_dir():
+        return checkpoint.load(path)
+    from tools.fsdp import load_whole
+
+    return load_whole(path)
+
+
 class Worst:
     """The images whose class the model finds least likely."""
 
-    def __init__(self):
-        self.images = None
+    def __init__(self) -> None:
+        self.images: torch.Tensor | None = None
         self.losses, self.given, self.targets = (torch.empty(0) for _ in range(3))
 
-    def see(self, images, outputs, targets):
+    def see(self, images: torch.Tensor, outputs: torch.Tensor, targets: torch.Tensor) -> None:
+        """Keep those of a batch that are among the worst so far."""
         if not (images.ndim == 4 and images.shape[1] in (1, 3)):
             return
         losses = cross_entropy(outputs, targets, reduction="none")
@@ -68,11 +87,13 @@ class Worst:
         )
         both = [torch.cat(pair) for pair in zip(old, new, strict=True)]
         first = both[0].topk(min(WORST, len(both[0]))).indices
-        self.losses, self.given, self.targets, self.images = (one[first] for one in both)
+        self.losses, self.given, self.targets, self.images = (values[first] for values in both)
 
 
 @torch.no_grad()
-def predict(model, loader, device, samples):
+def predict(
+    model: nn.Module, loader: Any, device: torch.device, samples: int
+) -> tuple[torch.Tensor, torch.Tensor, Worst]:
     """Outputs and targets of the first samples, and the worst of the images if they are some."""
     outputs, targets, worst = [], [], Worst()
     for data, target in loader:
@@ -87,15 +108,15 @@ def predict(model, loader, device, samples):
     return torch.cat(outputs), torch.cat(targets), worst
 
 
-def is_classification(outputs, targets):
+def is_classification(outputs: torch.Tensor, targets: torch.Tensor) -> bool:
     return outputs.ndim == 2 and targets.ndim == 1 and targets.dtype == torch.long
 
 
-def is_regression(outputs, targets):
+def is_regression(outputs: torch.Tensor, targets: torch.Tensor) -> bool:
     return targets.is_floating_point() and outputs.numel() == targets.numel()
 
 
-def draw_confusion(given, targets, classes):
+def draw_confusion(given: torch.Tensor, targets: torch.Tensor, classes: int) -> bytes:
     counts = torch.zeros(classes, classes, dtype=torch.long)
     counts.index_put_((targets, given), torch.tensor(1), accumulate=True)
     size = 5.5 if classes <= MANY else 8
@@ -111,7 +132,7 @@ def draw_confusion(given, targets, classes):
     return png_of(figure)
 
 
-def draw_worst(worst):
+def draw_worst(worst: Worst, images: torch.Tensor) -> bytes:
     chances = (-worst.losses).exp()
     captions = [
         f"{given}, is {target} ({chance:.1%})"
@@ -119,10 +140,10 @@ def draw_worst(worst):
             worst.given.int().tolist(), worst.targets.int().tolist(), chances.tolist(), strict=True
         )
     ]
-    return png_of(contact_sheet(worst.images, captions, room=110))
+    return png_of(contact_sheet(images, captions, room=110))
 
 
-def draw_predicted(outputs, targets):
+def draw_predicted(outputs: torch.Tensor, targets: torch.Tensor) -> bytes:
     figure, [axes] = new_figure(1, 5.5, 5.5)
     axes.plot(targets.numpy(), outputs.numpy(), ".", alpha=0.4)
     both = torch.cat([targets, outputs])

@@ -4,19 +4,25 @@ The parts are timed from outside, by wrapping what the loop calls. On a GPU each
 its work is done, which a real run does not.
 """
 
-from collections import Counter
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import wraps
 from time import perf_counter
+from typing import Any
 from unittest.mock import patch
 
 import torch
 from torch.profiler import ProfilerActivity, record_function
 
+from parse_config import ConfigParser
 from train import build_trainer
 from trainer import trainer as loop
-from utils import UserError
+from utils import extras
+from utils.errors import UserError
+from utils.optim import by_name
 
+FLAG = {"action": "store_true", "help": "time the parts of a step and trace a few steps"}
 WARM_UP, TIMED, TRACED = 5, 100, 5  # steps
 MAX_SECONDS = 20  # for those that are timed
 REST = "the loop itself"
@@ -24,7 +30,10 @@ PARTS = ["data", "forward and loss", "backward", "optimizer", "metrics", REST]
 TRACE = "train.pt.trace.json"  # TensorBoard's plugin looks for this ending
 
 
-def run(config, _):
+def run(config: ConfigParser, _: Any) -> None:
+    """Print the table, and leave the trace in the run directory."""
+    extras.for_one_process("--profile")
+    extras.of_a_new_run(config, "--profile")
     trainer = build_trainer(config)
     path = config.save_dir / TRACE
     try:
@@ -45,10 +54,11 @@ def run(config, _):
 class Profile:
     """A few steps of training, each moment of which belongs to one of PARTS."""
 
-    def __init__(self, trainer):
+    def __init__(self, trainer: Any) -> None:
         self.trainer = trainer
-        self.seconds = Counter()
-        self.n_steps = 0  # that are timed
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.timed = self.seconds  # those of the steps that are timed
+        self.n_steps = 0
         self.part, self.since = REST, perf_counter()
         self.is_tracing = self.is_done = False
         activities = [ProfilerActivity.CPU]
@@ -56,9 +66,10 @@ class Profile:
             activities.append(ProfilerActivity.CUDA)
         self.tracer = torch.profiler.profile(activities=activities, acc_events=True)
 
-    def train(self):
+    def train(self) -> None:
         trainer, stages = self.trainer, self.stages()
         trainer.do_validation, trainer.lr_scheduler = False, None  # neither belongs to a step
+        trainer.epoch, trainer.epoch_is_pass, trainer.asks_each_step = 1, False, True
         trainer.len_epoch = (WARM_UP + TIMED + TRACED) * trainer.accumulate_steps
         next(stages)
         _ = trainer.writer.writer  # opened by the first value, once for a run
@@ -66,11 +77,12 @@ class Profile:
             for owner, name, part in self.calls():
                 call = self.belonging_to(part, getattr(owner, name))
                 stack.enter_context(patch.object(owner, name, call))
-            stack.enter_context(patch.object(trainer, "_batches", self.batches(trainer._batches)))
-            stack.enter_context(patch.object(trainer, "_after_step", lambda: next(stages)))
+            batches = self.batches(trainer._epoch_batches)
+            stack.enter_context(patch.object(trainer, "_epoch_batches", batches))
+            stack.enter_context(patch.object(trainer, "_save_or_stop_if_due", stages.__next__))
             trainer._train_epoch(1)
 
-    def stages(self):
+    def stages(self) -> Iterator[None]:
         """What is done around the steps; each `yield` is one of them."""
         for _ in range(WARM_UP):
             yield
@@ -81,7 +93,7 @@ class Profile:
             yield
             self.n_steps += 1
         self.enter(REST)
-        self.seconds, self.timed = Counter(), self.seconds
+        self.seconds, self.timed = defaultdict(float), self.seconds
         with self.tracer:
             self.is_tracing = True
             for _ in range(TRACED):
@@ -89,7 +101,7 @@ class Profile:
         self.is_done = True
         yield
 
-    def calls(self):
+    def calls(self) -> Iterator[tuple[Any, str, str]]:
         """What to time: owner, name, part. The time inside another one of them belongs to that."""
         trainer = self.trainer
         yield loop, "to_device", "data"
@@ -100,23 +112,22 @@ class Profile:
         yield torch.nn.utils, "clip_grad_norm_", "optimizer"
         if trainer.ema is not None:
             yield trainer.ema, "update_parameters", "optimizer"
-        several = trainer.optimizer
-        for optimizer in several.values() if isinstance(several, dict) else [several]:
+        for optimizer in by_name(trainer.optimizer).values():
             yield optimizer, "step", "optimizer"
             yield optimizer, "zero_grad", "optimizer"
 
-    def belonging_to(self, part, call):
+    def belonging_to(self, part: str, call: Callable) -> Callable:
         @wraps(call)
-        def wrapper(*args, **kwargs):
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
             with self.inside(part):
                 return call(*args, **kwargs)
 
         return wrapper
 
-    def batches(self, make):
-        """`_batches`, whose time belongs to the data, until all that is to be seen is seen."""
+    def batches(self, make: Callable) -> Callable:
+        """`_epoch_batches`, whose time belongs to the data, until all steps are traced."""
 
-        def wrapper():
+        def wrapper() -> Iterator[Any]:
             batches = iter(make())
             while not self.is_done:
                 with self.inside("data"):
@@ -126,13 +137,13 @@ class Profile:
         return wrapper
 
     @contextmanager
-    def inside(self, part):
+    def inside(self, part: str) -> Iterator[None]:
         before = self.enter(part)
         with record_function(part) if self.is_tracing else nullcontext():
             yield
         self.enter(before)
 
-    def enter(self, part):
+    def enter(self, part: str) -> str:
         """From now on, time belongs to `part`; gives the one before."""
         if self.trainer.device.type != "cpu":
             torch.accelerator.synchronize()
@@ -141,7 +152,7 @@ class Profile:
         self.part, self.since = part, now
         return before
 
-    def table(self):
+    def table(self) -> str:
         total = sum(self.timed.values())
         rows = [(part, self.timed[part]) for part in PARTS] + [("all", total)]
         lines = [f"{'mean of ' + str(self.n_steps) + ' steps':<18}{'ms':>10}{'%':>8}"]

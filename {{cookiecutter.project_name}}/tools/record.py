@@ -10,47 +10,73 @@ import subprocess
 import sys
 from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import numpy as np
 import torch
 
-import tools
+from base import BaseTrainer, Callback
 from logger.metrics_csv import MetricsCsv
-from tools.history import Run
-from utils import UserError, distributed
+from utils import distributed
+from utils.errors import UserError, as_warning
 from utils.files import PROJECT_DIR, atomic_write, read_json, write_json
+from utils.run_dir import is_alive
 
 NAME = "environment.json"
 
 
-class Watcher(tools.Watcher):
-    def begin(self, trainer):
-        if distributed.is_main():
-            record_start(trainer.checkpoint_dir, trainer.device)
-            self.times = MetricsCsv(trainer.checkpoint_dir / "times.csv")
-            self.times.keep_until(trainer.start_epoch)
-            self.began = monotonic()
+class Record(Callback):
+    """Writes environment.json and times.csv. Refuses a run on which another process is at work."""
 
-    def __call__(self, trainer, log):
+    def on_train_start(self, trainer: BaseTrainer) -> None:
+        run_dir = trainer.checkpoint_dir
+        if (pid := distributed.on_main(lambda: other_process(run_dir))) is not None:
+            raise UserError(f"{run_dir}: process {pid} is training this run")
+        self.times = MetricsCsv(run_dir / "times.csv")
+        self.began = monotonic()
+        if distributed.is_main():
+            with as_warning(trainer.logger, f"{NAME} is not written"):
+                record_start(run_dir, trainer.device)
+            with as_warning(trainer.logger, "times.csv begins anew"):
+                self.times.keep_until(trainer.start_epoch)
+
+    def on_epoch_end(self, trainer: BaseTrainer, log: dict[str, Any]) -> None:
         if distributed.is_main():
             seconds, self.began = monotonic() - self.began, monotonic()
-            self.times.add({"epoch": log["epoch"], "seconds": round(seconds, 3)})
+            with as_warning(trainer.logger, "times.csv is not written"):
+                self.times.add({"epoch": log["epoch"], "seconds": round(seconds, 3)})
 
-    def end(self, trainer, how):
+    def on_train_end(self, trainer: BaseTrainer, outcome: str) -> None:
         if distributed.is_main():
-            with suppress(OSError):
-                record_end(trainer.checkpoint_dir, how)
+            with as_warning(trainer.logger, f"{NAME} does not say how the run ended"):
+                record_end(trainer.checkpoint_dir, outcome)
 
 
-def record_start(run_dir, device):
-    """Add this start to environment.json, and what git does not have yet to a .diff beside it."""
+def read_starts(run_dir: Path) -> list[dict[str, Any]]:
+    """What environment.json says of each process that has worked on the run, the newest last."""
     path = run_dir / NAME
     starts = read_json(path) if path.exists() else []
-    if starts and starts[-1].get("pid") != os.getpid() and Run(run_dir).status == "running":
-        raise UserError(f"{run_dir}: process {starts[-1]['pid']} is training this run")
+    return starts if isinstance(starts, list) else [starts]  # one alone in older versions
+
+
+def other_process(run_dir: Path) -> int | None:
+    """The id of another process of this machine that trains the run now; None if there is none."""
+    with suppress(OSError, ValueError, KeyError, IndexError):  # nothing that could be read
+        start = read_starts(run_dir)[-1]
+        is_here = start["host"] == platform.node() and os.name == "posix"
+        is_over = "how" in start or start["pid"] == os.getpid()
+        if is_here and not is_over and is_alive(start["pid"], start["time"]):
+            return start["pid"]
+    return None
+
+
+def record_start(run_dir: Path, device: torch.device) -> None:
+    """Add this start to environment.json, and what git does not have yet to a .diff beside it."""
+    starts = read_starts(run_dir)
     commit, changes = _git("rev-parse", "HEAD"), _git("diff", "HEAD")
-    start = {
+    start: dict[str, Any] = {
         "time": _now(),
         "host": platform.node(),
         "pid": os.getpid(),
@@ -60,7 +86,7 @@ def record_start(run_dir, device):
         "numpy": np.__version__,
         "platform": platform.platform(),
         "device": str(device),
-        "torchrun": distributed.launch(),
+        "torchrun": distributed.launch_id(),
         "git_commit": commit and commit.strip(),
         "git_dirty": bool(_git("status", "--porcelain")),
     }
@@ -68,21 +94,20 @@ def record_start(run_dir, device):
         start["git_diff"] = f"uncommitted{len(starts) + 1}.diff"
         with atomic_write(run_dir / start["git_diff"]) as file:
             file.write(changes)
-    write_json([*starts, start], path)
+    write_json([*starts, start], run_dir / NAME)
 
 
-def record_end(run_dir, how):
+def record_end(run_dir: Path, outcome: str) -> None:
     """Say in environment.json how the newest start ended; where that is missing, it was killed."""
-    path = run_dir / NAME
-    *before, start = read_json(path)
-    write_json([*before, start | {"ended": _now(), "how": how}], path)
+    *before, start = read_starts(run_dir)
+    write_json([*before, start | {"ended": _now(), "how": outcome}], run_dir / NAME)
 
 
-def _now():
+def _now() -> str:
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
-def _git(*args):
+def _git(*args: str) -> str | None:
     """The output of git in the project's folder; None without git or a repository."""
     try:
         command = ["git", "-C", str(PROJECT_DIR), *args]

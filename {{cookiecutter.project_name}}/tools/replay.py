@@ -1,39 +1,98 @@
-"""Repeat the step that a black box holds, with torch looking for the operation that went wrong."""
+"""Repeat the steps up to one that was not finite, with torch looking for the operation.
 
+The weights, the order of the data and what is random are functions of the seed, the epoch and the
+sample, or stand in the checkpoint: so the same step comes again.
+"""
+
+import re
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 
-from parse_config import ConfigParser
+from parse_config import ConfigParser, find_file
 from train import build_trainer
-from utils import checkpoint
-from utils.errors import NotFinite, UserError
-from utils.optional import need_tool
+from utils import extras
+from utils.errors import RunError, UserError
+from utils.files import read_config
+from utils.finite import NOT_TAKEN
+from utils.run_dir import LAST_NAME, is_run
+from utils.saving import stop_if_asked
+
+FLAG = {"metavar": "RUN", "help": "repeat the step of a run that was not finite and look into it"}
+FAILED = re.compile(rf"epoch \d+, step (\d+): .*{NOT_TAKEN}")  # in train.log
+ANOMALY = re.compile(r"Function '\w+' returned nan values")  # torch's words
 
 
-def run(_, path):
-    """`path` is a black box, or a run directory: then the newest in it."""
-    if Path(path).is_dir():
-        boxes = sorted(Path(path).glob("black_box_*.pt"), key=lambda box: box.stat().st_mtime_ns)
-        if not boxes:
-            raise UserError(f"{path}: has no black box in it")
-        path = boxes[-1]
-    state = checkpoint.load(path)
-    config = ConfigParser(state["config"], source=path)
-    trainer = build_trainer(config)
-    config.discard_run()
-    checkpoint.set_weights(trainer.model, state["state_dict"], path)
-    checkpoint.set_state(trainer.optimizer, state["optimizer"])
-    trainer.model.train()
-    need_tool("finite", "--replay").set_torch_state(state["torch_random"], trainer.device)
-    trainer.guard.may_wait = True
-    trainer.train_metrics.reset()
-    try:
-        with torch.autograd.detect_anomaly(check_nan=True):
-            trainer._step(state["batches"])
-    except NotFinite as error:
-        print(f"Repeated: {error}")
-    except RuntimeError as error:  # of the anomaly detection, which has printed the place
-        print(f"Repeated: {error}")
+class NoMoreSteps(Exception):
+    """Ends a training that has repeated all steps of the run."""
+
+
+def run(config: ConfigParser, value: str) -> None:
+    """Train from the last checkpoint of a run, or from one in it, and leave the run as it is."""
+    extras.for_one_process("--replay")
+    path = find_file(value)
+    folder = path if is_run(path) or path.suffix != ".pth" else path.parent
+    if not path.exists() or not is_run(folder):
+        raise UserError(f"{path}: is neither the directory of a run nor a checkpoint in one")
+    start = folder / LAST_NAME if path == folder else path
+    with TemporaryDirectory() as temporary:
+        trainer = rebuild(config, folder, start if start.exists() else None, temporary)
+        first = trainer.step
+        fault = train_again(trainer, last_step(folder))
+    if fault is not None:
+        print(f"Repeated: step {trainer.step}: {fault}")
     else:
-        print(f"Not repeated: the step gives {trainer.train_metrics.result()}")
+        print(f"Not repeated: every step from {first} up to {trainer.step} is finite")
+
+
+def rebuild(config: ConfigParser, folder: Path, start: Path | None, temporary: str) -> Any:
+    """The trainer of a run as it was at a checkpoint, or at its start, writing elsewhere."""
+    source = folder / "config.json"
+    changes = {"save_dir": temporary, "verbosity": 0, "tensorboard": False, "trackers": []}
+    changes |= {"non_finite": "stop", "compile": False, "report": False}
+    modification = config.modification | {("trainer", key): one for key, one in changes.items()}
+    trainer = build_trainer(ConfigParser(read_config(source), None, modification, source=source))
+    trainer.logger.disabled = True  # what it says is about another run
+    if start is not None:
+        trainer._resume_checkpoint(start)  # with the callbacks, which may edit the state
+    trainer.callbacks = []
+    return trainer
+
+
+def last_step(folder: Path) -> int | None:
+    """The step at which the run saw that one was not finite; None where its log does not say."""
+    log = folder / "train.log"
+    found = FAILED.findall(log.read_text(encoding="utf-8")) if log.exists() else []
+    return int(found[-1]) if found else None
+
+
+def train_again(trainer: Any, last: int | None) -> str | None:
+    """What is not finite in the step at which the training stops; None where all steps are."""
+    first = trainer.step
+
+    def stop_or_go_on() -> None:
+        stop_if_asked(trainer, 0, trainer.stop_signals.received)
+        if last is not None and first <= last < trainer.step:
+            raise NoMoreSteps
+
+    trainer._save_or_stop_if_due, trainer._save = stop_or_go_on, lambda *_: None
+    trainer.asks_each_step = trainer.finite.waits = True
+    overflows = trainer.scaler.is_enabled()  # which are no fault then
+    try:
+        with torch.autograd.set_detect_anomaly(True, check_nan=not overflows):
+            trainer.train()
+    except NoMoreSteps:
+        pass
+    except RunError as error:
+        if NOT_TAKEN not in str(error):
+            raise RunError(str(error), error.status) from None  # not shown yet
+        return str(error).partition(f"; {NOT_TAKEN}")[0]
+    except RuntimeError as error:
+        if not ANOMALY.match(str(error)):
+            raise
+        return str(error)
+    finally:
+        trainer.logger.disabled = False
+    return None

@@ -9,18 +9,24 @@ utils/check.py. What find_types does not list, a config can still name by its do
 import ast
 import inspect
 import json
+from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass
 from math import isfinite
 from textwrap import dedent
 from types import NoneType, UnionType
-from typing import Annotated, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from parse_config import ConfigParser
 from settings import Settings
 from train import part_modules
+from utils import extras
 from utils.check import Pattern, Range, hints_of, is_of_torch, parameters_of
 from utils.lookup import is_usable
 
-TYPES = {
+FLAG = {"action": "store_true", "help": "print a JSON Schema of the config, for editors"}
+Schema = dict[str, Any]
+
+TYPES: dict[Any, str] = {
     bool: "boolean",
     int: "integer",
     float: "number",
@@ -42,17 +48,19 @@ KINDS = {
 LEFT_OUT = {"ChainedScheduler", "LambdaLR", "MultiplicativeLR", "SequentialLR"}
 
 
-def run(config, value):
+def run(_config: ConfigParser, _value: Any) -> None:
+    """Print the schema of this project's configs."""
+    extras.for_one_process("--schema")
     print(json.dumps(make_schema(), indent=1))
 
 
-def make_schema():
+def make_schema() -> Schema:
     import torch
 
     schema = block_schema(Settings)
     schema["properties"]["$schema"] = {"type": "string"}
     hints = get_type_hints(Settings, include_extras=True)
-    definitions = {}
+    definitions: Schema = {}
     for key, modules in part_modules().items():
         args = {name: args_schema(one, key) for name, one in find_types(key, modules).items()}
         part = part_schema(hints[key], key, args, definitions)
@@ -62,9 +70,9 @@ def make_schema():
     return {**head, **schema, "definitions": definitions}
 
 
-def find_types(key, modules):
+def find_types(key: str, modules: Iterable[Any]) -> dict[str, Any]:
     """The classes and functions to name under `key`, without base classes and helpers."""
-    found = {}
+    found: dict[str, Any] = {}
     for module in modules:
         for name, one in sorted(vars(module).items()):
             public = not name.startswith("_") and name not in LEFT_OUT
@@ -73,7 +81,7 @@ def find_types(key, modules):
     return found
 
 
-def _is_meant(one, key, place):
+def _is_meant(one: Any, key: str, place: str) -> bool:
     kind = KINDS.get(key, "Module")
     is_kind = inspect.isclass(one) and kind in [base.__name__ for base in one.__mro__[1:]]
     if place.startswith("torch."):
@@ -83,7 +91,7 @@ def _is_meant(one, key, place):
     return is_own or (is_kind and not one.__module__.startswith(("base.", "torch.")))
 
 
-def args_schema(function, key):
+def args_schema(function: Callable, key: str) -> Schema:
     """The arguments of a class or function by name, without those that the code gives."""
     is_call = key in ("loss", "metrics") and not inspect.isclass(function)
     given = 2 if is_call else 1 if key in ("optimizer", "lr_scheduler") else 0
@@ -98,7 +106,7 @@ def args_schema(function, key):
     return _block(properties, [n for n, p in named.items() if p.default is p.empty], takes_any)
 
 
-def _like(default):
+def _like(default: Any) -> Schema:
     """What passes for an argument without a hint."""
     if isinstance(default, bool):
         return {"type": "boolean"}
@@ -106,7 +114,7 @@ def _like(default):
     return {"type": ["number", "null", "array", "object"]} if is_number else {}
 
 
-def _with_default(schema, default):
+def _with_default(schema: Schema, default: Any) -> Schema:
     """With what editors fill in, where there is something and JSON has it."""
     try:
         text = json.dumps(default, allow_nan=False)
@@ -115,7 +123,7 @@ def _with_default(schema, default):
     return schema if text == "null" else {**schema, "default": json.loads(text)}
 
 
-def block_schema(cls):
+def block_schema(cls: Any) -> Schema:
     """A dataclass: its fields with the sentences under them, and no other keys."""
     hints = get_type_hints(cls, include_extras=True)
     properties = {
@@ -126,24 +134,26 @@ def block_schema(cls):
     return schema | {"type": ["object", "string"]} if "type" in hints else schema
 
 
-def _block(properties, required, others=False):
-    schema = {"type": "object", "properties": properties}
+def _block(properties: Schema, required: list[str], others: bool = False) -> Schema:
+    schema: Schema = {"type": "object", "properties": properties}
     schema |= {"required": required} if required else {}
     return schema if others else schema | {"additionalProperties": False}
 
 
-def _sentence(cls, name):
+def _sentence(cls: Any, name: str) -> Schema:
     """The string under a field of a dataclass, which only its source has."""
-    for one in filter(is_dataclass, cls.__mro__):
-        body = ast.parse(dedent(inspect.getsource(one))).body[0].body
-        for field, below in zip(body, body[1:], strict=False):
+    classes: list[Any] = [one for one in cls.__mro__ if is_dataclass(one)]
+    for one in classes:
+        [definition] = ast.parse(dedent(inspect.getsource(one))).body
+        assert isinstance(definition, ast.ClassDef)
+        for field, below in zip(definition.body, definition.body[1:], strict=False):
             match field, below:
                 case ast.AnnAssign(ast.Name(id)), ast.Expr(ast.Constant(str(text))) if id == name:
                     return {"description": inspect.cleandoc(text)}
     return {}
 
 
-def value_schema(hint):
+def value_schema(hint: Any) -> Schema:
     """What fits a type hint; {} where that cannot be judged."""
     origin, inner = get_origin(hint), get_args(hint)
     if is_dataclass(hint):
@@ -158,13 +168,13 @@ def value_schema(hint):
         return {"anyOf": members} if len(members) > 1 else members[0]
     if origin is Literal:
         return {"enum": list(inner)}
-    schema = {"type": TYPES[origin or hint]} if (origin or hint) in TYPES else {}
+    schema: Schema = {"type": TYPES[origin or hint]} if (origin or hint) in TYPES else {}
     if origin in (list, dict) and (items := value_schema(inner[-1])):
         schema["items" if origin is list else "additionalProperties"] = items
     return schema
 
 
-def _limit(limit):
+def _limit(limit: Any) -> Schema:
     if isinstance(limit, Pattern):
         words = f"must be {limit.words}"
         return {"pattern": f"^(?:{limit.regex})$", "patternErrorMessage": words}
@@ -174,18 +184,18 @@ def _limit(limit):
     return {}
 
 
-def part_schema(hint, key, args, definitions):
+def part_schema(hint: Any, key: str, args: Schema, definitions: Schema) -> Schema:
     """A part or its name alone; by the hint also several by name, null, or a list of them.
 
     `args` has the schema of the arguments of each name; the part itself goes to `definitions`.
     Editors give better messages for "if" than for "anyOf", and offer the "examples".
     """
     if get_origin(hint) is list:
-        return {"type": "array", "items": part_schema(*get_args(hint), key, args, definitions)}
+        return {"type": "array", "items": part_schema(get_args(hint)[0], key, args, definitions)}
     members = [hint, *get_args(hint)]
     cls = next(filter(is_dataclass, members))
     definitions[key] = _named_part(block_schema(cls), args)
-    part = {"$ref": f"#/definitions/{key}"}
+    part: Schema = {"$ref": f"#/definitions/{key}"}
     if any(get_origin(one) is dict for one in members):
         other_keys = {"not": {"enum": [f.name for f in fields(cls)]}}
         blocks = {"propertyNames": other_keys, "additionalProperties": {"type": "object"}}
@@ -197,7 +207,7 @@ def part_schema(hint, key, args, definitions):
     return {"type": types, "examples": alone, **either}
 
 
-def _named_part(schema, args):
+def _named_part(schema: Schema, args: Schema) -> Schema:
     schema["properties"]["type"] |= _one_of(list(args))
     schema["allOf"] = []
     for name, one in args.items():
@@ -207,5 +217,5 @@ def _named_part(schema, args):
     return schema
 
 
-def _one_of(names):
+def _one_of(names: list[str]) -> Schema:
     return {"anyOf": [{"enum": names}, {"pattern": r"^\w+(\.\w+)+$"}]}

@@ -1,20 +1,54 @@
 """Weights & Biases and MLflow beside TensorBoard, for `trainer.trackers` in the config.
 
-Where they send to is theirs to be told, as by WANDB_MODE=offline, WANDB_PROJECT or
+Their own settings say where they send to, such as WANDB_MODE=offline, WANDB_PROJECT or
 MLFLOW_TRACKING_URI. A resumed run goes on in the same run of the tracker: trackers.json in the run
-directory has its id.
+directory has its id. A tracker that fails is left out from then on, with a warning.
 """
 
 import os
 from functools import cached_property
+from importlib.util import find_spec
+from pathlib import PurePosixPath
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
+from torch import nn
 
+from base import BaseTrainer, Callback
+from parse_config import ConfigParser
 from tools.history import flat
+from utils import distributed
+from utils.errors import UserError, as_warning
 from utils.files import read_json, write_json
 
 COMPLETE = ("finished", "stopped early")  # of the ways in which a run ends
+LONGEST_NAME, LONGEST_VALUE = 250, 500  # that every MLflow takes
+
+
+class Trackers(Callback):
+    """Lets the trackers in the config have what TensorBoard has."""
+
+    def __init__(self) -> None:
+        self.trackers: list[Tracker] = []
+
+    def on_model_built(self, model: nn.Module, config: ConfigParser) -> None:
+        for name in config.settings.trainer.trackers:
+            if find_spec(name) is None:
+                raise UserError(f"trainer.trackers: {name} is not installed (pip install {name})")
+
+    def on_setup(self, trainer: BaseTrainer) -> None:
+        if distributed.is_main():
+            names = trainer.config.settings.trainer.trackers
+            self.trackers = [TRACKERS[name](trainer.config) for name in names]
+            trainer.writer.trackers += self.trackers
+
+    def on_train_end(self, trainer: BaseTrainer, outcome: str) -> None:
+        for tracker in self.trackers:
+            if tracker in trainer.writer.trackers:  # else it has failed
+                trainer.writer.trackers.remove(tracker)
+                with as_warning(trainer.logger, f"{type(tracker).__name__} has no end of the run"):
+                    tracker.end(outcome)
 
 
 class Tracker:
@@ -23,49 +57,50 @@ class Tracker:
     The tracker's own run begins with the first value, when all that could be wrong was looked at.
     """
 
-    def __init__(self, config):
+    name: str
+
+    def __init__(self, config: ConfigParser) -> None:
         self.config = config
         self.run_dir = config.save_dir
         self.ids = self.run_dir / "trackers.json"
 
-    def known_id(self):
+    def known_id(self) -> str | None:
+        """The id of the tracker's own run, where an earlier process has begun it."""
         return read_json(self.ids).get(self.name) if self.ids.exists() else None
 
-    def remember_id(self, run_id):
+    def remember_id(self, run_id: str) -> None:
         known = read_json(self.ids) if self.ids.exists() else {}
         write_json(known | {self.name: run_id}, self.ids)
 
-    def end(self):
-        """How the run ended, as environment.json says."""
-        path = self.run_dir / "environment.json"
-        return read_json(path)[-1].get("how", "interrupted") if path.exists() else "finished"
+    def end(self, outcome: str) -> None:
+        """End the tracker's own run, if it has begun: `outcome` is how ours has ended."""
 
-    def add_scalar(self, tag, value, step):
+    def add_scalar(self, tag: str, value: float, step: int) -> None:
         raise NotImplementedError
 
-    def add_scalars(self, tag, values, step):
+    def add_scalars(self, tag: str, values: dict[str, float], step: int) -> None:
         for name, value in values.items():
             self.add_scalar(f"{tag}/{name}", value, step)
 
-    def add_image(self, tag, image, step, dataformats="CHW"):
+    def add_image(self, tag: str, image: Any, step: int, dataformats: str = "CHW") -> None:
         pass
 
-    def add_figure(self, tag, figure, step, close=True):
+    def add_figure(self, tag: str, figure: Any, step: int, close: bool = True) -> None:
         pass
 
-    def add_histogram(self, tag, values, step, **kwargs):
+    def add_histogram(self, tag: str, values: Any, step: int, **kwargs: Any) -> None:
         pass
 
-    def add_text(self, tag, text, step):
+    def add_text(self, tag: str, text: str, step: int) -> None:
         pass
 
-    def add_images(self, *args, **kwargs):
+    def add_images(self, *args: Any, **kwargs: Any) -> None:
         pass
 
-    def add_audio(self, *args, **kwargs):
+    def add_audio(self, *args: Any, **kwargs: Any) -> None:
         pass
 
-    def close(self):
+    def close(self) -> None:
         pass
 
 
@@ -73,7 +108,7 @@ class Wandb(Tracker):
     name = "wandb"
 
     @cached_property
-    def run(self):
+    def run(self) -> Any:
         import wandb
 
         run_id = self.known_id() or uuid4().hex[:8]
@@ -90,34 +125,34 @@ class Wandb(Tracker):
         run.define_metric("*", step_metric="step")
         return run
 
-    def add_scalar(self, tag, value, step):
+    def add_scalar(self, tag: str, value: float, step: int) -> None:
         self.run.log({tag: value, "step": step})
 
-    def add_image(self, tag, image, step, dataformats="CHW"):
+    def add_image(self, tag: str, image: Any, step: int, dataformats: str = "CHW") -> None:
         import wandb
 
         self.run.log({tag: wandb.Image(in_rows(image, dataformats)), "step": step})
 
-    def add_figure(self, tag, figure, step, close=True):
+    def add_figure(self, tag: str, figure: Any, step: int, close: bool = True) -> None:
         import wandb
 
         self.run.log({tag: wandb.Image(figure), "step": step})
 
-    def add_histogram(self, tag, values, step, **kwargs):
+    def add_histogram(self, tag: str, values: Any, step: int, **kwargs: Any) -> None:
         import wandb
 
         self.run.log({tag: wandb.Histogram(values), "step": step})
 
-    def close(self):
+    def end(self, outcome: str) -> None:
         if "run" in vars(self):
-            self.run.finish(exit_code=int(self.end() not in COMPLETE))
+            self.run.finish(exit_code=int(outcome not in COMPLETE))
 
 
 class MLflow(Tracker):
     name = "mlflow"
 
     @cached_property
-    def client(self):
+    def client(self) -> Any:
         from mlflow import MlflowClient
 
         saved = self.run_dir.parent.parent
@@ -125,20 +160,21 @@ class MLflow(Tracker):
         return MlflowClient(tracking_uri=uri)
 
     @cached_property
-    def run_id(self):
+    def run_id(self) -> str:
         run_id = self.known_id()
-        if run_id is None:
-            name = os.environ.get("MLFLOW_EXPERIMENT_NAME", self.config["name"])
-            run = self.client.create_run(self._experiment(name), run_name=self.run_dir.name)
-            run_id = run.info.run_id
-            self.remember_id(run_id)
-            for name, value in flat(self.config.config).items():
-                self.client.log_param(run_id, name, value)
-        else:
+        if run_id is not None:
             self.client.update_run(run_id, status="RUNNING")
+            return run_id
+        name = os.environ.get("MLFLOW_EXPERIMENT_NAME", self.config["name"])
+        run = self.client.create_run(self._experiment(name), run_name=self.run_dir.name)
+        run_id = run.info.run_id
+        self.remember_id(run_id)
+        parameters = {legal(key): value for key, value in flat(self.config.config).items()}
+        for key, value in parameters.items():
+            self.client.log_param(run_id, key, str(value)[:LONGEST_VALUE])
         return run_id
 
-    def _experiment(self, name):
+    def _experiment(self, name: str) -> str:
         found = self.client.get_experiment_by_name(name)
         if found is not None:
             return found.experiment_id
@@ -147,31 +183,33 @@ class MLflow(Tracker):
         is_local = self.client.tracking_uri.startswith("sqlite:")
         return self.client.create_experiment(name, place if is_local else None)
 
-    def add_scalar(self, tag, value, step):
-        self.client.log_metric(self.run_id, in_its_letters(tag), float(value), step=step)
+    def add_scalar(self, tag: str, value: float, step: int) -> None:
+        self.client.log_metric(self.run_id, legal(tag), float(value), step=step)
 
-    def add_image(self, tag, image, step, dataformats="CHW"):
+    def add_image(self, tag: str, image: Any, step: int, dataformats: str = "CHW") -> None:
         image = in_rows(image, dataformats)
-        self.client.log_image(self.run_id, image, f"{in_its_letters(tag)}/{step:08}.png")
+        self.client.log_image(self.run_id, image, f"{legal(tag)}/{step:08}.png")
 
-    def add_figure(self, tag, figure, step, close=True):
-        self.client.log_figure(self.run_id, figure, f"{in_its_letters(tag)}/{step:08}.png")
+    def add_figure(self, tag: str, figure: Any, step: int, close: bool = True) -> None:
+        self.client.log_figure(self.run_id, figure, f"{legal(tag)}/{step:08}.png")
 
-    def close(self):
+    def end(self, outcome: str) -> None:
         if "run_id" in vars(self):
-            broken_off = "KILLED" if self.end() == "interrupted" else "FAILED"
-            status = "FINISHED" if self.end() in COMPLETE else broken_off
+            broken_off = "KILLED" if outcome == "interrupted" else "FAILED"
+            status = "FINISHED" if outcome in COMPLETE else broken_off
             self.client.set_terminated(self.run_id, status)
 
 
-def in_rows(image, dataformats):
+def in_rows(image: Any, dataformats: str) -> np.ndarray:
     """The image as an array of (height, width, channels)."""
     return np.asarray(image) if dataformats == "HWC" else np.moveaxis(np.asarray(image), 0, -1)
 
 
-def in_its_letters(tag):
-    """MLflow takes letters, digits and some marks."""
-    return "".join(letter if letter.isalnum() or letter in "_-. /" else "_" for letter in tag)
+def legal(name: str) -> str:
+    """A name as MLflow takes it: of letters, digits and some marks, and as a path in short form."""
+    letters = "".join(letter if letter.isalnum() or letter in "_-. /" else "_" for letter in name)
+    parts = [part for part in PurePosixPath(letters).parts if part not in ("/", "//", "..")]
+    return "/".join(parts)[:LONGEST_NAME].rstrip("/") or "_"
 
 
-TRACKERS = {"wandb": Wandb, "mlflow": MLflow}
+TRACKERS: dict[str, type[Tracker]] = {"wandb": Wandb, "mlflow": MLflow}

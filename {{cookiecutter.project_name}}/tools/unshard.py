@@ -1,14 +1,19 @@
 """Turn a sharded checkpoint, a folder, into one file beside it."""
 
-from pathlib import Path
+from parse_config import ConfigParser, find_file
+from tools.fsdp import load_whole
+from utils import checkpoint, extras
+from utils.errors import UserError
 
-from utils import UserError, checkpoint
+FLAG = {"metavar": "FOLDER", "help": "make one file of a sharded checkpoint"}
 
 
-def run(_, folder):
-    folder = Path(folder)
+def run(_: ConfigParser, value: str) -> None:
+    """Write the file and print its path. Raises UserError where there is no such folder."""
+    extras.for_one_process("--unshard")
+    folder = find_file(value)
     if not folder.is_dir():
         raise UserError(f"{folder}: is no folder, and so no sharded checkpoint")
     path = folder.with_name(f"{folder.stem}_whole.pth")
-    checkpoint.save(checkpoint.load(folder), path)
+    checkpoint.save(load_whole(folder), path)
     print(path)

@@ -1,31 +1,29 @@
-from contextlib import contextmanager
-from importlib import import_module
+"""The training loop.
+
+Read `_train_epoch` first: it shows what happens to a batch, in that order. Then `train_step` and
+`optimize`, which it calls, and `evaluate`. What a batch means is yours: override `train_step` and
+`valid_step` in a class of your own, or write them anew here.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from itertools import islice
-from typing import NamedTuple
+from typing import Any
 
 import torch
+from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from base import BaseTrainer
-from utils import MetricTracker, checkpoint, distributed, inf_loop
-from utils.device import batch_size, to_device
-from utils.errors import NotFinite, UserError
-from utils.loop import Place, Stream
-from utils.precision import AS_IT_IS, EagerIfSmaller, autocast, grad_scaler, prepare_model
-from utils.schedule import learning_rates, schedulers_for
-
-
-class Share(NamedTuple):
-    """What one batch is of an optimizer step."""
-
-    samples: int = 1
-    of: float = 1
-    is_first: bool = True
-    is_last: bool = True
-
-
-WHOLE = [Share()]
+from base.base_data_loader import to_device
+from logger import Progress
+from parse_config import ConfigParser
+from utils import MetricTracker, distributed, saving
+from utils.errors import UserError
+from utils.finite import FiniteCheck, StepSkipped
+from utils.loop import NO_BATCH, inf_loop, length_of
+from utils.optim import learning_rates, schedulers_for
+from utils.precision import MovingAverage, autocast, prepare_model
 
 
 class Trainer(BaseTrainer):
@@ -33,50 +31,51 @@ class Trainer(BaseTrainer):
 
     def __init__(
         self,
-        model,
-        criterion,
-        metric_ftns,
-        optimizer,
-        config,
-        device=None,
-        data_loader=None,
-        valid_data_loader=None,
-        lr_scheduler=None,
-        len_epoch=None,
-    ):
+        model: nn.Module,
+        criterion: Any,
+        metric_ftns: list,
+        optimizer: Any,
+        config: ConfigParser,
+        device: Any = None,
+        data_loader: Any = None,
+        valid_data_loader: Any = None,
+        lr_scheduler: Any = None,
+        len_epoch: int | None = None,
+    ) -> None:
         super().__init__(model, criterion, metric_ftns, optimizer, config)
         settings = config.settings.trainer
-        if device is not None:
-            self.device = torch.device(device)
-            self.model.to(self.device)
-        self.ema = None
-        if settings.ema is not None:
-            self.ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema))
+        self.device = torch.device(device or self.device)
+        self.model.to(self.device)
+        self.ema = None if settings.ema is None else MovingAverage(self.model, settings.ema)
         prepare_model(self.model, settings)
         self.autocast = autocast(settings.precision, self.device)
-        self.scaler = grad_scaler(settings.precision, self.device)
-        self.eager_if_smaller = EagerIfSmaller(settings.compile is not False)
-        is_alone = distributed.size() == 1 and self.device.type == "cpu"
-        self.is_plain = is_alone and settings.compile is False and self.autocast == AS_IT_IS
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "fp16")
+        self.finite = FiniteCheck(settings, self.device, optimizer, self.logger, config.save_dir)
         self.data_loader = data_loader
         self.valid_data_loader = valid_data_loader
         self.do_validation = valid_data_loader is not None
         self.lr_scheduler = lr_scheduler
-        self.is_pass = (len_epoch or settings.len_epoch) is None  # an epoch is, over the data
-        self.len_epoch = len_epoch or settings.len_epoch or length_of(data_loader)
+        self.epoch_is_pass = (len_epoch or settings.len_epoch) is None  # over the data
+        self.len_epoch = len_epoch or settings.len_epoch or length_of(data_loader) or 0
+        if self.len_epoch == 0:
+            raise UserError("trainer.len_epoch: a data loader without length needs it")
         self.accumulate_steps = settings.accumulate_steps
         self.clip_grad_norm = settings.clip_grad_norm
         self.log_step = settings.log_step
-        self.guard = import_module("tools").new_guard(self)
-        self.train_metrics = MetricTracker(metrics=metric_ftns)
-        self.valid_metrics = MetricTracker(metrics=metric_ftns)
-        self.batch_idx = 0  # batches done of the epoch that runs
-        self.stream = Stream(config.settings.seed)
-        self._endless = None  # batches of a loader that has no set_epoch
-        self._n_before = 0  # samples of all processes before the step
-        [self._share] = WHOLE
+        self.progress = Progress()
+        self.train_metrics = MetricTracker(metrics=metric_ftns, device=self.device)
+        self.valid_metrics = MetricTracker(metrics=metric_ftns, device=self.device)
+        self.metrics = self.train_metrics  # those that `measure` adds to
+        self.is_first_micro_batch = self.is_last_micro_batch = True  # of an optimizer step
+        self.loss_weight = 1.0  # of a micro-batch in the mean over its step
+        self._endless: Iterator[Any] | None = None  # batches of passes that epochs do not end
+        self.state |= {"ema": self.ema, "scaler": self.scaler, "finite": self.finite}
+        self.rank_state["train_metrics"] = self.train_metrics
+        self._loader_counts = type(self).batch_size is Trainer.batch_size
+        if hasattr(data_loader, "state_dict"):
+            self.rank_state["data_loader"] = data_loader
 
-    def train_step(self, batch):
+    def train_step(self, batch: Any) -> dict[str, Any]:
         """Learn from one batch, which is on the device. Returns the values to average and log.
 
         A value counts for as many samples as the batch has, or for n where it is a pair (value, n).
@@ -87,139 +86,151 @@ class Trainer(BaseTrainer):
         self.optimize(loss)
         return {"loss": loss, **self.measure(output, target)}
 
-    def valid_step(self, batch):
+    def valid_step(self, batch: Any) -> dict[str, Any]:
         """The same for a batch of validation or test data, without learning."""
         data, target = batch
         output = self.model(data)
         return {"loss": self.criterion(output, target), **self.measure(output, target)}
 
-    def optimize(self, loss, optimizer=None):
-        """One step of `optimizer`, or of the only one there is, to lower `loss`.
+    def optimize(self, loss: torch.Tensor, optimizer: Any = None) -> None:
+        """One step of `optimizer`, or of the only one there is; `loss` is a mean over samples.
 
-        Where a step has several batches, it is taken with the last of them. Raises NotFinite before
-        the step where loss or gradients are not.
+        Where a step has several micro-batches, it is taken with the last of them. Raises an error
+        before the step where loss or gradients are not finite: see utils/finite.py.
         """
         optimizer = optimizer or self.optimizer
-        share = self._share
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        if share.is_first:
-            for parameter in parameters:  # as optimizer.zero_grad() does, in less time
-                parameter.grad = None
-        if share.samples != share.of:
-            loss = loss * share.samples / share.of
+        if self.is_first_micro_batch:
+            optimizer.zero_grad()
+        if self.loss_weight != 1:
+            loss = loss * self.loss_weight
         self.scaler.scale(loss).backward()
-        if not share.is_last:
+        if not self.is_last_micro_batch:
             return
-        norms = None
+        self.scaler.unscale_(optimizer)
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        gradients = [p.grad for p in parameters if p.grad is not None]
         if self.clip_grad_norm is not None:
-            self.scaler.unscale_(optimizer)
-            norm = torch.nn.utils.clip_grad_norm_(parameters, self.clip_grad_norm)
-            norms = [distributed.whole(norm)]
-            self.train_metrics.update("grad_norm", *norms)
-        self.guard.check(self, loss, parameters, optimizer, norms)
+            norm = nn.utils.clip_grad_norm_(parameters, self.clip_grad_norm)
+            gradients = [norm.full_tensor() if hasattr(norm, "full_tensor") else norm]  # of FSDP
+            self.train_metrics.update("grad_norm", gradients[0])
+        # One kernel for all: `found_inf` is 1 where something is not finite, and a GPU's optimizer
+        # leaves the step out. GradScaler looks at the gradients of fp16 by itself.
+        tensors = [loss.detach()] if self.scaler.is_enabled() else [loss.detach(), *gradients]
+        finite = self.finite
+        try:
+            torch._amp_foreach_non_finite_check_and_unscale_(tensors, finite.found_inf, finite.one)
+        except (AttributeError, RuntimeError):  # the former for sharded ones
+            finite.look(tensors)
+        if finite.waits and (finite.asks_others or finite.found_inf.item()):
+            finite.heed(self.step, loss)
         self.scaler.step(optimizer)
         self.scaler.update()
         torch.clear_autocast_cache()  # it holds the weights from before the step
 
-    def measure(self, output, target):
+    def measure(self, output: Any, target: Any) -> dict[str, Any]:
         """The metrics of a batch by name."""
-        if not self.metric_ftns:
-            return {}
-        metrics = self.train_metrics if self.model.training else self.valid_metrics
         with torch.no_grad():
-            return metrics.measure(output, target)
+            for metric in self.metrics.collectors:  # which take the batch in, and give no value yet
+                metric.update(output, target)
+            functions = self.metrics.functions.items()
+            return {name: function(output, target) for name, function in functions}
 
-    def batch_size(self, batch):
-        """How many samples a batch has: the weight of its values in the means."""
-        return batch_size(batch)
+    def batch_size(self, batch: Any) -> int:
+        """How many samples a batch has: the weight of its values in the means, and of its gradient.
 
-    def _train_epoch(self, epoch):
+        Override it where these are to be tokens, say. Without, a BaseDataLoader says how many there
+        are; of other loaders, all fields of a batch must agree. Raises UserError where they do not.
+        """
+        from utils.batch_size import count_samples  # a BaseDataLoader needs none
+
+        return count_samples(batch)
+
+    def _train_epoch(self, epoch: int) -> dict[str, Any]:
         self.model.train()
+        self.metrics = self.train_metrics
         if self.batch_idx == 0:  # else a resumed epoch goes on
             self.train_metrics.reset()
-            if self.is_pass:
-                self.stream.begin(Place(epoch - 1))
-        step_schedulers = self._schedulers("step")
-        shown = self.progress.training(self, self._batches())
-        for batches in self.guard.watch(self, in_groups(shown, self.accumulate_steps)):
-            try:
-                self._step(batches)
-            except NotFinite as error:
-                self.guard.leave_out(self, error, batches)
+        step_schedulers = schedulers_for("step", self.lr_scheduler, self.config)
+        batches = iter(self.progress.bar(self, self._epoch_batches()))
+        while micro_batches := [*islice(batches, self.accumulate_steps)]:
+            n_mean = sum(mean for _, _, mean in micro_batches)  # samples of a process in this step
+            last = len(micro_batches) - 1
+            for i, (batch, n, _) in enumerate(micro_batches):
+                self.is_first_micro_batch, self.is_last_micro_batch = i == 0, i == last
+                self.loss_weight = n / n_mean
+                batch = to_device(batch, self.device)
+                no_sync = nullcontext() if i == last else distributed.no_sync(self.model)
+                with self.autocast, no_sync, suppress(StepSkipped):
+                    values = self.train_step(batch)
+                    self.train_metrics.add(values, n)
             self.step += 1
-            self.batch_idx += len(batches)
+            self.batch_idx += len(micro_batches)
+            if self.ema is not None:
+                self.ema.update_parameters(self.model)
             for scheduler in step_schedulers:
                 scheduler.step()
-            if self.batch_idx % self.log_step < len(batches):
-                self._log_progress()
-            self._after_step()
-        self.guard.look(self)
+            if self.batch_idx % self.log_step < len(micro_batches):
+                self.finite.look_back()
+                self.progress.show(self)
+            if self.stop_signals.received or self.asks_each_step:
+                self._save_or_stop_if_due()
+        if self.batch_idx == 0:
+            raise UserError(NO_BATCH)
+        self.finite.look_back()
         log = self.train_metrics.result()
         if self.do_validation:
             log |= {f"val_{key}": value for key, value in self._valid_epoch(epoch).items()}
         log |= learning_rates(self.optimizer)
-        for scheduler in self._schedulers("epoch"):
+        for scheduler in schedulers_for("epoch", self.lr_scheduler, self.config):
             on_plateau = isinstance(scheduler, ReduceLROnPlateau)
             scheduler.step(self._monitored(log)) if on_plateau else scheduler.step()
         self.batch_idx = 0
         return log
 
-    def _step(self, batches):
-        """One optimizer step: `train_step` for each of its batches."""
-        sizes = [*map(self.batch_size, batches)]
-        for batch, n, share in zip(batches, sizes, self._shares(sizes), strict=True):
-            self._share = share
-            values = self.train_step(batch) if self.is_plain else self._in_context(batch, n)
-            self.train_metrics.add(values, n)
-        if self.ema is not None:
-            self.ema.update_parameters(self.model)
+    def _epoch_batches(self) -> Iterator[tuple[Any, int, float]]:
+        """What is left of the epoch: a batch, its samples here, and in a process on average."""
+        loader, n_left = self.data_loader, max(0, self.len_epoch - self.batch_idx)
+        if self.epoch_is_pass:
+            has_state = "data_loader" in self.rank_state  # then it gives the rest of the pass
+            batches = islice(loader, None if has_state else n_left)
+        else:
+            self._endless = self._endless or inf_loop(loader)
+            batches = islice(self._endless, n_left)
+        for batch in batches:
+            n, mean = self._n_samples(batch, loader), getattr(loader, "n_samples_mean", 0)
+            yield batch, n, mean if mean and self._loader_counts else distributed.mean(n)
 
-    def _in_context(self, batch, n):
-        """`train_step` for `n` samples, where something is to be done around it."""
-        averaging = distributed.averaging(self.model, self._share.is_last)
-        with self.autocast, self.eager_if_smaller(n), averaging:
-            return self.train_step(to_device(batch, self.device))
+    def _n_samples(self, batch: Any, data_loader: Any) -> int:
+        n = getattr(data_loader, "n_samples_in_batch", 0) if self._loader_counts else 0
+        return n or self.batch_size(batch)  # 0 where a loader makes its batches by itself
 
-    def _shares(self, sizes):
-        """The share that each batch has in its optimizer step, by the numbers of their samples."""
-        if len(sizes) == distributed.size() == 1:
-            return WHOLE
-        of, last = sum(sizes), len(sizes) - 1
-        if distributed.size() > 1:  # as many as a process has on average
-            new, self._n_before = self.stream.samples - self._n_before, self.stream.samples
-            total = new or sum(map(sum, distributed.gather(sizes)))  # of other loaders or loops
-            of = total / distributed.size()
-        return [Share(n, of, index == 0, index == last) for index, n in enumerate(sizes)]
-
-    def _save(self, epochs_done, names):
-        self.guard.look(self)
-        super()._save(epochs_done, names)
-
-    def _valid_epoch(self, epoch):
+    def _valid_epoch(self, epoch: int) -> dict[str, Any]:
         return self.evaluate(self.valid_data_loader)
 
     @torch.no_grad()
-    def evaluate(self, data_loader):
+    def evaluate(self, data_loader: Any) -> dict[str, Any]:
         """The means of what `valid_step` gives, over all samples of a loader."""
         self.valid_metrics.reset()
-        votes, n_common, signal = distributed.Votes(), distributed.common_batches(data_loader), 0
+        n_common, signal = distributed.common_length(data_loader), 0
         with self.averaged_model():
             self.model.eval()
-            distributed.share_buffers(self.model)
-            for index, batch in enumerate(self.progress.evaluation(self, data_loader)):
-                if index < n_common:
-                    [signal] = votes.cast(self.stop_signals.received)
+            self.metrics = self.valid_metrics
+            distributed.broadcast_buffers(self.model)
+            for index, batch in enumerate(self.progress.bar(self, data_loader, "evaluation")):
+                n = self._n_samples(batch, data_loader)
+                batch = to_device(batch, self.device)
+                with self.autocast:
+                    self.valid_metrics.add(self.valid_step(batch), n)
+                if index < n_common:  # after these, another process may be done
+                    signal, _ = distributed.vote(self.stop_signals.received)
                 if signal:
                     break
-                n = self.batch_size(batch)
-                with self.autocast, self.eager_if_smaller(n):
-                    values = self.valid_step(to_device(batch, self.device))
-                self.valid_metrics.add(values, n)
-        self._leave_if_asked(self.epoch - 1, signal)
+        self.metrics = self.train_metrics
+        saving.stop_if_asked(self, self.epoch - 1, signal)
         return self.valid_metrics.result()
 
     @contextmanager
-    def averaged_model(self):
+    def averaged_model(self) -> Iterator[None]:
         """Where an average of the weights is kept, `model` is the one with these inside."""
         trained = self.model
         self.model = distributed.unwrap(trained) if self.ema is None else self.ema.module
@@ -227,69 +238,3 @@ class Trainer(BaseTrainer):
             yield
         finally:
             self.model = trained
-
-    def _batches(self):
-        """The batches of the epoch that are not done yet: of a pass, or of endless passes."""
-        if hasattr(self.data_loader, "set_epoch"):
-            if self.is_pass and self.len_epoch == len(self.data_loader):
-                return self.stream.rest_of_pass(self.data_loader)
-            batches = self.stream.endless(self.data_loader)
-        else:
-            batches = self._endless = self._endless or inf_loop(self.data_loader)
-        return islice(batches, max(0, self.len_epoch - self.batch_idx))
-
-    def _schedulers(self, interval):
-        return schedulers_for(interval, self.lr_scheduler, self.config.settings.lr_scheduler)
-
-    def _state(self, epochs_done):
-        return super()._state(epochs_done) | {
-            "batch_idx": self.batch_idx,
-            "place": [*self.stream.place],
-            "n_skipped": self.guard.n_skipped,
-            "ema": checkpoint.get_state(self.ema),
-            "scaler": self.scaler.state_dict(),
-        }
-
-    def _rank_state(self):
-        return super()._rank_state() | {"train_metrics": self.train_metrics.state_dict()}
-
-    def _load_state(self, state):
-        super()._load_state(state)
-        self.batch_idx = state["batch_idx"]
-        self.stream.begin(state["place"] or Place(state["epoch"]))
-        self.guard.n_skipped = state["n_skipped"]
-        if state["scaler"] and self.scaler.is_enabled():
-            self.scaler.load_state_dict(state["scaler"])
-        if self.ema is not None:
-            checkpoint.set_state(self.ema, state["ema"])
-        ranks = [state, *state["ranks"]]
-        for one in ranks[distributed.rank() :: distributed.size()]:
-            if one["train_metrics"] is not None and self.batch_idx > 0:
-                self.train_metrics.load_state_dict(one["train_metrics"])
-
-    def _log_progress(self):
-        """Means since the last such line, on the console and in TensorBoard."""
-        self.guard.look(self)
-        if not distributed.is_main():
-            return
-        values = self.train_metrics.window() | learning_rates(self.optimizer)
-        self.writer.set_step(self.step)
-        self.writer.add_values(values)
-        self.progress.show(self, values)
-
-
-def in_groups(batches, size):
-    """Lists of `size` batches each; the last may be shorter."""
-    batches = iter(batches)
-    while group := list(islice(batches, size)):
-        yield group
-
-
-def length_of(data_loader):
-    if data_loader is None:
-        raise TypeError("Trainer needs a data_loader")
-    try:
-        return len(data_loader)
-    except TypeError:
-        message = "trainer.len_epoch: a data loader without length needs it"
-        raise UserError(message) from None

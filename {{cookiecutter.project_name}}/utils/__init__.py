@@ -1,8 +1,10 @@
+"""One subject a file; here are the names that code from older projects imports from `utils`."""
+
+from utils.device import prepare_device
 from utils.errors import UserError
 from utils.files import ensure_dir, read_json, write_json
 from utils.loop import inf_loop
 from utils.meter import MetricTracker
-from utils.old.names import prepare_device
 
 __all__ = [
     "MetricTracker",

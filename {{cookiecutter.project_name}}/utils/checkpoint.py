@@ -1,64 +1,68 @@
+"""Checkpoints: files of tensors and plain types, written in one step, read without running code."""
+
 import copy
 import os
 import pickle
 import shutil
 import zipfile
 from collections import Counter, OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from utils import distributed
 from utils.errors import RunError, UserError
 from utils.files import atomic_write
-from utils.old import checkpoint as old_checkpoint
-from utils.optional import need_tool
+from utils.run_dir import EPOCH_NAME, LAST_NAME
 
-EPOCH_NAME = "checkpoint-epoch{}.pth"
-BEST_NAME = "model_best.pth"
-LAST_NAME = "last.pth"
-ASIDE = ".replaced.pth"  # the end of the name, where a folder takes one, or gives one away
+State = dict[str, Any]
+PLAIN_NAME = "state.pt"  # where a checkpoint is a folder: the file with all but sharded tensors
 NO_ARCHIVE = "not a checkpoint, or a damaged one"
+OLDER_FORMAT = 0x1950A86A20F9469CFC6C.to_bytes(10, "little")  # the number that it begins with
+# What a state has where the file of an older version, or of other code, has nothing
+DEFAULTS: State = {
+    "epoch": 0,
+    "step": 0,
+    "batch_idx": 0,
+    "not_improved_count": 0,
+    "optimizer": None,
+    "lr_scheduler": None,
+    "monitor_best": None,
+    "train_metrics": None,
+    "ema": None,
+    "scaler": None,
+    "finite": None,
+    "ranks": [],
+    "data_loader": None,
+    "random": None,
+    "config": None,
+}
+OTHER_NAMES = {"model_state_dict": "state_dict", "optimizer_state_dict": "optimizer"}
 
 
-def save(state, path, *more_paths):
+def save(state: State, path: Path, *more_paths: Path) -> None:
     """Write `state` under one name or several, each in one step: no half file ever has the name.
 
     Raises TypeError where the state holds more than tensors and plain types, since it could then
     not be read with `weights_only=True`, and RunError where it cannot be written.
     """
     state = to_plain(state)
-    folders = [one for one in (path, *more_paths) if Path(one).is_dir()]
     try:
         with atomic_write(path, "wb") as file:
             torch.save(state, file)
-            for folder in folders:  # of a run that was sharded before
-                set_aside(folder)
         for other in more_paths:
             _link(path, other)
-        for folder in folders:
-            remove(folder.with_suffix(ASIDE))
     except (OSError, RuntimeError) as error:
-        if not isinstance(error, OSError):  # torch closes its archive in vain, and raises again
-            error = error.__context__ or error
-        reason = getattr(error, "strerror", error)
+        cause = error if isinstance(error, OSError) else error.__context__ or error
+        reason = getattr(cause, "strerror", cause)  # torch closes its archive in vain, raises again
         raise RunError(f"{path}: cannot be written: {reason}; the others are intact") from None
 
 
-def remove(path):
-    if path.is_dir():  # of which a kill must not leave a part under this name
-        path = path.rename(path.with_name(f".{path.name}.gone.tmp"))
-    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-
-
-def set_aside(path):
-    """Make way for a new checkpoint; `load` and `newest` find the old one nevertheless."""
-    remove(path.with_suffix(ASIDE))
-    path.rename(path.with_suffix(ASIDE))
-
-
-def _link(path, other):
+def _link(path: Path, other: Path) -> None:
     """Give a file a second name, or make a copy where the file system has no links."""
     temporary = other.with_name(f".{other.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
@@ -70,73 +74,65 @@ def _link(path, other):
             shutil.copyfileobj(original, file)
 
 
-class Saver:
-    """Saves while training waits; see tools/background.py."""
-
-    def save(self, state, *paths, then=None):
-        save(state, *paths)
-        if then is not None:
-            then()
-
-    def wait(self):
-        """Until the last save is complete; raises what went wrong with it."""
-
-
-def load(path, model=None, optimizer=None):
-    """The state in a checkpoint, on the CPU. Runs no code from the file; UserError if it is bad.
-
-    Where `model` is sharded, the state has only those parts of the weights, and of the state of
-    `optimizer`, that belong to this process.
-    """
-    path = _present(path)
+def load(path: str | Path) -> State:
+    """The state in a checkpoint, on the CPU. Runs no code from the file; UserError if it is bad."""
+    path = Path(path)
+    if (last := path / LAST_NAME).exists():
+        raise UserError(f"{path}: is the folder of a run: name a checkpoint in it, such as {last}")
     if path.is_dir():
-        return need_tool("sharded", path).load(path, model, optimizer)
+        raise UserError(f"{path}: is sharded; python train.py --unshard {path} makes a file of it")
     fault = damage(path)
     if fault and fault != NO_ARCHIVE:  # older versions of torch did not write one
         raise UserError(f"{path}: {fault}")
-    is_mapped = distributed.size() > 1 and not fault and os.name == "posix"  # once for all of them
+    is_mapped = distributed.world_size() > 1 and not fault and os.name == "posix"  # once for all
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=is_mapped)
     except pickle.UnpicklingError:
-        state = _load_inert(path)
-    except Exception:  # what torch raises for a damaged file depends on where the damage is
-        raise UserError(f"{path}: {NO_ARCHIVE}") from None
+        if fault and not _is_older_format(path):
+            raise UserError(f"{path}: {NO_ARCHIVE}") from None
+        how = f"python train.py --convert {path} makes a checkpoint of it"
+        raise UserError(f"{path}: holds more than tensors and plain types; {how}") from None
+    except Exception as error:  # what torch raises for a damaged file depends on the damage
+        raise UserError(f"{path}: {NO_ARCHIVE} ({type(error).__name__})") from None
+    return complete(state, path)
+
+
+def _is_older_format(path: Path) -> bool:
+    """Whether a file begins as those of torch did until version 1.6."""
+    with open(path, "rb") as file:
+        return OLDER_FORMAT in file.read(64)
+
+
+def complete(state: Any, path: Path) -> State:
+    """A state of other code, or of an older version, with the keys that this project expects.
+
+    It may be no more than the `state_dict` of a model. Raises UserError where it has no weights.
+    """
+    if isinstance(state, Mapping) and all(isinstance(v, torch.Tensor) for v in state.values()):
+        state = {"state_dict": state}
     if isinstance(state, dict):
-        state = old_checkpoint.complete(state)
-    if not isinstance(state, dict) or "state_dict" not in state:
+        state = {OTHER_NAMES.get(key, key): value for key, value in state.items()}
+        state = state | DEFAULTS | state  # in the order of the file
+    if not isinstance(state, dict) or not state.get("state_dict"):
         raise UserError(f"{path}: holds no weights under 'state_dict' or 'model_state_dict'")
-    return distributed.own_parts(state, model, optimizer)
+    if place := state.pop("place", None):  # as older versions of this project have it
+        seed = (state["config"] or {}).get("seed", 0)
+        state["data_loader"] = {"seed": seed, "epoch": place[0], "samples": place[1]}
+        state["finite"] = {"n_skipped": state.pop("n_skipped", 0)}
+    return state
 
 
-def load_config(path):
-    """The config in a checkpoint, an empty one where it has none; of a folder, nothing else."""
-    path = _present(path)
-    if path.is_dir():
-        return need_tool("sharded", path).load_plain(path)["config"]
-    return load(path).get("config") or {}
+def load_config(path: Path) -> State:
+    """The config in a checkpoint, an empty one where it has none."""
+    if (plain := path / PLAIN_NAME).exists():
+        return torch.load(plain, map_location="cpu", weights_only=True)["config"]
+    return load(path)["config"] or {}
 
 
-def _present(path):
-    """A checkpoint where it is: aside, if the process that made way for a new one was killed."""
-    if (last := Path(path) / LAST_NAME).exists():
-        raise UserError(f"{path}: is the folder of a run: name a checkpoint in it, such as {last}")
-    if Path(path).exists():
-        return Path(path)
-    aside = Path(path).with_suffix(ASIDE)
-    return aside if aside.exists() else Path(path)
-
-
-def _load_inert(path):
-    try:
-        return to_plain(old_checkpoint.read(path))
-    except TypeError:
-        raise UserError(f"{path}: refused, holds more than tensors and plain types") from None
-    except Exception:
-        raise UserError(f"{path}: {NO_ARCHIVE}") from None
-
-
-def damage(path):
+def damage(path: Path) -> str | None:
     """What is wrong with a file by the sums of its own zip directory; None where all is well."""
+    if path.is_dir():  # of FSDP, in which `.metadata` is written last
+        return None if (path / ".metadata").exists() else "is not complete"
     try:
         with zipfile.ZipFile(path) as archive:
             return "damaged" if archive.testzip() else None
@@ -146,23 +142,34 @@ def damage(path):
         return f"cannot be read: {error.strerror}"
 
 
-def to_plain(value, path="checkpoint"):
-    """`value` with NumPy numbers made plain; TypeError names the first thing that cannot be."""
+def to_plain(value: Any, path: str = "checkpoint") -> Any:
+    """`value` in types that `load` can read, where that changes nothing but the type.
+
+    Raises TypeError that names the first thing which cannot be.
+    """
     if type(value) in (dict, OrderedDict, Counter):
         plain = copy.copy(value)  # keeps the `_metadata` that a state_dict carries as an attribute
-        plain |= {key: to_plain(one, f"{path}.{key}") for key, one in value.items()}
+        plain.clear()
+        for key, one in value.items():
+            plain[to_plain(key, f"a key of {path}")] = to_plain(one, f"{path}.{key}")
         return plain
     if type(value) in (list, tuple):
         return type(value)(to_plain(one, f"{path}[{i}]") for i, one in enumerate(value))
     if isinstance(value, np.generic):
-        return value.item()
-    if value is None or isinstance(value, (torch.Tensor, str, bytes, bool, int, float)):
+        value = value.item()
+    if value is None or type(value) in (torch.Tensor, nn.Parameter, str, bytes, bool, int, float):
         return value
+    for kind, to_kind in ((str, str.__str__), (int, int.__int__), (float, float.__float__)):
+        if issubclass(type(value), kind):  # such as a member of an Enum
+            return to_kind(value)
+    if isinstance(value, torch.Tensor):
+        is_sharded = hasattr(value, "full_tensor")  # then all processes save together
+        return value if is_sharded else value.detach().as_subclass(torch.Tensor)
     raise TypeError(f"{path} is a {type(value).__name__}: keep tensors and plain types only")
 
 
-def set_weights(model, state_dict, path):
-    """Load weights; UserError names the first few that do not fit."""
+def set_weights(model: nn.Module, state_dict: State, path: Any) -> None:
+    """Load weights. Raises UserError that names the first few which do not fit."""
     try:
         model.load_state_dict(without_prefixes(state_dict))
     except RuntimeError as error:
@@ -170,14 +177,14 @@ def set_weights(model, state_dict, path):
         raise UserError(f"{path}: does not fit {type(model).__name__}: {faults}") from None
 
 
-def weights_to_use(state):
+def weights_to_use(state: State) -> State:
     """The weights that a model is used with: their moving average, where the run has kept one."""
     if not state["ema"]:
         return state["state_dict"]
     return without_prefixes({k: w for k, w in state["ema"].items() if k != "n_averaged"})
 
 
-def without_prefixes(state_dict):
+def without_prefixes(state_dict: State) -> State:
     """Names as the bare model has them: torch.compile and DataParallel put words before them."""
     for prefix in ("_orig_mod.", "module.", "_orig_mod."):
         if state_dict and all(key.startswith(prefix) for key in state_dict):
@@ -185,14 +192,14 @@ def without_prefixes(state_dict):
     return state_dict
 
 
-def get_state(part):
-    """The state of a part of the trainer, of each in a dict of parts, or None for none."""
+def get_state(part: Any) -> Any:
+    """The state_dict of an object, of each in a dict of objects, or None for none."""
     if isinstance(part, dict):
         return {name: get_state(one) for name, one in part.items()}
     return None if part is None else part.state_dict()
 
 
-def set_state(part, state):
+def set_state(part: Any, state: Any) -> None:
     """The counterpart of get_state. What a new scheduler put into an optimizer's groups stays."""
     if part is None or state is None:
         return
@@ -206,8 +213,13 @@ def set_state(part, state):
         group |= {key: value for key, value in old.items() if key not in group}
 
 
-def remove_old(directory, keep_last):
+def remove_old(directory: Path, keep_last: int | None) -> None:
     """Delete all but the newest `keep_last` checkpoints of epochs; None keeps all."""
     files = sorted(directory.glob(EPOCH_NAME.format("*")), key=lambda file: file.stat().st_mtime_ns)
     for file in files[: -keep_last if keep_last else 0]:
         remove(file)
+
+
+def remove(path: Path) -> None:
+    """Delete a checkpoint, which may be a link to a folder."""
+    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)

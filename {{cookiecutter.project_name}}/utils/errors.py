@@ -1,6 +1,11 @@
-import argparse
-import sys
+"""What ends a script with one line in place of a traceback; utils/command_line.py prints it.
+
+`as_warning` is for what may go wrong without ending a run, such as its records.
+"""
+
+from collections.abc import Iterator
 from contextlib import contextmanager
+from logging import Logger
 
 
 class UserError(ValueError):
@@ -9,37 +14,25 @@ class UserError(ValueError):
     status = 2
 
 
-class NotFinite(ArithmeticError):
-    """A loss or a gradient is infinite or not a number; the optimizer has not stepped."""
-
-
 class RunError(UserError):
     """The end of a run that had begun: one line; `is_shown` where it is on the console already."""
 
-    def __init__(self, message, status=1, is_shown=False):
+    def __init__(self, message: str, status: int = 1, is_shown: bool = False) -> None:
         super().__init__(message)
         self.status = status
         self.is_shown = is_shown
 
 
 @contextmanager
-def exit_on_user_error():
-    from utils import distributed  # here, as it takes UserError from this file
-
+def as_warning(logger: Logger, what: str) -> Iterator[None]:
+    """Whatever goes wrong inside is a warning of one line: `what`, and the reason."""
     try:
         yield
-    except UserError as error:
-        if not getattr(error, "is_shown", False) and distributed.speaks(str(error)):
-            print(distributed.speaker() + str(error), file=sys.stderr)
-        sys.exit(error.status)
+    except Exception as error:
+        logger.warning("%s: %s", what, in_one_line(error))
 
 
-class CommandLine(argparse.ArgumentParser):
-    """The arguments of a script, which `doc` explains; a mistake in them is one line."""
-
-    def __init__(self, doc):
-        super().__init__(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-
-    def error(self, message):
-        with exit_on_user_error():
-            raise UserError(f"command line: {message}; --help lists what there is")
+def in_one_line(error: Exception) -> str:
+    """What an error says, with its type where it was not written for the user."""
+    line = str(error).partition("\n")[0]
+    return line if isinstance(error, UserError) else f"{type(error).__name__}: {line}"

@@ -1,25 +1,28 @@
+"""Files that are read and written: JSON and YAML, and writing that leaves no half file."""
+
 import json
 import os
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 from utils.errors import UserError
-from utils.optional import need_tool
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 
 
-def project_path(path):
+def project_path(path: str | Path) -> Path:
     """A path of the config as an absolute one: relative paths start at the project's folder."""
     return PROJECT_DIR / Path(path).expanduser()
 
 
-def ensure_dir(dirname):
+def ensure_dir(dirname: str | Path) -> None:
     Path(dirname).mkdir(parents=True, exist_ok=True)
 
 
 @contextmanager
-def atomic_write(path, mode="w"):
+def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
     """Open a file that takes the place of `path` only when it is complete and on the disk.
 
     A reader, or a crash at any moment, finds the old content or the new one, never a part.
@@ -34,24 +37,29 @@ def atomic_write(path, mode="w"):
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    if os.name == "posix":  # the new name itself is on the disk only when its directory is
-        directory = os.open(path.parent, os.O_RDONLY)
+    sync_names(path.parent)
+
+
+def sync_names(folder: Path) -> None:
+    """Wait until the names of the files in a folder are on the disk, as only it has these."""
+    if os.name == "posix":
+        directory = os.open(folder, os.O_RDONLY)
         os.fsync(directory)
         os.close(directory)
 
 
-def read_json(path):
+def read_json(path: str | Path) -> Any:
     with open(path, encoding="utf-8") as file:
         return json.load(file)
 
 
-def write_json(content, path, indent=4):
+def write_json(content: Any, path: str | Path, indent: int | None = 4) -> None:
     with atomic_write(path) as file:
         json.dump(content, file, indent=indent, ensure_ascii=False)
         file.write("\n")
 
 
-def read_config(path):
+def read_config(path: str | Path) -> dict[str, Any]:
     """The mapping in a JSON or YAML file.
 
     Raises UserError where the file is missing, cannot be parsed, gives a key twice, or does not
@@ -72,12 +80,13 @@ def read_config(path):
     return config
 
 
-def _kind(value):
+def _kind(value: Any) -> str:
     return "nothing" if value is None else f"a {type(value).__name__}"
 
 
-def unique(pairs):
-    mapping = {}
+def unique(pairs: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
+    """A block of a config as a dict. Raises ValueError where a key is no string, or given twice."""
+    mapping: dict[str, Any] = {}
     for key, value in pairs:
         if not isinstance(key, str):
             raise ValueError(f"key {key!r} must be a string")
@@ -87,7 +96,7 @@ def unique(pairs):
     return mapping
 
 
-def _parse_json(text):
+def _parse_json(text: str) -> Any:
     try:
         return json.loads(text, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
@@ -95,8 +104,9 @@ def _parse_json(text):
         raise ValueError(f"not valid JSON at {place}: {error.msg}") from None
 
 
-def _parse_yaml(text):
+def _parse_yaml(text: str) -> Any:
     try:
-        return need_tool("yaml_config", "YAML").parse(text)
+        from utils.yaml_config import parse  # only a config in YAML needs PyYAML
     except ImportError:
         raise ValueError("reading YAML takes PyYAML: pip install pyyaml") from None
+    return parse(text, unique)

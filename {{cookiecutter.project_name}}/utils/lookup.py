@@ -1,12 +1,15 @@
 """The classes and functions that a config names."""
 
+from collections.abc import Iterable
 from importlib import import_module
 from inspect import isabstract, isclass
+from typing import Any
 
-from utils.check import Mistake, check_arguments, nearest
+from utils.check import Keys, Mistake, check_arguments
+from utils.errors import UserError
 
 
-def look_up(name, modules):
+def look_up(name: str, modules: Any) -> Any:
     """The class or function called `name`, from the first of `modules` (a list or one) that has it.
 
     A dotted name is imported. Raises LookupError with the nearest names where there is none.
@@ -18,9 +21,11 @@ def look_up(name, modules):
     for module in modules:
         if is_usable(found := getattr(module, name, None)):
             return found
-        if isabstract(found) and found.__module__ == module.__name__:
+        if found is not None and isabstract(found) and found.__module__ == module.__name__:
             missing = ", ".join(sorted(found.__abstractmethods__))
             raise LookupError(f"{name!r} in {module.__name__} is incomplete: it has no {missing}")
+    from utils.mistakes import nearest  # most configs have no mistake
+
     names = [
         one for module in modules for one in dir(module) if is_own(getattr(module, one), module)
     ]
@@ -29,7 +34,9 @@ def look_up(name, modules):
     raise LookupError(f"there is no {name!r} in {places}; {near}")
 
 
-def find_part(path, part, modules, positional=0, keywords=()):
+def find_part(
+    path: Keys, part: Any, modules: Any, positional: int = 0, keywords: Iterable[str] = ()
+) -> tuple[Any, list[Mistake]]:
     """What the part under `path` names, and the mistakes in the part; see `check_arguments`."""
     try:
         found = look_up(part.type, modules)
@@ -43,19 +50,32 @@ def find_part(path, part, modules, positional=0, keywords=()):
     return found, mistakes
 
 
-def is_own(found, module):
+def is_own(found: Any, module: Any) -> bool:
     """Whether a name of a module is worth showing: not of what it has imported from elsewhere."""
     package = module.__name__.partition(".")[0]
     return is_usable(found) and str(getattr(found, "__module__", "")).startswith(package)
 
 
-def is_usable(found):
+def is_usable(found: Any) -> bool:
+    """Whether a config can name it: it can be called and is complete."""
     is_alias = getattr(found, "__module__", None) == "typing"  # List, Any, …
     return callable(found) and not isabstract(found) and not is_alias
 
 
-def _import(name):
+def _import(name: str) -> Any:
     try:
         return import_module(name)
     except ImportError as error:
         raise LookupError(f"cannot import {name!r}: {error}") from None
+
+
+def parts_of(model: Any, classes: Iterable[str], key: str) -> list[Any]:
+    """The parts of a model that are of these classes, which the config names under `key`.
+
+    Raises UserError where the model has none of a class.
+    """
+    parts = [(type(one).__name__.removeprefix("FSDP"), one) for one in model.modules()]
+    known = {name for name, _ in parts}
+    if missing := [name for name in classes if name not in known]:
+        raise UserError(f"{key}: the model has no {missing[0]}, but {', '.join(sorted(known))}")
+    return [one for name, one in parts if name in classes]

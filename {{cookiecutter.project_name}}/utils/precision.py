@@ -1,13 +1,14 @@
-"""What makes a model faster on a GPU: formats of numbers and of memory, and compiling."""
+"""How a model computes: formats of numbers and of memory, compiling, the average of weights."""
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
-AS_IT_IS = nullcontext()
 
-
-def prepare_model(model, settings):
+def prepare_model(model: Any, settings: Any) -> None:
     """Set up the model, in place, as `settings` of the trainer say."""
     torch.set_float32_matmul_precision("high" if settings.precision == "tf32" else "highest")
     if settings.channels_last:
@@ -16,29 +17,26 @@ def prepare_model(model, settings):
         model.compile(**({} if settings.compile is True else settings.compile))
 
 
-def autocast(precision, device):
+class MovingAverage(AveragedModel):
+    """A model with averaged weights. Its update waits for no GPU, as that of torch would."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        super().__init__(model)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        own, new = tuple(self.module.parameters()), tuple(model.parameters())
+        if self.n_averaged == 0:  # a number on the CPU
+            torch._foreach_copy_(own, new)
+        else:
+            torch._foreach_lerp_(own, new, 1 - self.decay)  # as get_ema_multi_avg_fn does
+        for own_buffer, buffer in zip(self.module.buffers(), model.buffers(), strict=True):
+            own_buffer.copy_(buffer)
+        self.n_averaged += 1
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager:
     """A context, to be entered any number of times, in which operations take that precision."""
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
-    return torch.autocast(device.type, dtype) if dtype else AS_IT_IS
-
-
-def grad_scaler(precision, device):
-    """Keeps the gradients of fp16 from vanishing; does nothing for other precisions."""
-    return torch.amp.GradScaler(device.type, enabled=precision == "fp16")
-
-
-class EagerIfSmaller:
-    """A context for a batch of n samples: one smaller than others runs as it is, not compiled.
-
-    The last batch of an epoch would else be compiled for its own size, which takes many seconds.
-    """
-
-    def __init__(self, is_compiled):
-        self.is_compiled = is_compiled
-        self.largest = 0
-
-    def __call__(self, n):
-        if not self.is_compiled or n >= self.largest:
-            self.largest = n
-            return AS_IT_IS
-        return torch.compiler.set_stance("force_eager")
+    return torch.autocast(device.type, dtype) if dtype else nullcontext()

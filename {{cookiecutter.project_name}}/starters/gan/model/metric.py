@@ -4,6 +4,8 @@ A metric that is no mean of batches is a class with `update(output, target)`, `c
 `reset()`, as in torchmetrics.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 
@@ -17,39 +19,41 @@ class FrechetDistance:
     shape; fine detail it does not see. The lower, the better.
     """
 
-    def __init__(self, size=7):
+    def __init__(self, size: int = 7) -> None:
         self.size = size
         self.reset()
 
-    def reset(self):
-        self.made = self.real = 0.0  # sums of all products of two coordinates, of which one is 1
+    def reset(self) -> None:
+        # Sums of all products of two coordinates, of which one is 1
+        self.made: Any = 0.0
+        self.real: Any = 0.0
 
-    def update(self, output, target):
+    def update(self, output: torch.Tensor, target: torch.Tensor) -> None:
         self.made = self.made + self.products(output)
         self.real = self.real + self.products(target)
 
-    def merge(self, state):
+    def merge(self, state: dict[str, Any]) -> None:
         """Take in what another process has seen: the attributes of its metric."""
         self.made, self.real = self.made + state["made"], self.real + state["real"]
 
-    def products(self, images):
+    def products(self, images: torch.Tensor) -> torch.Tensor:
         points = F.adaptive_avg_pool2d(images, self.size).flatten(1).double()
         points = F.pad(points, [1, 0], value=1)
         return points.T @ points
 
-    def compute(self):
+    def compute(self) -> torch.Tensor:
         (made_mean, made), (real_mean, real) = map(mean_and_covariance, (self.made, self.real))
         root = square_root(made)
         overlap = square_root(root @ real @ root).trace()
         return (made_mean - real_mean).square().sum() + (made + real).trace() - 2 * overlap
 
 
-def mean_and_covariance(products):
+def mean_and_covariance(products: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     mean = products[0, 1:] / products[0, 0]
     return mean, products[1:, 1:] / products[0, 0] - mean.outer(mean)
 
 
-def square_root(matrix):
+def square_root(matrix: torch.Tensor) -> torch.Tensor:
     """That of a symmetric matrix without negative eigenvalues."""
     values, vectors = torch.linalg.eigh(matrix)
     return vectors @ values.clamp(min=0).sqrt().diag() @ vectors.T

@@ -1,3 +1,5 @@
+"""The models: classes for `arch.type` in the config to name."""
+
 import torch
 from torch import nn
 
@@ -10,7 +12,7 @@ class Gan(BaseModel):
     The config has an optimizer for each of the two parts, by these names.
     """
 
-    def __init__(self, noise_size=32, width=16):
+    def __init__(self, noise_size: int = 32, width: int = 16) -> None:
         super().__init__()
         self.noise_size = noise_size
         self.generator = nn.Sequential(
@@ -36,12 +38,12 @@ class Gan(BaseModel):
             nn.Flatten(0),
         )
 
-    def forward(self, noise):
+    def forward(self, noise: torch.Tensor) -> torch.Tensor:
         return self.generator(noise)
 
 
 class Standardise(nn.Module):
     """Grey values from 0 to 1 as the data loader gives those of real images."""
 
-    def forward(self, images: torch.Tensor):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         return (images - 0.1307) / 0.3081

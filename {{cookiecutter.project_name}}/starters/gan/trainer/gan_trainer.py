@@ -1,3 +1,7 @@
+"""A training step of two networks with an optimizer each: an example of one of your own."""
+
+from typing import Any
+
 import torch
 
 from trainer.trainer import Trainer
@@ -8,11 +12,11 @@ GRID = 8  # rows and columns of the images that are kept of each epoch
 class GanTrainer(Trainer):
     """The discriminator learns to tell real images from made ones, the generator to mislead it."""
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.valid_generator = torch.Generator()  # so that validation draws from no other
 
-    def train_step(self, batch):
+    def train_step(self, batch: Any) -> dict[str, Any]:
         real, _ = batch
         made = self.model(torch.randn(len(real), self.model.noise_size, device=self.device))
         discriminate = self.model.discriminator
@@ -23,29 +27,29 @@ class GanTrainer(Trainer):
         self.optimize(loss_g, self.optimizer["generator"])
         return {"loss_d": loss_d, "loss_g": loss_g, **self.measure(made, real)}
 
-    def valid_step(self, batch):
+    def valid_step(self, batch: Any) -> dict[str, Any]:
         """As many made images as real ones, compared."""
         real, _ = batch
         made = self.model(self.valid_noise(len(real)))
         return self.measure(made, real)
 
-    def valid_noise(self, n):
+    def valid_noise(self, n: int) -> torch.Tensor:
         """The next n vectors of noise; each evaluation has the same ones."""
         noise = torch.randn(n, self.model.noise_size, generator=self.valid_generator)
         return noise.to(self.device)
 
-    def evaluate(self, data_loader):
+    def evaluate(self, data_loader: Any) -> dict[str, Any]:
         self.valid_generator.manual_seed(0)
         return super().evaluate(data_loader)
 
-    def _valid_epoch(self, epoch):
+    def _valid_epoch(self, epoch: int) -> dict[str, Any]:
         log = super()._valid_epoch(epoch)
         if epoch > 0:
             self.save_samples(epoch)
         return log
 
     @torch.no_grad()
-    def save_samples(self, epoch):
+    def save_samples(self, epoch: int) -> None:
         """Made images, always from the same noise, as samples_epoch<N>.png and in TensorBoard."""
         from matplotlib.image import imsave
 

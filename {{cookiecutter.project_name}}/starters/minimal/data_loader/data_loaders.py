@@ -1,3 +1,7 @@
+"""The data loaders: classes for `data_loader.type` in the config to name."""
+
+from typing import Any
+
 import numpy as np
 import torch
 from torch.utils.data import TensorDataset
@@ -12,14 +16,14 @@ class ArrayDataLoader(BaseDataLoader):
 
     def __init__(
         self,
-        path="data/penguins.npz",
-        batch_size=32,
-        shuffle=True,
-        validation_split=0.2,
-        num_workers=0,
-        training=True,
-        **options,
-    ):
+        path: str = "data/penguins.npz",
+        batch_size: int = 32,
+        shuffle: bool = True,
+        validation_split: int | float = 0.2,
+        num_workers: int = 0,
+        training: bool = True,
+        **options: Any,
+    ) -> None:
         part = "train" if training else "test"
         try:
             with np.load(project_path(path)) as arrays:

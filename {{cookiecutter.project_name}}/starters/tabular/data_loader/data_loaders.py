@@ -1,3 +1,7 @@
+"""The data loaders: classes for `data_loader.type` in the config to name."""
+
+from typing import Any
+
 from torch.utils.data import TensorDataset
 
 from base import BaseDataLoader
@@ -10,14 +14,14 @@ class DiamondsDataLoader(BaseDataLoader):
 
     def __init__(
         self,
-        path="data/diamonds.csv",
-        batch_size=64,
-        shuffle=True,
-        validation_split=0.1,
-        num_workers=0,
-        training=True,
-        **options,
-    ):
+        path: str = "data/diamonds.csv",
+        batch_size: int = 64,
+        shuffle: bool = True,
+        validation_split: int | float = 0.1,
+        num_workers: int = 0,
+        training: bool = True,
+        **options: Any,
+    ) -> None:
         inputs, prices = read_diamonds(project_path(path), "train" if training else "test")
         dataset = TensorDataset(inputs, prices)
         super().__init__(dataset, batch_size, shuffle, validation_split, num_workers, **options)

@@ -1,6 +1,7 @@
 """The table of diamonds as numbers: those that are measured, and a 0 or 1 for each category."""
 
 import csv
+from pathlib import Path
 
 import torch
 
@@ -14,8 +15,11 @@ CATEGORIES = {
 }
 
 
-def read_diamonds(path, part):
-    """Inputs and prices in thousands of dollars, of the rows that belong to "train" or "test"."""
+def read_diamonds(path: Path, part: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Inputs and prices in thousands of dollars, of the rows that belong to "train" or "test".
+
+    Raises UserError where the table cannot be read.
+    """
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = [row for row in csv.DictReader(file) if row["part"] == part]
@@ -25,7 +29,7 @@ def read_diamonds(path, part):
     return inputs, torch.tensor([float(row["price"]) / 1000 for row in rows])
 
 
-def encode(row):
+def encode(row: dict[str, str]) -> list[float]:
     """A row as numbers. They are not normalised yet: that is up to the model."""
     numbers = [float(row[name]) for name in NUMBERS]
     flags = [float(row[name] == value) for name, values in CATEGORIES.items() for value in values]

@@ -4,10 +4,12 @@ A metric that is no mean of batches is a class with `update(output, target)`, `c
 `reset()`, as in torchmetrics.
 """
 
+from typing import Any
+
 import torch
 
 
-def mae(output, target):
+def mae(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """The mean absolute error."""
     return (output - target).abs().mean()
 
@@ -18,22 +20,22 @@ class R2:
     1 is perfect; 0 is what the mean of the targets would give.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.reset()
 
-    def reset(self):
+    def reset(self) -> None:
         # Of ones, targets, their squares, the squared errors
         self.sums = torch.zeros(4, dtype=torch.float64)
 
-    def update(self, output, target):
+    def update(self, output: torch.Tensor, target: torch.Tensor) -> None:
         target, error = target.double(), (output - target).double()
         each = torch.stack([torch.ones_like(target), target, target**2, error**2])
         self.sums = self.sums.to(each.device) + each.sum(dim=1)
 
-    def merge(self, state):
+    def merge(self, state: dict[str, Any]) -> None:
         """Take in what another process has seen: the attributes of its metric."""
         self.sums = self.sums + state["sums"]
 
-    def compute(self):
+    def compute(self) -> torch.Tensor:
         n, targets, squares, errors = self.sums
         return 1 - errors / (squares - targets**2 / n)

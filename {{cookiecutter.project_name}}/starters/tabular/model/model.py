@@ -1,3 +1,5 @@
+"""The models: classes for `arch.type` in the config to name."""
+
 import torch
 from torch import nn
 
@@ -11,7 +13,7 @@ class TabularModel(BaseModel):
     training part alone, and go with the weights to wherever the model is used.
     """
 
-    def __init__(self, n_inputs=26, hidden=128, dropout=0.0):
+    def __init__(self, n_inputs: int = 26, hidden: int = 128, dropout: float = 0.0) -> None:
         super().__init__()
         self.normalise = Normalise(n_inputs)
         self.layers = nn.Sequential(
@@ -24,27 +26,31 @@ class TabularModel(BaseModel):
             nn.Linear(hidden, 1),
         )
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.layers(self.normalise(x)).squeeze(1)
 
 
 class Normalise(nn.Module):
     """Brings each input to mean 0 and deviation 1, as measured on all training batches so far."""
 
-    def __init__(self, n_inputs):
+    n: torch.Tensor
+    mean: torch.Tensor
+    squares: torch.Tensor
+
+    def __init__(self, n_inputs: int) -> None:
         super().__init__()
         self.register_buffer("n", torch.zeros(()))
         self.register_buffer("mean", torch.zeros(n_inputs))
         self.register_buffer("squares", torch.zeros(n_inputs))  # sum of squares around the mean
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.training:
             self.measure(x)
         deviation = (self.squares / self.n.clamp(min=1)).sqrt()
         return (x - self.mean) / torch.where(deviation > 0, deviation, 1)
 
     @torch.no_grad()
-    def measure(self, x):
+    def measure(self, x: torch.Tensor) -> None:
         self.n += len(x)
         before = x - self.mean
         self.mean += before.sum(dim=0) / self.n

@@ -1,3 +1,7 @@
+"""The data loaders: classes for `data_loader.type` in the config to name."""
+
+from typing import Any
+
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
@@ -13,14 +17,14 @@ class NamesDataLoader(BaseDataLoader):
 
     def __init__(
         self,
-        path="data/names.csv",
-        batch_size=64,
-        shuffle=True,
-        validation_split=0.1,
-        num_workers=0,
-        training=True,
-        **options,
-    ):
+        path: str = "data/names.csv",
+        batch_size: int = 64,
+        shuffle: bool = True,
+        validation_split: int | float = 0.1,
+        num_workers: int = 0,
+        training: bool = True,
+        **options: Any,
+    ) -> None:
         names, languages = read_names(project_path(path), "train" if training else "test")
         super().__init__(
             NamesDataset(names, languages),
@@ -33,7 +37,7 @@ class NamesDataLoader(BaseDataLoader):
         )
 
 
-def pad_batch(samples):
+def pad_batch(samples: list[tuple[torch.Tensor, int]]) -> tuple[torch.Tensor, torch.Tensor]:
     """Names of different length -> (B, longest) letter numbers, (B,) language numbers."""
     names, languages = zip(*samples, strict=True)
-    return pad_sequence(names, batch_first=True), torch.tensor(languages)
+    return pad_sequence([*names], batch_first=True), torch.tensor(languages)

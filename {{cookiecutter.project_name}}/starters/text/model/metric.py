@@ -4,6 +4,8 @@ A metric that is no mean of batches is a class with `update(output, target)`, `c
 `reset()`, as in torchmetrics.
 """
 
+import torch
 
-def accuracy(output, target):
+
+def accuracy(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return (output.argmax(dim=1) == target).float().mean()

@@ -1,13 +1,10 @@
-"""Configs in YAML, version 1.2: as in JSON, `1e-4` is a number, `off` and `no` are strings.
-
-With configs in JSON alone, delete this file.
-"""
+"""Configs in YAML, version 1.2: as in JSON, `1e-4` is a number, `off` and `no` are strings."""
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 import yaml
-
-from utils.files import unique
 
 WORDS = (  # the tag of each kind of plain word, what it looks like, and the letters it begins with
     ("null", r"null|Null|NULL|~|", ["n", "N", "~", ""]),
@@ -18,9 +15,10 @@ WORDS = (  # the tag of each kind of plain word, what it looks like, and the let
 )
 
 
-def parse(text):
+def parse(text: str, to_dict: Callable) -> Any:
+    """What a text holds, blocks made by `to_dict`. Raises ValueError with the place of a fault."""
     try:
-        return yaml.load(text, _loader())
+        return yaml.load(text, _loader(to_dict))
     except yaml.reader.ReaderError as error:
         raise ValueError(f"not valid YAML: {error.reason}") from None
     except yaml.MarkedYAMLError as error:
@@ -28,14 +26,14 @@ def parse(text):
         raise ValueError(f"not valid YAML at {place}: {error.problem}") from None
 
 
-def _loader():
+def _loader(to_dict: Callable) -> Any:
     class Loader(yaml.SafeLoader):
-        yaml_implicit_resolvers = {}
+        yaml_implicit_resolvers: dict[str, Any] = {}
 
         def construct_mapping(self, node, deep=True):
             self.flatten_mapping(node)
             make = self.construct_object
-            return unique((make(key, deep), make(value, deep)) for key, value in node.value)
+            return to_dict((make(key, deep), make(value, deep)) for key, value in node.value)
 
     for tag, pattern, first in WORDS:
         full = re.compile(rf"^(?:{pattern})$")

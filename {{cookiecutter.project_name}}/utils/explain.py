@@ -1,19 +1,10 @@
-"""What ended a run, in one line where it is not the code's own fault: memory, files, workers.
-
-Without this file, such trouble ends in Python's traceback.
-"""
+"""What ended a run, in one line where it is not the code's own fault: memory, files, workers."""
 
 import re
 from time import sleep
 
 
-def explained(error):
-    """The error, or the death of a worker that it came of, and what `explain` says of that."""
-    error = cause_of(error)
-    return error, explain(error)
-
-
-def explain(error):
+def explain(error: BaseException) -> str | None:
     """One line for trouble that is not the code's: memory, files, killed workers; else None."""
     message = str(error).strip()
     last_line = message.rpartition("\n")[2]  # of an error in a worker, which brings its traceback
@@ -33,7 +24,7 @@ def explain(error):
     return None
 
 
-def cause_of(error):
+def cause_of(error: Exception) -> Exception:
     """The death of a worker, where `error` came of it just before DataLoader's signal tells it."""
     if isinstance(error, (ConnectionError, EOFError)):  # as it handed over a batch
         try:

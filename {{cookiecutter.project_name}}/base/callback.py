@@ -1,0 +1,39 @@
+"""What takes part in a training without standing in its loop."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from base.base_trainer import BaseTrainer
+    from parse_config import ConfigParser
+
+
+class Callback:
+    """Methods that are called at these moments, in all processes; override those that you need.
+
+    A file in tools/ with a `class Name(Callback):` is found by being there. For one of your own
+    elsewhere: `trainer.callbacks.append(...)`. A UserError from one before the first epoch refuses
+    the run.
+    """
+
+    def on_model_built(self, model: "nn.Module", config: "ConfigParser") -> None:
+        """The model is on its device and may be changed in place; there is no optimizer yet."""
+
+    def on_setup(self, trainer: "BaseTrainer") -> None:
+        """Training is about to start, no checkpoint is taken up yet: parts may be exchanged."""
+
+    def on_checkpoint_load(self, trainer: "BaseTrainer", state: dict[str, Any]) -> None:
+        """Before a run goes on from `state`, the content of a checkpoint, which may be edited."""
+
+    def on_train_start(self, trainer: "BaseTrainer") -> None:
+        """Before the first epoch of this process; a checkpoint has been taken up."""
+
+    def on_epoch_end(self, trainer: "BaseTrainer", log: dict[str, Any]) -> None:
+        """After an epoch and its checkpoint; `log` has the values that it gave, by name."""
+
+    def on_train_end(self, trainer: "BaseTrainer", outcome: str) -> None:
+        """After the last: "finished", "stopped early", "interrupted" or "failed: ..."."""
+
+    def on_test_start(self, trainer: "BaseTrainer") -> None:
+        """Before test.py evaluates `trainer.model` on `trainer.data_loader`."""

@@ -1,0 +1,80 @@
+"""How far training is within an epoch: read from the trainer, which knows nothing of it."""
+
+import logging
+import sys
+from collections.abc import Iterable
+from datetime import timedelta
+from importlib.util import find_spec
+from time import monotonic
+from typing import Any
+
+from utils import distributed
+from utils.optim import learning_rates
+
+LINES = 10  # in an epoch at most
+
+
+class Progress:
+    """On a terminal a bar for each epoch, elsewhere a line now and then, as in train.log."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._began: tuple[float, int] | None = None  # when, and the batches done before
+        self._shown = (0.0, 0)  # when values were shown last, and the batches done by then
+        self._lines = 0
+
+    def bar(self, trainer: Any, batches: Iterable[Any], what: str = "") -> Iterable[Any]:
+        """The same batches, behind a bar where there is a terminal to show it."""
+        if not what:
+            self._began = self._began or (monotonic(), batches_done(trainer))
+            self._shown = (monotonic(), batches_done(trainer))
+            self._lines = trainer.batch_idx * LINES // trainer.len_epoch
+        is_wanted = trainer.logger.isEnabledFor(logging.DEBUG) and distributed.is_main()
+        if not (is_wanted and sys.stdout.isatty() and find_spec("tqdm")):
+            return batches
+        from tqdm import tqdm
+
+        tqdm.monitor_interval = 0  # no thread beside the training
+        style = {"bar_format": "{desc} {bar:20} {n_fmt}/{total_fmt}{postfix}", "miniters": 1}
+        style |= {"dynamic_ncols": True, "leave": False, "file": sys.stdout}
+        if what:
+            return tqdm(batches, what, delay=0.5, **style)
+        what = f"epoch {trainer.epoch}/{trainer.epochs}"
+        self._bar = tqdm(batches, what, trainer.len_epoch, initial=trainer.batch_idx, **style)
+        return self._bar
+
+    def show(self, trainer: Any) -> None:
+        """Means since the last call, with the speed and the time left; in TensorBoard too."""
+        if not distributed.is_main():
+            return
+        values = trainer.train_metrics.window() | learning_rates(trainer.optimizer)
+        trainer.writer.set_step(trainer.step)
+        trainer.writer.add_values(values)
+        lines = trainer.batch_idx * LINES // trainer.len_epoch
+        is_bar = self._bar is not None and not self._bar.disable
+        if not is_bar and lines == self._lines:
+            return
+        words = "  ".join(f"{key} {value:.4g}" for key, value in values.items())
+        speed, left = self._speed_and_time_left(trainer)
+        if is_bar:
+            self._bar.set_postfix_str(f"{left}, {words}, {speed}", refresh=False)
+        if lines > self._lines:
+            self._lines = lines
+            place = f"batch {trainer.batch_idx}/{trainer.len_epoch}"
+            text = f"epoch {trainer.epoch:3}  {place}  {words}  {speed}  {left}"
+            trainer.logger.debug("%s", text, extra={"is_shown": is_bar})
+
+    def _speed_and_time_left(self, trainer: Any) -> tuple[str, str]:
+        """Since the last values; for all epochs that remain, each as long as those so far."""
+        now, done = monotonic(), batches_done(trainer)
+        speed = (done - self._shown[1]) / max(now - self._shown[0], 1e-9)
+        self._shown = (now, done)
+        start, before = self._began or (now, done)
+        batches_left = trainer.epochs * trainer.len_epoch - done
+        seconds = (now - start) / max(done - before, 1) * batches_left
+        return f"{speed:,.1f} batches/s", f"{timedelta(seconds=round(seconds))} left"
+
+
+def batches_done(trainer: Any) -> int:
+    """In the whole run."""
+    return max(trainer.epoch - 1, 0) * trainer.len_epoch + trainer.batch_idx

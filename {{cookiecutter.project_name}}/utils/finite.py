@@ -1,0 +1,99 @@
+"""What `trainer.non_finite` asks for: a loss or gradient that is not finite changes no weight."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from utils import distributed
+from utils.errors import RunError
+from utils.optim import by_name, parameters_of
+
+NOT_TAKEN = "the step was not taken"
+
+
+class StepSkipped(Exception):
+    """A step was not finite and is left out; the loop goes on with the next one."""
+
+
+class FiniteCheck:
+    """What is done about a step that is not finite, found out without waiting for a GPU.
+
+    `found_inf`, on the device, is 1 once something was not finite. On a GPU a fused optimizer reads
+    it and leaves out that step and all that follow, and `look_back` tells of it whenever somebody
+    waits for the GPU anyway. Where `waits`, as on a CPU, the loop reads it before each step.
+    """
+
+    def __init__(
+        self, settings: Any, device: torch.device, optimizer: Any, logger: Any, run_dir: Path
+    ) -> None:
+        self.policy, self.max_skipped = settings.non_finite, settings.max_skipped
+        self.optimizers = by_name(optimizer).values()
+        self.logger, self.run_dir = logger, run_dir
+        self.n_skipped = 0
+        self.found_inf = torch.zeros((), device=device)
+        self.one = torch.ones((), device=device)
+        is_late = device.type == "cuda" and self.policy == "stop"
+        is_late = is_late and all(map(can_leave_out, self.optimizers))
+        self.waits = self.policy != "ignore" and not is_late
+        self.asks_others = self.policy == "skip" and distributed.world_size() > 1
+        for one in self.optimizers if is_late else ():
+            one.found_inf = self.found_inf  # torch's own name, for its GradScaler
+
+    def look(self, tensors: list[torch.Tensor]) -> None:
+        """Set `found_inf` for tensors of several types, and for sparse, complex or sharded ones."""
+        finite = torch.stack(
+            [own_values(x).isfinite().all().to(tensors[0].device) for x in tensors]
+        )
+        self.found_inf.logical_or_(~finite.all())
+        if any(hasattr(x, "to_local") for x in tensors):
+            distributed.all_reduce_max(self.found_inf)
+
+    def heed(self, step: int, loss: torch.Tensor) -> None:
+        """Where something was not finite: raise RunError to stop, StepSkipped to leave it out."""
+        if self.asks_others:
+            distributed.all_reduce_max(self.found_inf)  # all of them leave it out
+        if not self.found_inf.item():
+            return
+        self.found_inf.zero_()
+        is_loss = not loss.isfinite().all()
+        fault = f"the loss is {loss.item()}" if is_loss else "a gradient is not finite"
+        if self.policy == "stop" or self.n_skipped == self.max_skipped:
+            raise self._error(fault)
+        self.n_skipped += 1
+        self.logger.warning("step %d skipped, number %d: %s", step, self.n_skipped, fault)
+        raise StepSkipped
+
+    def look_back(self) -> None:
+        """Raise RunError where a GPU has left out steps. Waits for it, and for other processes."""
+        if self.waits or self.policy == "ignore":
+            return
+        distributed.all_reduce_max(self.found_inf)
+        if self.found_inf.item():
+            states = [state for one in self.optimizers for state in one.state.values()]
+            taken = [state["step"] for state in states if "step" in state]  # it has not advanced
+            which = f"step {int(min(taken))}: " if taken else ""
+            raise self._error(f"{which}the loss or a gradient is not finite")
+
+    def _error(self, fault: str) -> RunError:
+        how = f"python train.py --replay {self.run_dir}"
+        return RunError(f"{fault}; {NOT_TAKEN}. To look into it: {how}")
+
+    def state_dict(self) -> dict[str, int]:
+        self.look_back()  # so that no checkpoint has steps that were left out
+        return {"n_skipped": self.n_skipped}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.n_skipped = state["n_skipped"]
+
+
+def can_leave_out(optimizer: Any) -> bool:
+    """Whether an optimizer reads `found_inf`: a fused one of parameters that are not sharded."""
+    is_sharded = any(hasattr(p, "to_local") for p in parameters_of(optimizer))
+    return getattr(optimizer, "_step_supports_amp_scaling", False) and not is_sharded
+
+
+def own_values(tensor: torch.Tensor) -> torch.Tensor:
+    """Of a sharded tensor the part of this process, of a sparse one the values that it has."""
+    tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    return tensor.coalesce().values() if tensor.is_sparse else tensor
