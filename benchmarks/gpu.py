@@ -19,6 +19,7 @@ import platform
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from hashlib import sha256
 from importlib.util import find_spec
@@ -354,7 +355,8 @@ def elsewhere():
 
 
 def tests():
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "not slow", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "not slow"]
+    command += ["-p", "no:cacheprovider", "-p", "no:benchmark"]
     if find_spec("xdist"):
         command += ["-n", str(min(8, os.cpu_count() or 1))]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -388,7 +390,7 @@ def peer(name):
 
         off = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
         trainer = lightning.Trainer(max_epochs=TURNS + 2, **dict.fromkeys(off, False))
-        trainer.fit(Module(), pair.batches)
+        trainer.fit(Module(), torch.utils.data.DataLoader(pair.batches, batch_size=None))
     else:
         from accelerate import Accelerator
 
@@ -427,6 +429,10 @@ PARTS = [
     ("Lightning: LeNet, eager", "peer lightning", "mnist", 0),
     ("Accelerate: LeNet, eager", "peer accelerate", "mnist", 0),
 ]
+
+
+TIMED = """host_eager host_compiled host_graphs gpu_resnet gpu_transformer kernels memory saving
+peer""".split()
 
 
 def in_process(*arguments, starter="mnist", limit=150):
@@ -476,26 +482,31 @@ def main():
         sys.exit(f"{PROJECTS} is not there: python benchmarks/gpu.py --bake makes it")
     if args.bake:
         return
-    rows, start = [], monotonic()
     print(machine(), flush=True)
-    for title, part, starter, target in PARTS:
-        peer_name = part.partition(" ")[2] if part.startswith("peer") else None
-        if args.only and not any(word in title for word in args.only):
-            continue
-        if peer_name and not find_spec(peer_name):
-            continue
-        try:
-            text, number = in_process(*part.split(), starter=starter)
-            verdict = "" if peer_name else "ok" if number <= target else "MISSED"
-        except (RuntimeError, subprocess.TimeoutExpired) as error:
-            text, verdict = str(error), "FAILED"
-        rows.append((title, text, verdict))
-        print(f"{title:<40}{text}  {verdict}  [{monotonic() - start:.0f} s]", flush=True)
+    parts = [one for one in PARTS if not args.only or any(word in one[0] for word in args.only)]
+    parts = [one for one in parts if not one[1].startswith("peer") or find_spec(one[1].split()[1])]
+    start = monotonic()
+    timed = [one for one in parts if one[1].split()[0] in TIMED]  # each has the machine for itself
+    with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // 2 - 1)) as pool:
+        others = [one for one in parts if one not in timed]
+        rows = dict(pool.map(lambda part: answer(start, *part), others))
+    rows |= dict(answer(start, *part) for part in timed)
     if not args.only:
-        lines = [f"| {title} | {text} | {verdict} |" for title, text, verdict in rows]
+        lines = [f"| {one[0]} | {' | '.join(rows[one[0]])} |" for one in parts]
         head = ["# On a GPU", "", f"`python benchmarks/gpu.py` on {machine()}.", ""]
         table = ["| what | measured | target met |", "|---|---|---|", *lines]
         RESULTS.write_text("\n".join([*head, *table]) + "\n")
+
+
+def answer(start, title, part, starter, target):
+    """A row of the table, printed as soon as it is known."""
+    try:
+        text, number = in_process(*part.split(), starter=starter)
+        verdict = "" if part.startswith("peer") else "yes" if number <= target else "NO"
+    except (RuntimeError, subprocess.TimeoutExpired) as error:
+        text, verdict = str(error), "failed"
+    print(f"{title:<40}{text}  {verdict}  [{monotonic() - start:.0f} s]", flush=True)
+    return title, (text, verdict)
 
 
 if __name__ == "__main__":

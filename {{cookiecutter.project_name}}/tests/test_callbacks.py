@@ -129,6 +129,7 @@ def test_an_error_before_the_first_epoch_refuses_the_run_and_leaves_no_folder(
 def test_a_refused_resume_leaves_the_run_as_it_was(make_config):
     first = build_trainer(make_config())
     first.train()
+    (first.checkpoint_dir / "config.json").unlink()
     before = {path.name for path in first.checkpoint_dir.iterdir()}
     changes = {"trainer.epochs": 3}
     again = build_trainer(make_config(changes, resume=first.checkpoint_dir / "last.pth"))

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import warnings
 from itertools import islice
 
 import pytest
@@ -260,17 +261,58 @@ def test_channels_last(both):
     assert_same(trained, by_hand)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_nothing_waits_for_the_gpu_in_a_step(make_trainer):
-    trainer = make_trainer({"device": "cuda", "trainer.clip_grad_norm": 1.0, "trainer.ema": 0.9})
-    trainer.model.train()
-    batches = [next(iter(trainer.data_loader))]
-    trainer._step(batches)  # the first makes the optimizer's state
-    torch.cuda.set_sync_debug_mode("error")
+on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+FUSED = {"type": "Adam", "args": {"lr": 0.002, "fused": True}}
+
+
+def set_sync_debug_mode(mode):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it is a prototype
+        torch.cuda.set_sync_debug_mode(mode)
+
+
+@on_gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_nothing_waits_for_the_gpu_in_a_step(make_trainer, precision):
+    changes = {"device": "cuda", "trainer.clip_grad_norm": 1.0, "trainer.ema": 0.9}
+    changes |= {"optimizer": FUSED, "trainer.precision": precision, "trainer.log_step": 1000}
+    trainer = make_trainer(changes | {"trainer.len_epoch": 5})
+    trainer.do_validation, trainer.asks_each_step = False, True
+    modes = {1: "error", 4: "default"}  # the first step makes the optimizer's state
+    trainer._save_or_stop_if_due = lambda: set_sync_debug_mode(modes.get(trainer.step, "error"))
     try:
-        trainer._step(batches)
+        trainer._train_epoch(1)
     finally:
-        torch.cuda.set_sync_debug_mode("default")
+        set_sync_debug_mode("default")
+    assert trainer.step == 5
+
+
+@on_gpu
+def test_a_gpu_leaves_out_a_bad_step_and_all_that_follow(make_trainer):
+    changes = {"device": "cuda", "optimizer": FUSED, "trainer.log_step": 4, "trainer.len_epoch": 8}
+    trainer, losses = make_trainer(changes), []
+
+    def criterion(output, target):
+        losses.append(torch.nn.functional.cross_entropy(output, target))
+        return losses[-1] * (float("nan") if len(losses) == 3 else 1)
+
+    trainer.criterion = criterion
+    with pytest.raises(RunError, match="step 2: the loss or a gradient is not finite"):
+        trainer.train()
+    assert len(losses) == 4 and all(p.isfinite().all() for p in trainer.model.parameters())
+    assert not [*trainer.checkpoint_dir.glob("*.pth")]
+
+
+@on_gpu
+@pytest.mark.parametrize("bad", [1.0, float("inf")])
+def test_numbers_of_several_types_are_looked_at_on_a_gpu(make_trainer, bad):
+    finite = make_trainer({"device": "cuda", "optimizer": FUSED}).finite
+    tensors = [torch.ones(3, device="cuda"), torch.tensor([bad, 1], device="cuda").bfloat16()]
+    try:
+        torch._amp_foreach_non_finite_check_and_unscale_(tensors, finite.found_inf, finite.one)
+    except RuntimeError:  # as in Trainer.optimize
+        finite.look(tensors)
+    assert finite.found_inf.item() == (bad != 1.0)
 
 
 def test_a_signal_during_validation_saves_the_trained_weights_not_their_average(make_trainer):

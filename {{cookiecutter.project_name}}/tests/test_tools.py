@@ -250,6 +250,19 @@ def test_check_compares_workers_with_none(train, tmp_path):
     assert status == 0 and found[3] in (expected, "no difference") and not any(tmp_path.iterdir())
 
 
+def test_check_compares_no_workers_in_a_loop_of_ones_own(train, monkeypatch):
+    class Own(Trainer):
+        def _train_epoch(self, epoch):
+            for data, target in self.data_loader:
+                loss = self.criterion(self.model(data), target)
+                self.optimize(loss)
+            return {"val_loss": loss.item()}
+
+    monkeypatch.setattr("trainer.Trainer", Own)
+    status, output, _ = train("--check", "data_loader.args.num_workers=1")
+    assert status == 0 and output.endswith("All is well.\n") and "workers" not in output
+
+
 def test_profile_gives_each_part_its_time_and_traces_it(train):
     backward, args = torch.Tensor.backward, ["trainer.accumulate_steps=2", "trainer.verbosity=0"]
     status, output, [run_dir] = train("--profile", "data_loader.args.batch_size=16", *args)

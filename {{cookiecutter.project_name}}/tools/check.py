@@ -141,7 +141,8 @@ def seconds_of_step(trainer: Any, batches: FirstBatches, n: int = 5) -> float:
 def compare_workers(trainer: Any, loader: Any) -> str | None:
     """What a training step and its batch take with the workers of the loader, and without."""
     n_workers = getattr(loader, "num_workers", 0)
-    if n_workers == 0 or not hasattr(trainer, "_epoch_batches"):  # a loop that is not known
+    loop = type(trainer)._train_epoch.__module__ if hasattr(trainer, "_epoch_batches") else None
+    if n_workers == 0 or loop != "trainer.trainer":  # one that is not known
         return None
     alone = copy.copy(loader)
     alone.num_workers = 0

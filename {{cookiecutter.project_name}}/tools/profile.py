@@ -116,7 +116,7 @@ class Profile:
             yield optimizer, "step", "optimizer"
             yield optimizer, "zero_grad", "optimizer"
 
-    def belonging_to(self, part: str, call: Callable) -> Callable:
+    def belonging_to(self, part: str, call: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(call)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             with self.inside(part):
@@ -124,7 +124,7 @@ class Profile:
 
         return wrapper
 
-    def batches(self, make: Callable) -> Callable:
+    def batches(self, make: Callable[..., Any]) -> Callable[..., Any]:
         """`_epoch_batches`, whose time belongs to the data, until all steps are traced."""
 
         def wrapper() -> Iterator[Any]:
@@ -157,6 +157,6 @@ class Profile:
         rows = [(part, self.timed[part]) for part in PARTS] + [("all", total)]
         lines = [f"{'mean of ' + str(self.n_steps) + ' steps':<18}{'ms':>10}{'%':>8}"]
         for part, seconds in rows:
-            share = 100 * seconds / total
-            lines.append(f"{part:<18}{1000 * seconds / self.n_steps:10.3f}{share:8.1f}")
+            percent = 100 * seconds / total
+            lines.append(f"{part:<18}{1000 * seconds / self.n_steps:10.3f}{percent:8.1f}")
         return "\n".join(lines)

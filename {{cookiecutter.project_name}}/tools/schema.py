@@ -91,7 +91,7 @@ def _is_meant(one: Any, key: str, place: str) -> bool:
     return is_own or (is_kind and not one.__module__.startswith(("base.", "torch.")))
 
 
-def args_schema(function: Callable, key: str) -> Schema:
+def args_schema(function: Callable[..., Any], key: str) -> Schema:
     """The arguments of a class or function by name, without those that the code gives."""
     is_call = key in ("loss", "metrics") and not inspect.isclass(function)
     given = 2 if is_call else 1 if key in ("optimizer", "lr_scheduler") else 0

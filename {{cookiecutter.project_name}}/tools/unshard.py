@@ -12,8 +12,8 @@ def run(_: ConfigParser, value: str) -> None:
     """Write the file and print its path. Raises UserError where there is no such folder."""
     extras.for_one_process("--unshard")
     folder = find_file(value)
-    if not folder.is_dir():
-        raise UserError(f"{folder}: is no folder, and so no sharded checkpoint")
+    if not (folder / ".metadata").exists():
+        raise UserError(f"{folder}: is no sharded checkpoint, or not a complete one")
     path = folder.with_name(f"{folder.stem}_whole.pth")
     checkpoint.save(load_whole(folder), path)
     print(path)

@@ -42,7 +42,6 @@ class End(NamedTuple):
 
     state: dict[str, Any]
     batches: list[str]  # a digest of each that it has trained on
-    has_position: bool  # whether the checkpoints say where in the data it is
 
 
 def run(config: ConfigParser, _: Any) -> None:
@@ -66,7 +65,7 @@ def train(config: ConfigParser, folder: str, stops: list[int | None]) -> End:
         interrupt(trainer, stop_at, batches)
         last = trainer.checkpoint_dir / LAST_NAME
     assert last is not None
-    return End(checkpoint.load(last), batches, "data_loader" in trainer.rank_state)
+    return End(checkpoint.load(last), batches)
 
 
 def make_trainer(config: ConfigParser, folder: str, resume: Path | None) -> Any:
@@ -81,7 +80,8 @@ def make_trainer(config: ConfigParser, folder: str, resume: Path | None) -> Any:
 
 def interrupt(trainer: Any, stop_at: int | None, batches: list[str]) -> None:
     """Train until `stop_at` steps are done, as if SIGTERM came; add a digest of each batch."""
-    save_or_stop_if_due, epoch_batches = trainer._save_or_stop_if_due, trainer._epoch_batches
+    save_or_stop_if_due = trainer._save_or_stop_if_due
+    epoch_batches: Any = getattr(trainer, "_epoch_batches", None)  # None in a loop of one's own
 
     def stop_or_go_on() -> None:
         if trainer.step == stop_at:
@@ -133,7 +133,8 @@ def compare(a: End, b: End, what: str, is_resumed: bool) -> None:
     """Raises UserError for the first difference, a batch before what was learnt from it."""
     for index, (one, other) in enumerate(zip(a.batches, b.batches, strict=False)):
         if one != other:
-            likely = DRAWN if not is_resumed else LOADER if a.has_position else STATELESS
+            has_position = a.state["data_loader"] is not None
+            likely = DRAWN if not is_resumed else LOADER if has_position else STATELESS
             raise UserError(f"{what} differ in batch {index + 1} of the data. Likely: {likely}")
     for part in [key for key in a.state if key != "config"]:
         if difference := first_difference(a.state[part], b.state.get(part), part):
