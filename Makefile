@@ -6,7 +6,7 @@ BIN = $(CURDIR)/.venv/bin
 # Small models on busy cores lose more than they win by a second thread
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test fast lint clean
+.PHONY: demo test fast lint gpu clean
 
 demo: .venv/installed  # bake with the defaults, train, evaluate on held-out digits
 	rm -rf build
@@ -24,6 +24,9 @@ fast: .venv/installed  # the tests that take seconds
 lint: .venv/installed
 	"$(BIN)/ruff" check .
 	"$(BIN)/ruff" format --check .
+
+gpu:  # costs and correctness on a GPU; the projects come from build/gpu, or are baked
+	$(PYTHON) benchmarks/gpu.py
 
 clean:
 	rm -rf .venv build

@@ -34,7 +34,7 @@ def run(main: Main, parser: argparse.ArgumentParser, options: Iterable[Any] = ()
             for_one_process("--check")
             return check(first_trainer(main, config))
         with process_group():
-            config.resume = distributed.broadcast(config.resume)
+            config = distributed.broadcast(config)
             call(main, config)
 
 

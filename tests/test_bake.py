@@ -33,15 +33,17 @@ FILES = """
     tests/test_history.py tests/test_meter.py tests/test_model.py tests/test_old_checkpoints.py
     tests/test_predict.py tests/test_records.py tests/test_report.py tests/test_samples.py
     tests/test_schema.py tests/test_sharded.py tests/test_state.py tests/test_switches.py
-    tests/test_tools.py tests/test_trackers.py tests/test_trainer.py tests/test_watching.py
+    tests/test_tools.py tests/test_trackers.py tests/test_trainer.py tests/test_user_mistakes.py
+    tests/test_watching.py
     tools/__init__.py tools/advice.py tools/changes.py tools/check.py tools/compare.py
     tools/convert.py tools/drawing.py tools/fast_dev_run.py tools/find_lr.py tools/first_batches.py
     tools/fsdp.py tools/history.py tools/init_from.py tools/manifest.py tools/monitor.py
     tools/overfit_batches.py tools/pictures.py tools/predictions.py tools/profile.py
     tools/recompute.py tools/record.py tools/replay.py tools/report.py tools/schema.py
-    tools/summary.py tools/trackers.py tools/unshard.py tools/verify_resume.py trainer/__init__.py
-    trainer/trainer.py utils/__init__.py utils/background.py utils/batch_size.py utils/build.py
-    utils/check.py utils/check_together.py utils/checkpoint.py utils/collectors.py
+    tools/steps.py tools/summary.py tools/trackers.py tools/unshard.py tools/verify_resume.py
+    trainer/__init__.py trainer/trainer.py utils/__init__.py utils/background.py
+    utils/batch_size.py utils/build.py utils/check.py utils/check_together.py utils/checkpoint.py
+    utils/collectors.py
     utils/command_line.py utils/device.py utils/distributed.py utils/errors.py utils/explain.py
     utils/extras.py utils/files.py utils/finite.py utils/lookup.py utils/loop.py utils/meter.py
     utils/mistakes.py utils/newest.py utils/optim.py utils/precision.py utils/process_group.py

@@ -108,4 +108,4 @@ def test_the_loop_does_little_beside_the_step(template, tmp_path):
     script = template / "benchmarks" / "instructions.py"
     lines = succeed(script, "bare", "ours", "--work", "tiny", cwd=tmp_path).splitlines()
     [ours] = [line for line in lines if line.startswith("this template")]
-    assert 1 < float(ours.split()[-1]) < 1.06
+    assert 1 < float(ours.split()[-1]) < 1.164

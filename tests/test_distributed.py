@@ -15,6 +15,7 @@ from uuid import uuid4
 import pytest
 
 from helpers import ENVIRONMENT, python, succeed
+from test_bake import STARTER_FILES
 
 pytestmark = pytest.mark.slow
 
@@ -428,6 +429,36 @@ with process_group():
     sums = distributed.all_gather(sum(float(p.detach().double().sum()) for p in model.parameters()))
     assert sums[0] == sums[1], sums
 """
+
+
+@pytest.mark.parametrize("starter", STARTER_FILES)
+def test_each_starter_trains_with_several_processes(bake, tmp_path, starter):
+    """Also with a last batch of one sample each, batch norm and two optimizers."""
+    more = ["-d", "cpu", "trainer.epochs=2", f"trainer.save_dir={tmp_path}", "trainer.report=false"]
+    status, out, err = torchrun(bake(starter=starter), "train.py", "-c", "config.json", *more)
+    assert status == 0 and "Warning" not in err, err
+    assert len(rows(tmp_path)) == 2
+    has_batch_norm = starter in ("minimal", "gan")
+    assert out.count("batch norm: each process takes") == has_batch_norm
+
+
+# A GAN's trainer that ends where the weights of two processes differ
+COMPARING = """
+    def _train_epoch(self, epoch):
+        log = super()._train_epoch(epoch)
+        sums = {tuple(float(p.detach().double().sum()) for p in self.model.parameters())}
+        assert len(sums.union(*distributed.all_gather(sums))) == 1
+        return log
+"""
+
+
+def test_two_optimizers_learn_the_same_in_all_processes(bake, tmp_path):
+    project = bake(starter="gan")
+    with (project / "trainer" / "gan_trainer.py").open("a") as file:
+        file.write(COMPARING)
+    more = ["-d", "cpu", "trainer.epochs=1", "trainer.len_epoch=10", f"trainer.save_dir={tmp_path}"]
+    status, _, err = torchrun(project, "train.py", "-c", "config.json", *more)
+    assert status == 0, err
 
 
 def test_a_trainer_with_a_loop_of_its_own(project, tmp_path):

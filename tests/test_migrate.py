@@ -189,7 +189,8 @@ def test_old_checkpoints_of_each_era_are_converted(name, tmp_path):
     assert "{'" in succeed("test.py", "-r", converted, cwd=new)
     set_epochs(new, 5)
     succeed("train.py", "-r", converted, "-c", "config.json", cwd=new)
-    assert last_row(converted.parent)["epoch"] == "5"
+    [table] = new.rglob("metrics.csv")  # of a new run: the old folder is left as it is
+    assert table.parent != converted.parent and last_row(table.parent)["epoch"] == "5"
 
 
 def test_what_is_different_in_the_weights_is_found(tmp_path):

@@ -227,7 +227,7 @@ def test_the_commands_of_the_docs(project, repository, commit, run):
     assert "second version" in (project / TRAINER).read_text(encoding="utf-8")
 
     (project / ".cruft.json").unlink()
-    link = link.replace("https://github.com/org/repo", str(repository))
+    link = link.replace("https://github.com/org/repo", str(repository)).replace("COMMIT", "v1.0.0")
     run("bash", "-c", PROGRAM + link, cwd=project, text="\n" * 20)
     [first] = run("git", "rev-parse", "v1.0.0", cwd=repository).splitlines()
     linked = json.loads((project / ".cruft.json").read_text(encoding="utf-8"))

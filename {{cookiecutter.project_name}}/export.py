@@ -238,7 +238,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to write")
     with exit_on_user_error():
         for_one_process("export.py")
-        config = ConfigParser.from_args(parser, argv=argv, modules=part_modules)
+        config = ConfigParser.from_args(parser, argv=argv, modules=part_modules, to_train=False)
         if config.resume is None:
             raise UserError("command line: -r CHECKPOINT is missing: which model to export")
         form = FORMATS[config.args.to]

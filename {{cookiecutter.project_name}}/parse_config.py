@@ -1,7 +1,6 @@
 """Config file + command line -> checked, typed settings, and objects built by name."""
 
 import argparse
-import copy
 import json
 import logging
 import shutil
@@ -20,11 +19,12 @@ from utils import distributed
 from utils.check import Mistake, read_value
 from utils.check_together import check_together
 from utils.errors import UserError
-from utils.files import PROJECT_DIR, project_path, read_config, write_json
-from utils.lookup import find_part, look_up
-from utils.run_dir import LAUNCH_NAME, discard, is_run, make_run_dir
+from utils.files import PROJECT_DIR, project_path, read_config, to_plain, write_json
+from utils.lookup import find_part, look_up, with_tensors
+from utils.run_dir import LAUNCH_NAME, MARK_NAME, discard, is_run, make_run_dir
 
 Keys = tuple
+KEPT_NAME = "config_to_step{}.json"  # in a run directory: the config until it was changed there
 
 
 class Option(NamedTuple):
@@ -59,8 +59,9 @@ class ConfigParser:
         self.run_id = run_id
         self.source = source
         self.args: Any = None  # what else was on the command line
-        self.modification = {_keys(name): value for name, value in (modification or {}).items()}
-        config = copy.deepcopy(config)
+        self.before: dict[str, Any] | None = None  # the config of the checkpoint that was taken up
+        self.modification = {_keys(k): to_plain(v) for k, v in (modification or {}).items()}
+        config = to_plain(config)
         config.pop("$schema", None)  # it is there for editors
         for path, value in self.modification.items():
             _set_by_path(config, path, value)
@@ -89,8 +90,12 @@ class ConfigParser:
         options: Iterable[Any] = (),
         argv: list[str] | None = None,
         modules: Callable[[], dict[str, Any]] | None = None,
+        to_train: bool = True,
     ) -> "ConfigParser":
-        """Read the command line: -c, -r, -d, the given options, and any number of KEY=VALUE."""
+        """Read the command line: -c, -r, -d, the given options, and any number of KEY=VALUE.
+
+        With `to_train`, `-r auto` stands for a new run where the last one is over.
+        """
         for flags, kwargs in STANDARD_ARGUMENTS.items():
             with suppress(argparse.ArgumentError):  # the script may have added it by itself
                 parser.add_argument(*flags, **kwargs)
@@ -102,14 +107,20 @@ class ConfigParser:
         for action, option in zip(added, options, strict=True):
             if getattr(args, action.dest) is not None:
                 modification[option.target] = getattr(args, action.dest)
-        is_auto = args.resume == "auto"
-        resume = None if is_auto else find_file(args.resume)
+        is_named = args.resume in ("auto", "best")
+        resume = None if is_named else find_file(args.resume)
         config, source = _read_source(find_file(args.config), resume)
         config_parser = cls(config, resume, modification, source=source, modules=modules)
-        if is_auto or distributed.is_restart():
-            from utils.newest import find_newest  # takes torch
+        if is_named or distributed.is_restart():
+            from utils.newest import find_named, find_own  # takes torch
 
-            config_parser.resume = find_newest(config_parser, is_auto)
+            path = find_own(config_parser)
+            if path is None and is_named:
+                path = find_named(config_parser, args.resume, to_train)
+            if path is not None and resume is None:  # it has its own config
+                config, source = _read_source(None, path)
+                config_parser = cls(config, path, modification, source=source, modules=modules)
+            config_parser.resume = path or resume
         config_parser.args = args
         return config_parser
 
@@ -148,7 +159,7 @@ class ConfigParser:
             return None
         found = self._found(name, part, module, len(args), kwargs)
         try:
-            return found(*args, **{**part.args, **kwargs})
+            return found(*args, **{**with_tensors(found, part.args, "cpu"), **kwargs})
         except Exception as error:
             if isinstance(error, UserError) or not found.__module__.startswith("torch."):
                 raise  # the user's own code, whose traceback says more
@@ -167,7 +178,8 @@ class ConfigParser:
         """A loss or metric: a function of (output, target) with its args set, or an object."""
         part = self.part(name)
         found = self._found(name, part, module)
-        ready: Any = found(**part.args) if isclass(found) else partial(found, **part.args)
+        args = with_tensors(found, part.args, self["device"])
+        ready: Any = found(**args) if isclass(found) else partial(found, **args)
         ready.__name__ = part.name or getattr(found, "__name__", part.type)
         return ready
 
@@ -204,23 +216,21 @@ class ConfigParser:
         return f"{source}: {'.'.join(map(str, mistake.path))}{mistake.text}"
 
     @property
-    def _goes_on(self) -> bool:
-        if self.resume is None:
-            return False
-        saved, folder = project_path(self.settings.trainer.save_dir), self.resume.parent
-        return saved.resolve() in folder.resolve().parents or is_run(folder)
+    def goes_on(self) -> bool:
+        """Whether `resume` is in a run, which then goes on in its directory."""
+        return self.resume is not None and is_run(self.resume.parent)
 
     @property
     def runs_dir(self) -> Path:
         """Where the runs of this name are kept."""
-        if self.resume is not None and self._goes_on:
+        if self.resume is not None and self.goes_on:
             return self.resume.parent.parent
         return project_path(self.settings.trainer.save_dir) / self.settings.name
 
     @cached_property
     def save_dir(self) -> Path:
         """The run directory, that of `resume` where that is in one; made when first asked for."""
-        if self.resume is not None and self._goes_on:
+        if self.resume is not None and self.goes_on:
             return self.resume.parent
         try:
             return distributed.on_main(lambda: make_run_dir(self.runs_dir, self.run_id))
@@ -232,9 +242,13 @@ class ConfigParser:
     def log_dir(self) -> Path:
         return self.save_dir
 
-    def start_run(self) -> None:
-        """Keep the config in the run directory and start its log file."""
+    def start_run(self, step: int = 0) -> None:
+        """Mark the run directory, keep the config in it and start its log file.
+
+        Where the config changes at this step of the run, the one before is kept beside it.
+        """
         if distributed.is_main():
+            (self.save_dir / MARK_NAME).touch()
             for half_written in self.save_dir.glob(".*.*.tmp"):
                 is_folder = half_written.is_dir() and not half_written.is_symlink()
                 shutil.rmtree(half_written) if is_folder else half_written.unlink()
@@ -242,13 +256,27 @@ class ConfigParser:
             if launch := distributed.launch_id():
                 (self.save_dir / LAUNCH_NAME).write_text(launch)
         setup_logging(self.save_dir)
+        if distributed.is_main() and self.resume is not None:
+            self._keep_before(step)
+
+    def _keep_before(self, step: int) -> None:
+        for kept in self.save_dir.glob(KEPT_NAME.format("*")):
+            number = kept.stem.rpartition("step")[2]
+            if number.isdecimal() and int(number) > step:
+                kept.unlink()  # the run has gone back before it
+        kept = self.save_dir / KEPT_NAME.format(step)
+        if self.before not in (None, self.config) and not kept.exists():
+            write_json(self.before, kept)
+            line = "The config up to step %d is kept in %s"
+            self.get_logger("train").info(line, step, kept.name)
+        self.before = None
 
     def discard_run(self, with_files: bool = False) -> None:
         """Remove the run directory again where nothing has been written to it.
 
         Of a run that has not begun, also `with_files`, those that its callbacks have written.
         """
-        has_begun = self._goes_on or self.run_id == "" or (self.save_dir / "config.json").exists()
+        has_begun = self.goes_on or self.run_id == "" or (self.save_dir / "config.json").exists()
         discard(self.save_dir, with_files and not has_begun and distributed.is_main())
 
     def get_logger(self, name: str, verbosity: int = 2) -> logging.Logger:
@@ -261,7 +289,7 @@ class ConfigParser:
 
 STANDARD_ARGUMENTS: dict[tuple[str, ...], dict[str, Any]] = {
     ("-c", "--config"): {"metavar": "FILE", "help": "config, JSON or YAML (the project's own)"},
-    ("-r", "--resume"): {"metavar": "CHECKPOINT", "help": "go on; auto: from the newest, if any"},
+    ("-r", "--resume"): {"metavar": "CHECKPOINT", "help": "or auto, the newest; or best"},
     ("-d", "--device"): {"metavar": "DEVICE", "help": "auto, cpu, cuda, cuda:1 or mps"},
     ("--allow-data-change",): {"action": "store_true", "help": "go on with other data"},
     ("overrides",): {
@@ -290,11 +318,20 @@ def _set_by_path(tree: dict[str, Any], path: Keys, value: Any) -> None:
             tree[key] = {"type": tree[key]}  # a part without arguments gets some
         if tree.get(key) is None:
             tree[key] = {}
+        if depth == 1 and path[1] in ("type", "args") and _is_several(tree[key]):
+            choice = " or ".join(f"{key}.{name}" for name in tree[key])
+            raise UserError(f"command line: {'.'.join(path)}: there are several, {choice}")
         tree = tree[key]
         if not isinstance(tree, dict):
             inside = ".".join(path[:depth])
             raise UserError(f"command line: {'.'.join(path)}: {inside} is not a block")
     tree[path[-1]] = value
+
+
+def _is_several(block: Any) -> bool:
+    """Whether a block has several parts by name."""
+    parts = list(block.values()) if isinstance(block, dict) else []
+    return bool(parts) and all(isinstance(one, dict) and "type" in one for one in parts)
 
 
 def _parse_override(text: str) -> tuple[Keys, Any]:
@@ -331,10 +368,10 @@ def _read_source(config_path: Path | None, resume: Path | None) -> tuple[dict[st
 
     config = checkpoint.load_config(resume)
     if config_path is not None:
-        _merge(config, read_config(config_path))
-    elif not config:
+        return read_config(config_path), config_path
+    if not config:
         raise UserError(f"{resume}: has no config in it: give one with -c")
-    return config, config_path or resume
+    return config, resume
 
 
 def _merge(config: dict[str, Any], changes: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 python predict.py -r saved/<name>/<run_id>/model_best.pth digit.png pictures/
 python predict.py -r saved/<name>/<run_id>/model_best.pth digits.npy -o predictions.json
+python predict.py -r best digit.png                       with the best model of the last run
 
 What the model takes for a picture or the entry of an array is said by `prepare` of the data loader.
 """
@@ -18,7 +19,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from parse_config import ConfigParser, find_file
+from parse_config import ConfigParser, default_config, find_file
 from train import build_model, part_modules
 from utils.command_line import CommandLine, exit_on_user_error
 from utils.errors import UserError
@@ -44,7 +45,11 @@ def load(
     """
     from utils import checkpoint
     from utils.lookup import look_up
+    from utils.newest import NAMES, find_named
 
+    if path in NAMES:
+        path = find_named(ConfigParser.from_file(default_config()), str(path)) or path
+        print(f"{path} is taken", file=sys.stderr)
     path = find_file(path)
     state = checkpoint.load(path)
     if not state["config"]:

@@ -145,7 +145,7 @@ class Settings:
     """A class in torch.optim.lr_scheduler; several by name, as the optimizers."""
     name: Annotated[str, Pattern(r"[^/\\]*[^/\\.][^/\\]*", "a name for a folder")] = "experiment"
     """The name of the experiment: its runs are kept in a folder of this name."""
-    seed: Annotated[int, Range(0)] = 0
+    seed: Annotated[int, Range(0, below=2**64)] = 0
     """Decides initial weights, dropout and the order of the data."""
     deterministic: bool = False
     """Use deterministic algorithms only, which can be slower; where there is none, stop."""

@@ -1,6 +1,7 @@
 """Evaluate a checkpoint on the held-out test data. Prints a table and writes nothing.
 
 python test.py -r saved/<name>/<run_id>/model_best.pth
+python test.py -r best                                        of the run that was last started
 """
 
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
     """Read the command line, evaluate, print the table."""
     parser = CommandLine(__doc__)
     with exit_on_user_error():
-        config = ConfigParser.from_args(parser, argv=argv, modules=part_modules)
+        config = ConfigParser.from_args(parser, argv=argv, modules=part_modules, to_train=False)
         if config.resume is None:
             raise UserError("command line: -r CHECKPOINT is missing: which model to test")
         with process_group():

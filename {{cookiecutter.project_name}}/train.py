@@ -13,8 +13,7 @@ from utils import distributed
 from utils.command_line import CommandLine, exit_on_user_error, process_group
 from utils.extras import add_flags, chosen_flag, load_callbacks
 
-# Importing torch takes a second. It is imported inside the functions that need it, so that --help
-# and a config that cannot be read do not wait for it.
+# torch takes a second to import, so functions do it: --help and a bad config do not wait for it
 
 OPTIONS = [
     Option(["--lr", "--learning-rate"], float, "optimizer.args.lr"),
@@ -98,7 +97,7 @@ def main(argv: list[str] | None = None) -> None:
         config = ConfigParser.from_args(parser, OPTIONS, argv, part_modules)
         run = chosen_flag(config)
         with process_group():
-            config.resume = distributed.broadcast(config.resume)
+            config = distributed.broadcast(config)
             if run is not None:
                 return run(config)
             build_trainer(config).train()

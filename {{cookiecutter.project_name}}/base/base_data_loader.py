@@ -16,7 +16,7 @@ from base.sampler import EpochBatchSampler, EpochSampler
 from utils.check import Range
 from utils.errors import UserError
 from utils.signals import end_workers, ignore_stop_signals
-from utils.split import split_indices
+from utils.split import count_samples, split_indices
 
 
 class EpochDataLoader(DataLoader):
@@ -32,8 +32,7 @@ class EpochDataLoader(DataLoader):
 
     def __init__(self, dataset: Any, **options: Any) -> None:
         super().__init__(dataset, generator=torch.Generator(), **options)
-        # Given to DataLoader as an argument, it would take the place of batch_size, sampler and
-        # drop_last, which trainers read; set as an attribute, DataLoader would refuse it.
+        # DataLoader refuses to set batch_sampler later; as an argument, it would hide batch_size
         sampler = EpochBatchSampler(self.sampler, self.batch_size, self.drop_last, is_fixed=False)
         self.__dict__["batch_sampler"] = sampler
         self._state = self._next_state()
@@ -84,9 +83,7 @@ class BaseDataLoader(EpochDataLoader):
     validation, without the training transforms. `sampler` gives the training samples in an order of
     its own. Further `options` go to `DataLoader` as they are. The loader draws from generators of
     its own and leaves the global random state alone. Raises UserError where the arguments do not go
-    together or give no batch.
-
-    A config is checked against these hints also where a subclass has arguments of the same names.
+    together or give no batch. A config is checked against these hints in subclasses too.
     """
 
     def __init__(
@@ -114,7 +111,7 @@ class BaseDataLoader(EpochDataLoader):
         self.shuffle = shuffle
         self.validation_split = validation_split
         self.split_seed = split_seed
-        self.n_samples = len(dataset)
+        self.n_samples = count_samples(dataset, sampler, options)
         self.sampler, self.valid_sampler = self._split_sampler(validation_split)
         if sampler is not None:
             if validation_split:

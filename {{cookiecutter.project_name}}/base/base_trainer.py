@@ -22,7 +22,7 @@ from utils.device import get_device
 from utils.errors import UserError
 from utils.extras import load_callbacks
 from utils.meter import plain_numbers
-from utils.run import ending_well, prepare
+from utils.run import begin_pass, ending_well, prepare
 from utils.run_dir import BEST_NAME, EPOCH_NAME, LAST_NAME
 from utils.signals import StopSignals
 
@@ -65,6 +65,7 @@ class BaseTrainer(ABC):
         self.batch_idx = 0  # batches done of the epoch that runs
         self.epoch_is_pass = settings.len_epoch is None  # over the data
 
+        self.outcome = ""  # how the last call of `train` ended
         self.checkpoint_dir = config.save_dir
         self.writer = open_writer(config, self.logger)
         self.epoch_log = EpochLog(config.save_dir, self.logger, self.writer)
@@ -73,8 +74,7 @@ class BaseTrainer(ABC):
         self.stop_signals = StopSignals()
         self._epochs_done = 0  # from start_epoch on: a second call of `train` goes on
         self.saved_at, self.saved_step = monotonic(), 0
-        has_save_every = settings.save_every != SaveEvery()
-        self.asks_each_step = has_save_every or distributed.world_size() > 1  # to save or to stop
+        self.asks_each_step = settings.save_every != SaveEvery() or distributed.world_size() > 1
 
     @abstractmethod
     def _train_epoch(self, epoch: int) -> Log:
@@ -92,10 +92,7 @@ class BaseTrainer(ABC):
                     self.logger.info(line, self.mnt_metric, self.early_stop)
                     break
                 self.epoch = epoch
-                loader: Any = getattr(self, "data_loader", None)
-                begins = self.batch_idx == 0 and (self.epoch_is_pass or self.step == 0)
-                if hasattr(loader, "set_epoch") and begins:  # a pass over the data
-                    loader.set_epoch(self.config.settings.seed, epoch - 1)
+                begin_pass(self, epoch)
                 log = {"epoch": epoch, **plain_numbers(self._train_epoch(epoch))}
                 log = distributed.broadcast(log)  # so are the decisions that follow
                 is_best = self._is_best(log)
@@ -107,7 +104,7 @@ class BaseTrainer(ABC):
                 for callback in self.callbacks:
                     callback.on_epoch_end(self, log)
                 self._epochs_done += 1
-                signal, _ = distributed.vote(self.stop_signals.received, wait=True)
+                signal, _ = distributed.latest_max(self.stop_signals.received, wait=True)
                 saving.stop_if_asked(self, epoch, signal)
             else:
                 self.outcome = "finished"

@@ -1,4 +1,4 @@
-"""What takes part in a training without standing in its loop."""
+"""Hooks that the trainer calls at the start and end of training and of each epoch."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ class Callback:
         """The model is on its device and may be changed in place; there is no optimizer yet."""
 
     def on_setup(self, trainer: "BaseTrainer") -> None:
-        """Training is about to start, no checkpoint is taken up yet: parts may be exchanged."""
+        """Before a checkpoint is loaded; you may replace parts, such as `trainer.saver`."""
 
     def on_checkpoint_load(self, trainer: "BaseTrainer", state: dict[str, Any]) -> None:
         """Before a run goes on from `state`, the content of a checkpoint, which may be edited."""

@@ -47,9 +47,9 @@ class EpochBatchSampler(BatchSampler):
     """The batches of (seed, epoch), the first `samples` left out; then those of the next epoch.
 
     Of several processes each has its part of every batch, so that a batch of all is `batch_size`
-    times their number. In training all have the same number of batches: where less than one sample
-    for each is left over at the end, these join the batch before. A `sampler` of another class is
-    drawn from as (seed, epoch) say, so that all processes, and a resumed one, see the same order.
+    times their number. In training all have the same number of batches: where fewer than two
+    samples for each are left at the end, too few for batch norm, these join the batch before. A
+    `sampler` of another class gives the same order to all processes, and to a resumed one.
     """
 
     sampler: Any
@@ -69,9 +69,9 @@ class EpochBatchSampler(BatchSampler):
     def count(self, skip: int = 0) -> int:
         """How many batches there are after the first `skip` samples of an epoch."""
         left = max(0, len(self.sampler) - skip)
-        full, rest = divmod(left, self.batch_size * self.world_size)
-        is_enough = rest >= self.world_size or (self.is_fixed and rest > 0)
-        return full + (is_enough and not self.drop_last)
+        full, rest = divmod(left, self.batch_size * (n := self.world_size))
+        n_least = 1 if self.is_fixed or n == 1 else n * (2 if full else 1)
+        return full + (rest >= n_least and not self.drop_last)
 
     def __len__(self) -> int:
         return self.count()

@@ -137,3 +137,39 @@ def test_find_lr_takes_one_optimizer(make_trainer):
     trainer = make_trainer({"optimizer": parts, "lr_scheduler": None})
     with pytest.raises(UserError, match="one optimizer, the config has several: fc1, fc2"):
         find_lr.range_test(trainer)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "n_run", "key"),
+    [
+        ({"args": {"total_steps": 7}, "interval": "step"}, 8, "lr_scheduler"),
+        ({"args": {"total_steps": 8}, "interval": "step"}, None, None),
+        ({"args": {"total_steps": 1}}, 2, "lr_scheduler"),
+        ({"args": {"epochs": 1, "steps_per_epoch": 4}, "interval": "step"}, 8, "lr_scheduler"),
+        ({"after": 3, "args": {"total_steps": 4}}, 5, "lr_scheduler.args.schedulers.1"),
+        ({"after": 3, "args": {"total_steps": 5}}, None, None),
+    ],
+)
+def test_a_schedule_that_ends_before_the_run_is_refused(make_trainer, scheduler, n_run, key):
+    scheduler["args"]["max_lr"] = 0.01
+    one_cycle = {"type": "OneCycleLR", "interval": "epoch"} | scheduler
+    if after := one_cycle.pop("after", None):
+        inner = [{"type": "ConstantLR"}, {"type": "OneCycleLR", "args": scheduler["args"]}]
+        args = {"schedulers": inner, "milestones": [after]}
+        one_cycle = {"type": "SequentialLR", "args": args, "interval": "step"}
+    trainer = make_trainer({"lr_scheduler": one_cycle})
+    if n_run is None:
+        trainer.train()
+    else:
+        with pytest.raises(UserError, match=rf"^{key}\.args\.total_steps: .* the run {n_run} \("):
+            trainer.train()
+
+
+def test_a_longer_run_is_refused_where_its_schedule_goes_on(make_trainer):
+    one_cycle = {"type": "OneCycleLR", "args": {"max_lr": 0.01, "total_steps": 8}}
+    changes = {"lr_scheduler": one_cycle | {"interval": "step"}}
+    first = make_trainer(changes)
+    first.train()
+    last = first.checkpoint_dir / "last.pth"
+    with pytest.raises(UserError, match=r"has 8 steps, .* run 12 \(.* trainer.epochs = 3\)"):
+        make_trainer(changes | {"trainer.epochs": 3}, resume=last).train()

@@ -1,4 +1,6 @@
 import argparse
+import os
+import shutil
 from collections import Counter, OrderedDict, defaultdict
 from enum import Enum, IntEnum
 from pathlib import Path
@@ -6,11 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from example import CONFIG
 
 from parse_config import ConfigParser
-from train import build_trainer
+from test import main as evaluate
+from tools.history import find_runs
+from train import build_trainer, main
 from utils import UserError, checkpoint
 from utils.background import BackgroundSaver
+from utils.files import read_json, write_json
+from utils.newest import find_checkpoints
+from utils.run_dir import MARK_NAME, is_run
 
 
 def same(a, b):
@@ -273,8 +281,152 @@ def test_bad_files_are_one_clear_line_and_run_no_code(tmp_path):
         checkpoint.load(tmp_path / "none.pth")
 
 
-def test_the_folder_of_a_run_is_no_checkpoint(make_trainer):
-    trainer = make_trainer()
-    trainer.train()
-    with pytest.raises(UserError, match="is the folder of a run: name a checkpoint in it, such as"):
-        checkpoint.load(trainer.checkpoint_dir)
+@pytest.fixture
+def train(example_parts, tmp_path):
+    """train.py with short epochs; the directories of all runs, the oldest first."""
+
+    def run(*args, config=CONFIG):
+        short = ["trainer.len_epoch=2", "trainer.report=false", "trainer.tensorboard=false"]
+        if config is not None:
+            short = ["-c", str(config), f"trainer.save_dir={tmp_path / 'saved'}", *short]
+        main([*short, "-d", "cpu", *map(str, args)])
+        return sorted((tmp_path / "saved").glob("*/*"), key=lambda run: run.name)
+
+    return run
+
+
+def contents(folder):
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "train.log"]
+    return {path: path.read_bytes() for path in files}
+
+
+def test_only_in_a_marked_run_is_anything_overwritten_or_deleted(train, tmp_path, capsys):
+    [first] = train("trainer.epochs=2")
+    assert (first / MARK_NAME).exists()
+    project = tmp_path / "saved" / first.parent.name / "my_project"  # also below save_dir
+    project.mkdir()
+    for name in ("config.json", "checkpoint-epoch1.pth", "checkpoint-epoch2.pth", "last.pth"):
+        shutil.copy(first / name, project / name)
+    before = contents(project)
+    later = {"trainer.epochs": 3, "trainer.keep_last": 1}
+    train("-r", project / "last.pth", *(f"{k}={v}" for k, v in later.items()), config=None)
+    assert contents(project) == before
+    line = "my_project/last.pth is in no run directory: its state goes on in a new run"
+    assert line in capsys.readouterr().out
+    runs = find_runs(tmp_path / "saved")
+    assert len(runs) == 2 and project not in [run.path for run in runs]
+    assert runs[1].epochs == 3
+    checkpoint.remove_old(project, 1, epochs_done=2)
+    assert contents(project) == before
+
+
+def test_a_run_of_an_older_version_is_marked_when_it_goes_on(train):
+    [first] = train("trainer.epochs=1")
+    (first / MARK_NAME).unlink()
+    assert is_run(first)
+    assert train("-r", first / "last.pth", "trainer.epochs=2", config=None) == [first]
+    assert (first / MARK_NAME).exists()
+    (first / MARK_NAME).unlink()
+    for name in ("metrics.csv", "environment.json"):
+        (first / name).unlink()
+    assert not is_run(first)  # of other code
+
+
+def test_what_is_newest_does_not_depend_on_times_of_files(train, tmp_path):
+    args = ["trainer.epochs=8", "trainer.keep_last=2", "trainer.save_every.steps=1"]
+    train("trainer.epochs=1")
+    *_, run_dir = train(*args)
+    (run_dir / "checkpoint-epoch8.pth").rename(run_dir / "checkpoint-epoch10.pth")
+    best = torch.load(run_dir / "model_best.pth", weights_only=True)
+    torch.save(best | {"epoch": 7, "batch_idx": 1}, run_dir / "model_best.pth")
+    for age, path in enumerate(reversed(find_checkpoints([tmp_path]))):
+        os.utime(path, (1e9 - age, 1e9 - age))  # the newest is the oldest now
+    found = [path.name for path in find_checkpoints([tmp_path])]
+    # metrics.csv has 8 epochs: what says more is of a run that has gone back since
+    expected = ["last.pth", "model_best.pth", "checkpoint-epoch7.pth", "checkpoint-epoch10.pth"]
+    assert found[:4] == expected and find_checkpoints([tmp_path])[0].parent == run_dir
+    for n in (9, 10, 11):
+        (run_dir / f"checkpoint-epoch{n}.pth").write_bytes(b"")
+    (run_dir / "checkpoint-epoch5_mine.pth").write_bytes(b"")
+    checkpoint.remove_old(run_dir, 2, epochs_done=10)
+    left = {path.name for path in run_dir.glob("checkpoint-*")}
+    assert left == {f"checkpoint-epoch{n}.pth" for n in ("9", "10", "5_mine")}
+
+
+def test_auto_begins_a_new_run_where_the_last_one_is_over(train, capsys):
+    for args in (["trainer.epochs=2"], ["trainer.early_stop=1", "optimizer.args.lr=0"]):
+        *_, over = train("-r", "auto", *args)
+        before = contents(over)
+        assert "the last run is over" not in capsys.readouterr().out
+        *_, new = train("-r", "auto", "trainer.epochs=3")
+        assert f"the last run is over, a new one begins; -r {over}" in capsys.readouterr().out
+        assert new != over and contents(over) == before
+        shutil.rmtree(new)
+        shutil.rmtree(over)
+
+
+def interrupted(run_dir):
+    """As after a kill within its third epoch."""
+    for name in ("last.pth", "checkpoint-epoch4.pth", "checkpoint-epoch3.pth", "model_best.pth"):
+        (run_dir / name).unlink()
+
+
+def test_a_run_that_auto_goes_on_with_has_its_own_config(train, tmp_path):
+    [run_dir] = train("trainer.epochs=4", "optimizer.args.lr=0.5", "trainer.keep_last=null")
+    interrupted(run_dir)
+    other = read_json(CONFIG)
+    other["data_loader"]["args"]["batch_size"] = 16
+    write_json(other, tmp_path / "other.json")
+    args = ["-r", "auto", "loss.args.reduction=mean"]
+    assert train(*args, config=tmp_path / "other.json") == [run_dir]
+    config = read_json(run_dir / "config.json")
+    assert config["trainer"]["epochs"] == 4 and config["optimizer"]["args"]["lr"] == 0.5
+    own = read_json(CONFIG)["data_loader"]["args"]["batch_size"]
+    assert config["data_loader"]["args"]["batch_size"] == own != 16
+
+
+def test_a_change_is_in_the_log_and_the_config_before_it_is_kept(train):
+    [run_dir] = train("trainer.epochs=2", "optimizer.args.lr=0.5")
+    train("-r", run_dir / "last.pth", "trainer.epochs=3", "optimizer.args.lr=0.02", config=None)
+    kept = read_json(run_dir / "config_to_step4.json")
+    rates = [one["optimizer"]["args"]["lr"] for one in (kept, read_json(run_dir / "config.json"))]
+    assert rates == [0.5, 0.02]
+    log = (run_dir / "train.log").read_text()
+    assert "resume: optimizer.args.lr: 0.5 in the checkpoint, 0.02 now" in log
+    assert "The config up to step 4 is kept in config_to_step4.json" in log
+    train("-r", run_dir / "checkpoint-epoch1.pth", "trainer.epochs=2", config=None)  # back again
+    assert not (run_dir / "config_to_step4.json").exists()
+    assert read_json(run_dir / "config.json")["optimizer"]["args"]["lr"] == 0.5
+
+
+def test_a_config_file_replaces_that_of_the_checkpoint(train, tmp_path):
+    schedule = 'lr_scheduler={"type": "StepLR", "args": {"step_size": 1}}'
+    [run_dir] = train("trainer.epochs=1", schedule)
+    config = read_json(CONFIG) | {"lr_scheduler": None}
+    del config["lr_scheduler"]
+    write_json(config, tmp_path / "plain.json")
+    args = ["-r", run_dir / "last.pth", "trainer.epochs=2"]
+    assert train(*args, config=tmp_path / "plain.json") == [run_dir]
+    assert read_json(run_dir / "config.json")["lr_scheduler"] is None
+    assert "in the checkpoint, None now: the learning rate" in (run_dir / "train.log").read_text()
+
+
+def test_a_folder_is_refused_with_the_name_of_a_checkpoint(train, capsys):
+    *_, run_dir = train("trainer.epochs=1")
+    for folder in (run_dir, run_dir.parent, run_dir.parents[1]):
+        with pytest.raises(SystemExit, match="2"):
+            train("-r", folder, config=None)
+        line = f"{folder}: is a folder: name a checkpoint, such as {run_dir / 'last.pth'}\n"
+        assert capsys.readouterr().err == line
+
+
+def test_the_best_or_the_newest_checkpoint_is_found_for_a_test(train, capsys):
+    *_, run_dir = train("trainer.epochs=2")
+    where = ["-c", str(CONFIG), f"trainer.save_dir={run_dir.parents[1]}", "-d", "cpu"]
+    for name, file in (("best", "model_best.pth"), ("auto", "last.pth")):
+        capsys.readouterr()
+        evaluate(["-r", name, *where])
+        assert f"{run_dir / file}: epoch " in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="2"):
+        evaluate(["-r", "best", *where, "name=other"])
+    assert "-r best: there is no such checkpoint in " in capsys.readouterr().err

@@ -1,18 +1,23 @@
 """What several processes share, seen from one: their parts of the data, and what is summed up."""
 
+import argparse
 import os
 import subprocess
 import sys
 from itertools import islice
 
+import example
 import pytest
+import torch
 
 from base import BaseDataLoader
 from base.sampler import EpochBatchSampler, EpochSampler
+from parse_config import ConfigParser
 from tools.advice import advice
+from utils.errors import UserError
 from utils.files import PROJECT_DIR
 from utils.loop import inf_loop
-from utils.newest import find_newest
+from utils.newest import find_own
 
 
 def parts(n, batch_size, world_size, drop_last=False, is_fixed=False, samples=0):
@@ -132,7 +137,7 @@ from torch.utils.data import WeightedRandomSampler
 from utils import checkpoint, distributed, process_group
 from utils.command_line import process_group as group_of_processes
 from utils.meter import MetricTracker
-process_group.SECONDS = 0  # every call is a vote
+process_group.SECONDS = 0  # every call is an all_reduce
 with group_of_processes():
     group = weakref.ref(dist.group.WORLD)
     model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(2, 2))
@@ -149,9 +154,9 @@ with group_of_processes():
     of = f"of {rank}"
     assert distributed.on_main(lambda: of) == distributed.broadcast(of) == "of 0"
     assert distributed.all_gather(rank) == [0, 1] and distributed.mean(rank) == 0.5
-    assert distributed.vote(0, rank, wait=True) == (0, 1)
-    process_group.VOTES = process_group.Votes()
-    assert distributed.vote(rank) == distributed.vote(0) == (1, 0)  # then, what was cast before
+    assert distributed.latest_max(0, rank, wait=True) == (0, 1)
+    process_group.LATEST = process_group.LatestMax()
+    assert distributed.latest_max(rank) == distributed.latest_max(0) == (1, 0)  # of before
     sampler = WeightedRandomSampler(torch.arange(1.0, 21), 30)
     loader = BaseDataLoader(range(20), 4, True, 0, 0, sampler=sampler)
     loader.set_epoch(seed=1, epoch=2)
@@ -191,18 +196,48 @@ def test_n_gpu_of_old_configs_gets_a_line(make_config):
 def test_a_restart_goes_on_with_its_own_run(make_config, make_trainer, monkeypatch):
     """Not with a newer one of the same name, which has nothing to do with it."""
     monkeypatch.setenv("WORLD_SIZE", "1")
-    for run, launch in (("own", "abc"), ("newer", "xyz")):
+    for run, launch in (("earlier", "abc"), ("newer", "xyz")):
         monkeypatch.setenv("TORCHELASTIC_RUN_ID", launch)
         trainer = make_trainer({"trainer.epochs": 1, "trainer.len_epoch": 1}, run_id=run)
         trainer.train()
     newest = trainer.checkpoint_dir / "last.pth"
-    own = newest.parent.with_name("own") / "last.pth"
-    assert find_newest(make_config(), is_auto=True) == newest
-    assert find_newest(make_config(), is_auto=False) is None
+    own = newest.parent.with_name("earlier") / "last.pth"
+    assert find_own(make_config()) is None
+
+    def resumed(*args):
+        argv = ["-c", str(example.CONFIG), f"trainer.save_dir={newest.parents[2]}", *args]
+        return ConfigParser.from_args(argparse.ArgumentParser(), argv=argv, to_train=False)
+
+    assert resumed().resume is None and resumed("-r", "auto").resume == newest
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
-    for is_auto in (False, True):
+    for args, of_no_run in ((), None), (("-r", "auto"), newest):
         monkeypatch.setenv("TORCHELASTIC_RUN_ID", "abc")
-        assert find_newest(make_config(), is_auto) == own
+        assert resumed(*args).resume == own
+        assert resumed(*args)["trainer"]["epochs"] == 1  # with the config that the run has
         monkeypatch.setenv("TORCHELASTIC_RUN_ID", "no run yet")
-        assert find_newest(make_config(), is_auto) == (newest if is_auto else None)
-    assert find_newest(make_config(resume=own), is_auto=False) == own
+        assert resumed(*args).resume == of_no_run
+
+
+@pytest.mark.parametrize("n", [24, 25, 26, 27, 28])
+def test_no_process_learns_from_a_single_sample(n):
+    """Which batch norm cannot: up to three samples are no batch of two processes."""
+    for batches in parts(n, 6, 2):
+        assert min(map(len, batches)) >= 2 and len(batches) == (3 if n == 28 else 2)
+
+
+def test_beside_gpus_there_is_a_backend_for_cpus(monkeypatch):
+    """And more processes than GPUs are refused by a line, before anything goes over nccl."""
+    from utils import process_group
+
+    begun = []
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    for name in ("barrier", "destroy_process_group"):
+        monkeypatch.setattr(process_group.dist, name, lambda: None)
+    monkeypatch.setattr(process_group.dist, "is_nccl_available", lambda: True)
+    monkeypatch.setattr(process_group.dist, "init_process_group", begun.append)
+    with process_group.process_group():
+        assert begun == ["cpu:gloo,cuda:nccl"]
+        with pytest.raises(UserError, match="--nproc-per-node is more than the GPUs"):
+            process_group.own_device(torch.device("cuda"))

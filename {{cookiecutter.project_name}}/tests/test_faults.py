@@ -109,7 +109,7 @@ def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, straight, name, s
     resuming = rf"Resuming after epoch \d, step \d+ of {last}\n"
     assert re.search(resuming, out) and re.search(resuming, (last.parent / "train.log").read_text())
     assert_same_end(the_run(tmp_path), straight)
-    assert finish(tmp_path, *args)[1].endswith("set trainer.epochs for more.\n")
+    assert finish(tmp_path, "-r", last)[1].endswith("set trainer.epochs for more.\n")
 
 
 @slow
@@ -120,7 +120,7 @@ def test_a_killed_run_goes_on_and_its_half_written_file_is_cleaned_up(tmp_path, 
     process.communicate()
     (the_run(tmp_path) / ".last.pth.99.tmp").write_bytes(b"half")
     assert finish(tmp_path, "-r", "auto")[0] == 0
-    assert not [*the_run(tmp_path).glob(".*")]
+    assert not [*the_run(tmp_path).glob(".*.tmp")]
     assert_same_end(the_run(tmp_path), straight)
 
 
@@ -171,7 +171,7 @@ def test_a_full_disk_is_one_line_and_what_was_saved_before_is_intact(tmp_path):
     status, _, err = finish(tmp_path, "-r", run_dir / "last.pth", preexec_fn=limit)
     assert status == 1 and len(err.splitlines()) == 1
     assert "last.pth: cannot be written: File too large; the others are intact. Go on with" in err
-    assert (run_dir / "last.pth").read_bytes() == before and not [*run_dir.glob(".*")]
+    assert (run_dir / "last.pth").read_bytes() == before and not [*run_dir.glob(".*.tmp")]
 
 
 def test_what_is_saved_is_the_state_at_that_moment(tmp_path):

@@ -3,7 +3,7 @@ import weakref
 import pytest
 import torch
 
-from utils import MetricTracker
+from utils import MetricTracker, UserError
 
 
 def test_means_are_weighted_by_samples():
@@ -48,5 +48,5 @@ def test_what_is_no_number_is_named():
     for bad in ("much", torch.ones(2)):
         tracker = MetricTracker()
         tracker.update("loss", bad)
-        with pytest.raises(TypeError, match="'loss' is no number"):
+        with pytest.raises(UserError, match="'loss' is no number"):
             tracker.result()

@@ -15,7 +15,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from base import BaseModel
 from predict import main
 from utils import UserError, checkpoint
-from utils.files import PROJECT_DIR
+from utils.files import PROJECT_DIR, write_json
 
 
 def prepare(sample):
@@ -99,6 +99,16 @@ def test_arrays_to_csv_with_classes_and_probabilities(
         assert float(row["probability"]) == pytest.approx(wanted.max().item(), abs=2e-6)
         columns = [float(row[f"p_{name}"]) for name in "abcdefghij"]
         assert columns == pytest.approx(wanted.tolist(), abs=2e-6)
+
+
+def test_the_best_model_of_the_last_run(predict, trained, digits, tmp_path, monkeypatch):
+    np.save(tmp_path / "digits.npy", digits)
+    write_json(trained.config.config, tmp_path / "config.json")
+    monkeypatch.setattr("predict.default_config", lambda: tmp_path / "config.json")
+    expected = predict(tmp_path / "digits.npy")[1]
+    for name, file in (("best", "model_best.pth"), ("auto", "last.pth")):
+        taken = f"{trained.checkpoint_dir / file} is taken\n"
+        assert predict(tmp_path / "digits.npy", checkpoint=name) == (0, expected, taken)
 
 
 def test_folders_of_images_to_json(predict, trained, digits, tmp_path):

@@ -176,7 +176,7 @@ def test_a_report_that_fails_is_a_warning(with_report, monkeypatch, capsys):
 def test_what_is_no_run_is_named_in_one_line(tmp_path, capsys, name):
     with pytest.raises(SystemExit, match="2"):
         report.main([str(tmp_path / name)])
-    expected = f"{tmp_path / name}: is not the directory of a run: it has no config.json\n"
+    expected = f"{tmp_path / name}: is not the directory of a run\n"
     assert capsys.readouterr().err == expected
 
 

@@ -456,6 +456,50 @@ def test_a_metric_is_on_its_device_again():
     assert [one.device.type for one in other.collectors[0].values] == ["meta", "cpu"]
 
 
+class OnBoth(Seen):
+    """Collects on the device of the model, and copies on the CPU."""
+
+    def reset(self):
+        self.values, self.copies, self.total = [], [], 0
+
+    def update(self, output, target):
+        self.values.append(target)
+        self.copies.append(target.cpu())
+        self.total = self.total + target.sum()
+
+    def compute(self):
+        assert torch.equal(torch.cat(self.values).cpu(), torch.cat(self.copies))
+        return self.total
+
+
+def samples_of(metric):
+    """How many samples a metric has collected, and where it has them."""
+    if isinstance(metric, OnBoth):
+        return sum(map(len, metric.values)), {one.device.type for one in metric.values}
+    if hasattr(metric, "preds"):
+        return sum(map(len, metric.preds)), {one.device.type for one in metric.preds}
+    return int((metric.tp + metric.fn).sum()), {metric.tp.device.type}
+
+
+MOVES = [(kind, "cuda", after) for kind in (None, "sums", "lists") for after in ("cuda", "cpu")]
+MOVES += [("sums", "cpu", "cuda"), ("lists", "cpu", "cuda")]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize(("kind", "before", "after"), MOVES)
+def test_metrics_go_on_where_the_model_is(make_trainer, kind, before, after):
+    def trainer(device, **kwargs):
+        changes = {"trainer.monitor": "off", "trainer.epochs": 1, "device": device}
+        plain = make_trainer(changes, **kwargs)
+        metric = OnBoth() if kind is None else torchmetrics_of(kind).to(device)
+        parts = plain.model, plain.criterion, [metric], plain.optimizer, plain.config
+        return Trainer(*parts, device, plain.data_loader)
+
+    resumed = trainer(after, resume=stop_after(trainer(before), 3))
+    resumed.train()
+    assert samples_of(resumed.train_metrics.collectors[0]) == (4 * 64, {after})
+
+
 def torchmetrics_of(kind):
     """A new metric of torchmetrics with states of this kind."""
     tm = pytest.importorskip("torchmetrics")

@@ -335,7 +335,7 @@ def test_a_loader_that_gives_no_batch_or_has_no_length_is_named(make_config):
 def test_a_metric_that_gives_no_number_is_named(make_trainer):
     trainer = make_trainer()
     trainer.train_metrics.functions["<lambda>"] = lambda output, target: None
-    with pytest.raises(TypeError, match="'<lambda>' is no number"):
+    with pytest.raises(UserError, match="'<lambda>' is no number"):
         trainer.train()
 
 

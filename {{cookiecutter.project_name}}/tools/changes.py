@@ -67,6 +67,10 @@ def describe(changes: dict[Keys, tuple[Any, Any]]) -> list[str]:
         line = f"{key}: {old} in the checkpoint, {new} now"
         if path[0] == "optimizer" and "args" not in path:
             raise UserError(f"{line}: for that, start a new run with init_from")
+        if new is None and key == "lr_scheduler":
+            line += ": the learning rate stays as it is"
+            lines.append(line)
+            continue
         effects = (EFFECTS[start] for start in EFFECTS if f"{key}.".startswith(f"{start}."))
         lines.append(f"{line}: {next(effects, NEXT)}")
     return lines

@@ -96,9 +96,11 @@ def values_of(trainer: Any) -> str:
     log = plain_numbers(trainer._train_epoch(1))
     trainer._is_best(log)
     for name, value in log.items():
-        if name.endswith("loss") and not isfinite(value):
+        is_loss = name.endswith("loss") and isinstance(value, (int, float))
+        if is_loss and not isfinite(value):
             raise UserError(f"{name} is {value} on the first batch")
-    return "  ".join(f"{name} {value:.4g}" for name, value in log.items())
+    numbers = {name: value for name, value in log.items() if isinstance(value, (int, float))}
+    return "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
 
 
 def size_of_checkpoint(trainer: Any) -> str:
@@ -181,5 +183,7 @@ def describe(batch: Any) -> str:
     if isinstance(batch, dict):
         return "{" + ", ".join(f"{key}: {describe(value)}" for key, value in batch.items()) + "}"
     if isinstance(batch, (list, tuple)):
+        if len(batch) > 1 and {type(one) for one in batch} < {str, int, float, bool}:
+            return f"{len(batch)} {type(batch[0]).__name__}"
         return ", ".join(map(describe, batch))
     return type(batch).__name__

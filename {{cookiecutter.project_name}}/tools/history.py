@@ -10,7 +10,7 @@ from typing import Any
 
 from utils.errors import UserError
 from utils.files import read_json
-from utils.run_dir import is_alive
+from utils.run_dir import is_alive, is_run, read_starts
 
 Row = dict[str, Any]  # of a table of epochs: numbers where they are some
 
@@ -23,17 +23,15 @@ class Run:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).resolve()
-        if not (self.path / "config.json").is_file():
-            raise UserError(f"{path}: is not the directory of a run: it has no config.json")
+        if not is_run(self.path):
+            raise UserError(f"{path}: is not the directory of a run")
         self.config = read_json(self.path / "config.json")
         self.name = f"{self.path.parent.name}/{self.path.name}"
 
     @cached_property
     def starts(self) -> list[dict[str, Any]]:
         """What environment.json says of each process that has worked on the run."""
-        path = self.path / "environment.json"
-        starts = read_json(path) if path.exists() else []
-        return starts if isinstance(starts, list) else [starts]
+        return read_starts(self.path)
 
     @cached_property
     def rows(self) -> list[Row]:

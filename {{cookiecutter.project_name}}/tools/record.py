@@ -21,10 +21,9 @@ from base import BaseTrainer, Callback
 from logger.metrics_csv import MetricsCsv
 from utils import distributed
 from utils.errors import UserError, as_warning
-from utils.files import PROJECT_DIR, atomic_write, read_json, write_json
-from utils.run_dir import is_alive
-
-NAME = "environment.json"
+from utils.files import PROJECT_DIR, atomic_write, write_json
+from utils.run_dir import RECORD_NAME as NAME
+from utils.run_dir import is_alive, read_starts
 
 
 class Record(Callback):
@@ -52,13 +51,6 @@ class Record(Callback):
         if distributed.is_main():
             with as_warning(trainer.logger, f"{NAME} does not say how the run ended"):
                 record_end(trainer.checkpoint_dir, outcome)
-
-
-def read_starts(run_dir: Path) -> list[dict[str, Any]]:
-    """What environment.json says of each process that has worked on the run, the newest last."""
-    path = run_dir / NAME
-    starts = read_json(path) if path.exists() else []
-    return starts if isinstance(starts, list) else [starts]  # one alone in older versions
 
 
 def other_process(run_dir: Path) -> int | None:

@@ -20,7 +20,7 @@ from parse_config import ConfigParser
 from settings import Settings
 from train import part_modules
 from utils import extras
-from utils.check import Pattern, Range, hints_of, is_of_torch, parameters_of
+from utils.check import Pattern, Range, hints_of, is_of_torch, parameters_of, takes_tensor
 from utils.lookup import is_usable
 
 FLAG = {"action": "store_true", "help": "print a JSON Schema of the config, for editors"}
@@ -163,6 +163,7 @@ def value_schema(hint: Any) -> Schema:
         return {k: v for one in [value_schema(inner[0]), *limits] for k, v in one.items()}
     if origin in (Union, UnionType):
         members = [value_schema(one) for one in inner if not is_of_torch(one)]
+        members += [{"type": "array", "items": {"type": ["number", "array"]}}] * takes_tensor(hint)
         if {} in members or not members:
             return {}
         return {"anyOf": members} if len(members) > 1 else members[0]

@@ -24,6 +24,7 @@ from utils.finite import FiniteCheck, StepSkipped
 from utils.loop import NO_BATCH, inf_loop, length_of
 from utils.optim import learning_rates, schedulers_for
 from utils.precision import MovingAverage, autocast, prepare_model
+from utils.seed import preserved_with_gpu
 
 
 class Trainer(BaseTrainer):
@@ -68,6 +69,7 @@ class Trainer(BaseTrainer):
         self.metrics = self.train_metrics  # those that `measure` adds to
         self.is_first_micro_batch = self.is_last_micro_batch = True  # of an optimizer step
         self.loss_weight = 1.0  # of a micro-batch in the mean over its step
+        self.averages_gradients = False  # here, as neither DDP nor FSDP does
         self._endless: Iterator[Any] | None = None  # batches of passes that epochs do not end
         self.state |= {"ema": self.ema, "scaler": self.scaler, "finite": self.finite}
         self.rank_state["train_metrics"] = self.train_metrics
@@ -106,13 +108,14 @@ class Trainer(BaseTrainer):
         self.scaler.scale(loss).backward()
         if not self.is_last_micro_batch:
             return
-        self.scaler.unscale_(optimizer)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         gradients = [p.grad for p in parameters if p.grad is not None]
+        if self.averages_gradients:
+            distributed.average(gradients)
+        self.scaler.unscale_(optimizer)
         if self.clip_grad_norm is not None:
             norm = nn.utils.clip_grad_norm_(parameters, self.clip_grad_norm)
             gradients = [norm.full_tensor() if hasattr(norm, "full_tensor") else norm]  # of FSDP
-            self.train_metrics.update("grad_norm", gradients[0])
         # One kernel for all: `found_inf` is 1 where something is not finite, and a GPU's optimizer
         # leaves the step out. GradScaler looks at the gradients of fp16 by itself.
         tensors = [loss.detach()] if self.scaler.is_enabled() else [loss.detach(), *gradients]
@@ -122,7 +125,9 @@ class Trainer(BaseTrainer):
         except (AttributeError, RuntimeError):  # the former for sharded ones
             finite.look(tensors)
         if finite.waits and (finite.asks_others or finite.found_inf.item()):
-            finite.heed(self.step, loss)
+            finite.heed(self.step, loss, self.scaler)
+        if self.clip_grad_norm is not None:
+            self.train_metrics.update("grad_norm", gradients[0])
         self.scaler.step(optimizer)
         self.scaler.update()
         torch.clear_autocast_cache()  # it holds the weights from before the step
@@ -154,15 +159,17 @@ class Trainer(BaseTrainer):
         batches = iter(self.progress.bar(self, self._epoch_batches()))
         while micro_batches := [*islice(batches, self.accumulate_steps)]:
             n_mean = sum(mean for _, _, mean in micro_batches)  # samples of a process in this step
-            last = len(micro_batches) - 1
-            for i, (batch, n, _) in enumerate(micro_batches):
-                self.is_first_micro_batch, self.is_last_micro_batch = i == 0, i == last
-                self.loss_weight = n / n_mean
-                batch = to_device(batch, self.device)
-                no_sync = nullcontext() if i == last else distributed.no_sync(self.model)
-                with self.autocast, no_sync, suppress(StepSkipped):
-                    values = self.train_step(batch)
-                    self.train_metrics.add(values, n)
+            last, values = len(micro_batches) - 1, []
+            with suppress(StepSkipped):  # the values of such a step do not count
+                for i, (batch, n, _) in enumerate(micro_batches):
+                    self.is_first_micro_batch, self.is_last_micro_batch = i == 0, i == last
+                    self.loss_weight = n / n_mean
+                    batch = to_device(batch, self.device)
+                    no_sync = nullcontext() if i == last else distributed.no_sync(self.model)
+                    with self.autocast, no_sync:
+                        values.append((self.train_step(batch), n))
+                for step_values, n in values:
+                    self.train_metrics.add(step_values, n)
             self.step += 1
             self.batch_idx += len(micro_batches)
             if self.ema is not None:
@@ -212,7 +219,7 @@ class Trainer(BaseTrainer):
         """The means of what `valid_step` gives, over all samples of a loader."""
         self.valid_metrics.reset()
         n_common, signal = distributed.common_length(data_loader), 0
-        with self.averaged_model():
+        with preserved_with_gpu(self.device), self.averaged_model():
             self.model.eval()
             self.metrics = self.valid_metrics
             distributed.broadcast_buffers(self.model)
@@ -221,8 +228,8 @@ class Trainer(BaseTrainer):
                 batch = to_device(batch, self.device)
                 with self.autocast:
                     self.valid_metrics.add(self.valid_step(batch), n)
-                if index < n_common:  # after these, another process may be done
-                    signal, _ = distributed.vote(self.stop_signals.received)
+                if index < n_common and self.batch_idx > 0:  # else others may be done, or all
+                    signal, _ = distributed.latest_max(self.stop_signals.received)
                 if signal:
                     break
         self.metrics = self.train_metrics
@@ -232,9 +239,9 @@ class Trainer(BaseTrainer):
     @contextmanager
     def averaged_model(self) -> Iterator[None]:
         """Where an average of the weights is kept, `model` is the one with these inside."""
-        trained = self.model
+        trained, was_training = self.model, self.model.training
         self.model = distributed.unwrap(trained) if self.ema is None else self.ema.module
         try:
             yield
         finally:
-            self.model = trained
+            self.model = trained.train(was_training)

@@ -3,6 +3,7 @@
 import copy
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,8 @@ class BackgroundSaver:
     def _write(self, state: Any, paths: tuple[Path, ...], then: Any) -> None:
         checkpoint.save(state, *paths)
         if then is not None:
-            then()
+            with suppress(OSError):  # an old checkpoint that cannot be deleted ends no run
+                then()
 
     def _with_buffers(self, value: Any, path: tuple, copies: list) -> Any:
         """`value` with a buffer for each tensor; `copies` gets the pairs of buffer and tensor."""

@@ -45,6 +45,8 @@ def build_schedulers(config: Any, modules: Any, optimizers: Any) -> Any:
         keys = [(*key, "args", "schedulers", index) for index in range(len(inner))]
         given = {"schedulers": [build(one, name) for one in keys]} if keys else {}
         optimizer = optimizers[name] if name else optimizers
-        return config.init_obj(key, modules, optimizer, **given)
+        is_chain = part is not None and part.type.rpartition(".")[2] == "ChainedScheduler"
+        positional = () if is_chain else (optimizer,)  # which the inner ones have
+        return config.init_obj(key, modules, *positional, **given)
 
     return config.init_each("lr_scheduler", build)

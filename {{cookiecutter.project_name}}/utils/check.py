@@ -189,6 +189,8 @@ def _fits(hint: Any, value: Any) -> bool:
     if origin is Annotated:
         limits = [limit for limit in inner[1:] if isinstance(limit, (Range, Pattern))]
         return _fits(inner[0], value) and all(limit.allows(value) for limit in limits)
+    if takes_tensor(hint) and is_numbers(value):
+        return True
     if origin in (Union, UnionType):
         return any(_fits(one, value) for one in inner if not is_of_torch(one))
     if origin is Literal:
@@ -200,6 +202,20 @@ def _fits(hint: Any, value: Any) -> bool:
         return kind is bool or kind not in PLAIN
     accepted = {float: (int, float), tuple: (list, tuple)}.get(kind, kind)
     return kind not in PLAIN or isinstance(value, accepted)
+
+
+def takes_tensor(hint: Any) -> bool:
+    """Whether a hint is that of a tensor, or of a tensor or None; a number is one by itself."""
+    members = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    rest = [one for one in members if one is not NoneType]
+    return bool(rest) and all(is_of_torch(one) and one.__name__ == "Tensor" for one in rest)
+
+
+def is_numbers(value: Any) -> bool:
+    """Whether a value is a list of numbers, or a list of such lists."""
+    return isinstance(value, list) and all(
+        is_numbers(x) or (isinstance(x, (int, float)) and not isinstance(x, bool)) for x in value
+    )
 
 
 def is_of_torch(hint: Any) -> bool:

@@ -3,10 +3,12 @@
 import copy
 import os
 import pickle
+import re
 import shutil
 import zipfile
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from torch import nn
 from utils import distributed
 from utils.errors import RunError, UserError
 from utils.files import atomic_write
-from utils.run_dir import EPOCH_NAME, LAST_NAME
+from utils.run_dir import EPOCH_NAME, LAST_NAME, is_run
 
 State = dict[str, Any]
 PLAIN_NAME = "state.pt"  # where a checkpoint is a folder: the file with all but sharded tensors
@@ -42,6 +44,7 @@ DEFAULTS: State = {
     "config": None,
 }
 OTHER_NAMES = {"model_state_dict": "state_dict", "optimizer_state_dict": "optimizer"}
+NAMES_OF_WEIGHTS = ("model", "model_state", "net", "weights")  # in checkpoints of other code
 
 
 def save(state: State, path: Path, *more_paths: Path) -> None:
@@ -77,8 +80,10 @@ def _link(path: Path, other: Path) -> None:
 def load(path: str | Path) -> State:
     """The state in a checkpoint, on the CPU. Runs no code from the file; UserError if it is bad."""
     path = Path(path)
-    if (last := path / LAST_NAME).exists():
-        raise UserError(f"{path}: is the folder of a run: name a checkpoint in it, such as {last}")
+    if path.is_dir() and not (path / PLAIN_NAME).exists():
+        found = max([*path.rglob(LAST_NAME)] or path.rglob("*.pth"), default=None)
+        what = "there is none in it" if found is None else f"such as {found}"
+        raise UserError(f"{path}: is a folder: name a checkpoint, {what}")
     if path.is_dir():
         raise UserError(f"{path}: is sharded; python train.py --unshard {path} makes a file of it")
     fault = damage(path)
@@ -112,6 +117,9 @@ def complete(state: Any, path: Path) -> State:
         state = {"state_dict": state}
     if isinstance(state, dict):
         state = {OTHER_NAMES.get(key, key): value for key, value in state.items()}
+        found = [x for x in NAMES_OF_WEIGHTS if isinstance(state.get(x), Mapping) and state[x]]
+        if found and "state_dict" not in state:
+            state["state_dict"] = state.pop(found[0])
         state = state | DEFAULTS | state  # in the order of the file
     if not isinstance(state, dict) or not state.get("state_dict"):
         raise UserError(f"{path}: holds no weights under 'state_dict' or 'model_state_dict'")
@@ -127,6 +135,20 @@ def load_config(path: Path) -> State:
     if (plain := path / PLAIN_NAME).exists():
         return torch.load(plain, map_location="cpu", weights_only=True)["config"]
     return load(path)["config"] or {}
+
+
+def peek(path: Path) -> State:
+    """What stands in a checkpoint, of whose tensors nothing is read; {} where it cannot be read."""
+    plain = path / PLAIN_NAME if path.is_dir() else path
+    with suppress(Exception):  # what torch raises for a damaged file depends on the damage
+        return dict(torch.load(plain, map_location="cpu", weights_only=True, mmap=True))
+    return {}
+
+
+def number_of(path: Path) -> int | None:
+    """N of checkpoint-epoch<N>.pth; None of another file."""
+    found = re.fullmatch(re.escape(EPOCH_NAME).replace(r"\{\}", r"(\d+)"), path.name)
+    return None if found is None else int(found[1])
 
 
 def damage(path: Path) -> str | None:
@@ -213,10 +235,16 @@ def set_state(part: Any, state: Any) -> None:
         group |= {key: value for key, value in old.items() if key not in group}
 
 
-def remove_old(directory: Path, keep_last: int | None) -> None:
-    """Delete all but the newest `keep_last` checkpoints of epochs; None keeps all."""
-    files = sorted(directory.glob(EPOCH_NAME.format("*")), key=lambda file: file.stat().st_mtime_ns)
-    for file in files[: -keep_last if keep_last else 0]:
+def remove_old(directory: Path, keep_last: int | None, epochs_done: int) -> None:
+    """Delete all but the newest `keep_last` checkpoints of epochs in a run; None keeps all.
+
+    Those of more than `epochs_done` are the oldest: the run has gone on from one before them.
+    """
+    if keep_last is None or not is_run(directory):
+        return
+    numbers = {file: number_of(file) for file in directory.iterdir()}
+    found = [(n <= epochs_done, n, file) for file, n in numbers.items() if n is not None]
+    for _, _, file in sorted(found)[:-keep_last]:
         remove(file)
 
 

@@ -28,9 +28,9 @@ def prepare(metric: Any) -> None:
         part.persistent(True)
 
 
-def value_of(metric: Any) -> float:
+def value_of(metric: Any) -> Any:
     """What a metric has made of all batches, those of other processes too."""
-    return float(of_all(metric).compute())
+    return of_all(metric).compute()
 
 
 def save(metric: Any, device: Any) -> Any:

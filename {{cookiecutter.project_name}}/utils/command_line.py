@@ -19,6 +19,12 @@ def exit_on_user_error() -> Iterator[None]:
         if not getattr(error, "is_shown", False) and is_first_to_say(str(error)):
             print(distributed.speaker() + str(error), file=sys.stderr)
         sys.exit(error.status)
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "numpy"):
+            raise
+        reason = f"{sys.executable} has no {error.name}: pip install -r requirements.txt"
+        print(reason, file=sys.stderr)
+        sys.exit(2)
 
 
 def is_first_to_say(message: str) -> bool:

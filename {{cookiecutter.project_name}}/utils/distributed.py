@@ -90,16 +90,18 @@ def all_gather(value: T) -> list[T]:
 
 def mean(number: float) -> float:
     """The mean over all processes, which wait for each other."""
-    return sum(all_gather(number)) / world_size()
+    return number if world_size() == 1 else started().mean(number)
 
 
-def vote(signal: int, late_at: int = 0, wait: bool = False) -> tuple[int, int]:
-    """The largest of all processes' for each number, so that all do the same in the same step.
+def latest_max(signal: int, save_at: int = 0, wait: bool = False) -> tuple[int, int]:
+    """The maximum over all processes of a signal to stop, and of a step to save at (0: none).
 
-    With several processes these are the numbers of half a second ago or 0, as to wait for each
-    other takes as long as a small step; with `wait`, they are those of now.
+    All get the same numbers in the same step. With several processes these are what they had half
+    a second ago, or 0, so that no step waits for them; with `wait` they are those of now.
     """
-    return (signal, late_at) if world_size() == 1 else started().VOTES.cast(signal, late_at, wait)
+    if world_size() == 1:
+        return signal, save_at
+    return started().LATEST.max(signal, save_at, wait)
 
 
 def all_reduce_max(tensor: "torch.Tensor") -> None:
@@ -114,6 +116,11 @@ def broadcast_buffers(model: "nn.Module") -> None:
         started().broadcast_buffers(model)
 
 
+def average(gradients: "list[torch.Tensor]") -> None:
+    """Replace gradients by their means over all processes; DDP and FSDP do so by themselves."""
+    started().average(gradients)
+
+
 def common_length(data_loader: Any) -> float:
     """How many batches of a loader surely come in all processes."""
     if world_size() == 1:
@@ -121,9 +128,16 @@ def common_length(data_loader: Any) -> float:
     return min(all_gather(length_of(data_loader) or 0))
 
 
-def wrap(model: "nn.Module", device: "torch.device", settings: Any) -> "nn.Module":
-    """The model with its gradients averaged over all processes, as the config's `parallel` says."""
-    return model if world_size() == 1 else started().wrap(model, device, settings)
+def wrap(
+    model: "nn.Module", device: "torch.device", settings: Any, in_parts: bool = False
+) -> "nn.Module":
+    """The model with its gradients averaged over all processes, as the config's `parallel` says.
+
+    Where several optimizers train it `in_parts`, a backward pass reaches some of the parameters,
+    and more than once in a step, which DistributedDataParallel does not take: the model stays bare,
+    and `Trainer.optimize` averages the gradients.
+    """
+    return model if world_size() == 1 else started().wrap(model, device, settings, in_parts)
 
 
 def unwrap(model: Any) -> "nn.Module":

@@ -19,7 +19,7 @@ from utils.errors import UserError
 from utils.files import PROJECT_DIR
 
 FOLDER = PROJECT_DIR / "tools"
-CALLBACK = re.compile(r"^class (\w+)\(Callback\):", re.MULTILINE)
+CALLBACK = re.compile(r"^class (\w+)\((?:base\.)?Callback\b", re.MULTILINE)
 FLAG = re.compile(r"^FLAG = (\{.*\})$", re.MULTILINE)
 
 

@@ -1,5 +1,6 @@
 """Files that are read and written: JSON and YAML, and writing that leaves no half file."""
 
+import copy
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -67,7 +68,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # as some editors on Windows write it
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "is not UTF-8 text"
         raise UserError(f"{path}: cannot be read: {reason}") from None
@@ -78,6 +79,18 @@ def read_config(path: str | Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise UserError(f"{path}: must hold a mapping of keys to values, not {_kind(config)}")
     return config
+
+
+def to_plain(value: Any) -> Any:
+    """A copy of a config's value, with paths as strings and NumPy's numbers as Python's."""
+    if isinstance(value, dict):
+        return {key: to_plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(to_plain, value))
+    if isinstance(value, Path):
+        return str(value)
+    is_number = type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0
+    return value.item() if is_number else copy.deepcopy(value)
 
 
 def _kind(value: Any) -> str:

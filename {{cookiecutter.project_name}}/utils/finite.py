@@ -37,8 +37,9 @@ class FiniteCheck:
         is_late = is_late and all(map(can_leave_out, self.optimizers))
         self.waits = self.policy != "ignore" and not is_late
         self.asks_others = self.policy == "skip" and distributed.world_size() > 1
-        for one in self.optimizers if is_late else ():
-            one.found_inf = self.found_inf  # torch's own name, for its GradScaler
+        if is_late and settings.precision != "fp16":  # of which GradScaler leaves out bad steps
+            for each in self.optimizers:
+                each.found_inf = self.found_inf  # torch's own name, for its GradScaler
 
     def look(self, tensors: list[torch.Tensor]) -> None:
         """Set `found_inf` for tensors of several types, and for sparse, complex or sharded ones."""
@@ -49,7 +50,7 @@ class FiniteCheck:
         if any(hasattr(x, "to_local") for x in tensors):
             distributed.all_reduce_max(self.found_inf)
 
-    def heed(self, step: int, loss: torch.Tensor) -> None:
+    def heed(self, step: int, loss: torch.Tensor, scaler: torch.amp.GradScaler) -> None:
         """Where something was not finite: raise RunError to stop, StepSkipped to leave it out."""
         if self.asks_others:
             distributed.all_reduce_max(self.found_inf)  # all of them leave it out
@@ -62,6 +63,7 @@ class FiniteCheck:
             raise self._error(fault)
         self.n_skipped += 1
         self.logger.warning("step %d skipped, number %d: %s", step, self.n_skipped, fault)
+        scaler.update()  # it has looked at the gradients of this step
         raise StepSkipped
 
     def look_back(self) -> None:

@@ -5,7 +5,14 @@ from importlib import import_module
 from inspect import isabstract, isclass
 from typing import Any
 
-from utils.check import Keys, Mistake, check_arguments
+from utils.check import (
+    Keys,
+    Mistake,
+    check_arguments,
+    hints_of,
+    is_numbers,
+    takes_tensor,
+)
 from utils.errors import UserError
 
 
@@ -44,10 +51,32 @@ def find_part(
         return None, [Mistake((*path, "type"), f": {error.args[0]}")]
     if path[0] in ("loss", "metrics") and not isclass(found):
         positional = 2  # output and target
+    if path[0] == "lr_scheduler" and found.__name__ == "ChainedScheduler":
+        positional = 0  # the inner ones have the optimizer
     mistakes = check_arguments(found, part.args, (*path, "args"), positional, keywords)
     for pattern, args in getattr(part, "groups", {}).items():
         mistakes += check_arguments(found, args, (*path, "groups", pattern), positional, part.args)
     return found, mistakes
+
+
+def with_tensors(found: Any, args: dict[str, Any], device: str) -> dict[str, Any]:
+    """The arguments for a class or function, with lists of numbers as tensors where it takes these.
+
+    They are on the device: of a function's arguments, nobody moves them there.
+    """
+    lists = {name: value for name, value in args.items() if is_numbers(value)}
+    if not lists:
+        return args
+    hints = hints_of(found)
+    names = [name for name in lists if takes_tensor(hints.get(name))]
+    if not names:
+        return args
+    import torch
+
+    from utils.device import get_device
+
+    at: dict[str, Any] = {"dtype": torch.get_default_dtype(), "device": get_device(device)}
+    return args | {name: torch.tensor(lists[name], **at) for name in names}
 
 
 def is_own(found: Any, module: Any) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from utils import distributed
+from utils.errors import UserError
 
 Sums = dict[str, tuple[float, float]]
 
@@ -68,7 +69,7 @@ class MetricTracker:
                 for value, n in zip(values, counts, strict=True):
                     total, count = total + value * n, count + n
             except (TypeError, RuntimeError) as error:
-                raise TypeError(f"{key!r} is no number: {error}") from error
+                raise UserError(f"{key!r} is no number: {error}") from error
             self._sums[key] = total, count
         return self._sums
 
@@ -87,7 +88,8 @@ class MetricTracker:
                 so_far = sums.get(key, (0.0, 0))
                 sums[key] = so_far[0] + total, so_far[1] + n
         means = {key: total / n for key, (total, n) in sums.items() if n}
-        return means | {name_of(m): collecting().value_of(m) for m in self.collectors}
+        collected = {name_of(m): collecting().value_of(m) for m in self.collectors}
+        return means | plain_numbers(collected)
 
     def window(self) -> dict[str, float]:
         """The means over what came since the last call of `window` alone."""
@@ -148,5 +150,18 @@ def collecting() -> Any:
 
 
 def plain_numbers(log: dict[str, Any]) -> dict[str, Any]:
-    """The log of an epoch with one-element tensors and NumPy numbers as floats."""
-    return {key: float(one) if hasattr(one, "item") else one for key, one in log.items()}
+    """The log of an epoch with one-element tensors and NumPy numbers as floats.
+
+    What a dict in it has comes by names such as "outer_inner". Raises UserError for a vector.
+    """
+    numbers: dict[str, Any] = {}
+    for key, value in log.items():
+        if isinstance(value, dict):
+            numbers |= {f"{key}_{k}": one for k, one in plain_numbers(value).items()}
+            continue
+        try:
+            numbers[key] = float(value) if hasattr(value, "item") else value
+        except (TypeError, ValueError, RuntimeError):
+            shape = tuple(getattr(value, "shape", ()))
+            raise UserError(f"{key!r} is no number, but has the shape {shape}") from None
+    return numbers

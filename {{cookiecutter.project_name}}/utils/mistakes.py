@@ -23,6 +23,8 @@ SYNONYMS = (
     "weight_decay wd l2; arch model; loss criterion; accuracy acc; early_stop patience"
 )
 
+MOST_NAMES = 40  # that are shown where none is near
+
 
 def must_be(value: Any, valid: Any) -> str:
     """What is wrong with a value; `valid` says what would be right, as a hint or in words."""
@@ -42,6 +44,8 @@ def in_words(hint: Any) -> str:
     if origin in (Union, UnionType):
         words = " or ".join(in_words(one) for one in inner if can_judge(one))
         tensor = ", or a tensor, which only code of your own can give"
+        if float not in inner and int not in inner:  # see takes_tensor in utils/check.py
+            tensor = ", or a list of numbers, which becomes a tensor"
         is_of_torch = any(str(getattr(one, "__module__", "")).startswith("torch") for one in inner)
         return words + tensor * is_of_torch
     if origin is Literal:
@@ -66,6 +70,8 @@ def inner_keys(hints: dict[str, Any], value: dict[str, Any]) -> list[str]:
 
 def synonyms(name: str) -> list[str]:
     """The names that others use for the same thing, this one included."""
+    if name.startswith("val_"):
+        return [f"val_{one}" for one in synonyms(name.removeprefix("val_"))]
     return [one for group in SYNONYMS.split("; ") if name in group.split() for one in group.split()]
 
 
@@ -78,4 +84,7 @@ def nearest(name: str, names: list[str]) -> str:
     found = [by_letters[letters]] if letters in by_letters else same + close
     if found:
         return f"did you mean {found[0]!r}?"
+    if len(names) > MOST_NAMES:
+        some = [by_letters[x] for x in get_close_matches(letters, by_letters, n=5, cutoff=0)]
+        return f"the nearest are {', '.join(some)}"
     return f"valid: {', '.join(names)}" if names else "none is valid here"

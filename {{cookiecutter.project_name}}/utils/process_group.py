@@ -5,6 +5,7 @@ Only utils/distributed.py and utils/command_line.py use it, where torchrun has s
 
 import gc
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -19,16 +20,21 @@ from torch.nn.parallel import DistributedDataParallel
 
 from utils.errors import UserError
 
-SECONDS = 0.5  # from one vote of the processes to the next, where steps take less
+SECONDS = 0.5  # from one all_reduce of LatestMax to the next, where steps take less
 STEPS = 64  # between the two at most, as later steps may take longer
 
 
 @contextmanager
 def process_group() -> Iterator[None]:
-    """While entered, the processes can speak to each other: by gloo on CPUs, by nccl on GPUs."""
+    """While entered, the processes can speak to each other: by gloo on CPUs, by nccl on GPUs.
+
+    nccl begins with the first tensor on a GPU, after `own_device` has refused too many processes.
+    """
     if (local_rank := int(os.environ["LOCAL_RANK"])) < torch.cuda.device_count():
         torch.cuda.set_device(local_rank)
-    dist.init_process_group(**fresh_store())
+    has_nccl = torch.cuda.is_available() and dist.is_nccl_available()
+    backend = "cpu:gloo,cuda:nccl" if has_nccl else "gloo"
+    dist.init_process_group(backend, **fresh_store())
     yield
     dist.barrier()  # one that leaves while another still sends may crash on its way out
     dist.destroy_process_group()  # not after an error: others may wait for this process
@@ -83,8 +89,8 @@ def own_device(device: torch.device) -> torch.device:
     return torch.device("cuda", local_rank)
 
 
-def wrap(model: nn.Module, device: torch.device, settings: Any) -> nn.Module:
-    """The model with its gradients averaged over all processes, as the config's `parallel` says."""
+def wrap(model: nn.Module, device: torch.device, settings: Any, in_parts: bool) -> nn.Module:
+    """The model with its gradients averaged over all processes; see utils/distributed.py."""
     is_sharded = any(cls.__name__ == "FSDPModule" for cls in type(model).__mro__)
     if is_sharded or isinstance(model, DistributedDataParallel):
         return model
@@ -92,6 +98,12 @@ def wrap(model: nn.Module, device: torch.device, settings: Any) -> nn.Module:
         if device.type != "cuda":
             raise UserError("parallel.sync_batch_norm: works on GPUs only")
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    if in_parts:
+        for tensor in (*model.parameters(), *model.buffers()):
+            dist.broadcast(tensor.detach(), 0)
+        return model
+    # The strides of a dimension of size 1, as of one channel, say nothing, and do not fit
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     return DistributedDataParallel(
         model,
         [device.index] if device.type == "cuda" else None,
@@ -121,9 +133,25 @@ def all_gather(value: Any) -> list[Any]:
     return values
 
 
+def mean(number: float) -> float:
+    """The mean over all processes, by way of the CPU."""
+    total = torch.tensor(number, dtype=torch.float64)
+    dist.all_reduce(total)
+    return total.item() / dist.get_world_size()
+
+
 def all_reduce_max(tensor: torch.Tensor) -> None:
     """Put the largest of all processes' values into each element of a tensor."""
     dist.all_reduce(tensor, dist.ReduceOp.MAX)
+
+
+def average(tensors: list[torch.Tensor]) -> None:
+    """Give all processes the means of their tensors."""
+    if tensors:
+        means = torch.cat([one.flatten() for one in tensors]) / dist.get_world_size()
+        dist.all_reduce(means)
+        for one, mean in zip(tensors, means.split([x.numel() for x in tensors]), strict=True):
+            one.copy_(mean.view_as(one))
 
 
 def broadcast_buffers(model: nn.Module) -> None:
@@ -132,35 +160,35 @@ def broadcast_buffers(model: nn.Module) -> None:
         dist.broadcast(buffer, 0)
 
 
-class Votes:
-    """What any process asks for, made known to all of them in the same step.
+class LatestMax:
+    """Maxima over all processes that no step waits for.
 
-    There are two votes in a second. A vote comes in while training goes on: its result is that of
-    the next one.
+    There are two all_reduce calls in a second. Each comes in while training goes on: its result is
+    that of the next one.
     """
 
     def __init__(self) -> None:
         self._pending: Any = None
-        self._calls, self._every = 0, 1  # since the last vote; from one to the next, for all alike
+        self._calls, self._every = 0, 1  # since the last all_reduce; from one to the next, in all
         self._since = monotonic()
 
-    def cast(self, signal: int, late_at: int, wait: bool) -> tuple[int, int]:
-        """For each number, the largest of all processes'; 0 where this call is no vote.
+    def max(self, signal: int, save_at: int, wait: bool) -> tuple[int, int]:
+        """The maximum of each number; 0 where this call makes no all_reduce.
 
-        With `wait` the numbers are those of now, not those of the vote before.
+        With `wait` the numbers are those of now, not those of the all_reduce before.
         """
         self._calls += 1
         if self._calls < self._every and not wait:
             return 0, 0
         pace = int(self._calls * SECONDS / max(monotonic() - self._since, 1e-9))
         self._calls, self._since = 0, monotonic()
-        votes = torch.tensor([signal, late_at, max(1, min(STEPS, pace))], dtype=torch.int64)
-        now = votes, dist.all_reduce(votes, dist.ReduceOp.MAX, async_op=True)
+        numbers = torch.tensor([signal, save_at, max(1, min(STEPS, pace))], dtype=torch.int64)
+        now = numbers, dist.all_reduce(numbers, dist.ReduceOp.MAX, async_op=True)
         before, self._pending = self._pending or now, None if wait else now
         for _, work in (before, now) if wait else (before,):
             work.wait()
-        signal, late_at, self._every = (now if wait else before)[0].tolist()
-        return signal, late_at
+        signal, save_at, self._every = (now if wait else before)[0].tolist()
+        return signal, save_at
 
 
-VOTES = Votes()  # of this process
+LATEST = LatestMax()  # of this process

@@ -14,25 +14,50 @@ def prepare(trainer: Any) -> None:
     """Take up a checkpoint, let the callbacks find mistakes, begin the logs."""
     try:
         parallel = trainer.config.settings.parallel
-        trainer.model = distributed.wrap(trainer.model, trainer.device, parallel)
+        in_parts = isinstance(trainer.optimizer, dict) and hasattr(trainer, "optimize")
+        trainer.model = distributed.wrap(trainer.model, trainer.device, parallel, in_parts)
+        is_bare = distributed.unwrap(trainer.model) is trainer.model
+        is_bare = is_bare and not distributed.is_sharded(trainer.model)
+        trainer.averages_gradients = is_bare and distributed.world_size() > 1
         for callback in trainer.callbacks:
             callback.on_setup(trainer)
-        if trainer.config.resume is not None and trainer._epochs_done == 0:
+        if trainer.config.resume is not None and not trainer.outcome:
             trainer._resume_checkpoint(trainer.config.resume)
+        elif trainer.batch_idx > 0 and "data_loader" in trainer.rank_state:  # interrupted before
+            loader = trainer.rank_state["data_loader"]
+            loader.load_state_dict(loader.state_dict())
         for callback in trainer.callbacks:
             callback.on_train_start(trainer)
         trainer_state.check(trainer)
     except Exception:
         trainer.config.discard_run(with_files=True)
         raise
-    trainer.config.start_run()
+    is_new = trainer.config.resume is not None and not trainer.config.goes_on
+    trainer.config.start_run(trainer.step)
     trainer.logger.info(
         "%s\nRun directory: %s", distributed.unwrap(trainer.model), trainer.checkpoint_dir
     )
+    if is_new:
+        line = "%s is in no run directory: its state goes on in a new run"
+        trainer.logger.info(line, trainer.config.resume)
     done = trainer.start_epoch + trainer._epochs_done - 1
     trainer.epoch_log.start(done + 1)
     if done >= trainer.epochs:
         trainer.logger.info("All %d epochs are done; set trainer.epochs for more.", done)
+
+
+def begin_pass(trainer: Any, epoch: int) -> None:
+    """Where an epoch begins a pass over the data, tell the loader or its sampler which one."""
+    if trainer.batch_idx > 0 or not (trainer.epoch_is_pass or trainer.step == 0):
+        return
+    loader: Any = getattr(trainer, "data_loader", None)
+    if hasattr(loader, "n_samples_mean"):  # a BaseDataLoader
+        loader.set_epoch(trainer.config.settings.seed, epoch - 1)
+        return
+    for part in (loader, getattr(loader, "sampler", None)):  # as a DistributedSampler takes it
+        if hasattr(part, "set_epoch"):
+            part.set_epoch(epoch - 1)
+            return
 
 
 @contextmanager

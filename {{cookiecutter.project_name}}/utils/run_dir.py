@@ -1,10 +1,14 @@
-"""The directory of a run, the names of the files in it, and whether a process works on it."""
+"""The directory of a run, the names of the files in it, and whether a process works on it.
+
+A directory with the file `.run` is that of a run. In no other one is a file overwritten or deleted.
+"""
 
 import os
 from contextlib import suppress
 from datetime import datetime
 from errno import EEXIST
 from pathlib import Path
+from typing import Any
 
 from utils.files import read_json
 
@@ -12,6 +16,9 @@ EPOCH_NAME = "checkpoint-epoch{}.pth"
 BEST_NAME = "model_best.pth"
 LAST_NAME = "last.pth"
 LAUNCH_NAME = ".torchrun"  # the launch of torchrun that works on a run
+MARK_NAME = ".run"  # makes a directory that of a run
+RECORD_NAME = "environment.json"  # where tools/record.py notes each start
+RUN_ID = "%Y%m%d_%H%M%S"
 
 
 def make_run_dir(parent: Path, run_id: str | None = None) -> Path:
@@ -19,21 +26,44 @@ def make_run_dir(parent: Path, run_id: str | None = None) -> Path:
 
     Raises FileExistsError where a folder of that name is there.
     """
-    now = datetime.now().strftime("%Y%m%d_%H%M%S")
+    now = datetime.now().strftime(RUN_ID)
     names = [now, *(f"{now}_{n}" for n in range(1, 1000))] if run_id is None else [run_id]
     for name in names:
         with suppress(FileExistsError):  # making it is the test: two that start at once get two
-            (parent / name).mkdir(parents=True, exist_ok=name == "")
-            return parent / name
-    raise FileExistsError(EEXIST, f"{name} is there already")
+            folder = parent / name
+            is_free = not (folder / "config.json").exists() or is_run(folder)
+            folder.mkdir(parents=True, exist_ok=name == "" and is_free)
+            return folder
+    raise FileExistsError(EEXIST, f"{name or 'config.json'} is there already")
 
 
 def is_run(folder: Path) -> bool:
     """Whether a folder is that of a run, and not just one where a checkpoint happens to be."""
-    with suppress(OSError, ValueError, TypeError):
-        is_project = (folder / "train.py").exists()  # which has a config.json too
-        return not is_project and "trainer" in read_json(folder / "config.json")
+    if (folder / MARK_NAME).exists():
+        return True
+    with suppress(OSError, ValueError, TypeError, KeyError):  # older versions have not marked it
+        config = read_json(folder / "config.json")
+        has_record = any((folder / name).exists() for name in ("metrics.csv", RECORD_NAME))
+        is_project = (folder / "train.py").exists()
+        is_in_place = folder.resolve().parent.name == Path(config["name"]).name
+        return has_record and is_in_place and "trainer" in config and not is_project
     return False
+
+
+def read_starts(run_dir: Path) -> list[dict[str, Any]]:
+    """What environment.json says of each process that has worked on the run, the newest last."""
+    path = run_dir / RECORD_NAME
+    starts = read_json(path) if path.exists() else []
+    return starts if isinstance(starts, list) else [starts]  # one alone in older versions
+
+
+def last_start(run_dir: Path) -> float:
+    """When a run was last begun or gone on with: by its record, else by its name, else 0."""
+    with suppress(OSError, ValueError, TypeError, KeyError, IndexError):
+        return datetime.fromisoformat(read_starts(run_dir)[-1]["time"]).timestamp()
+    with suppress(ValueError):
+        return datetime.strptime(run_dir.name[:15], RUN_ID).timestamp()
+    return 0
 
 
 def discard(run_dir: Path, with_files: bool = False) -> None:

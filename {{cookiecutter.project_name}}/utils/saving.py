@@ -17,7 +17,7 @@ def save(trainer: Any, epochs_done: int, names: list[str]) -> None:
     if distributed.is_main() or distributed.is_sharded(trainer.model):
         paths = [trainer.checkpoint_dir / name for name in names]
         keep_last = trainer.config.settings.trainer.keep_last
-        clean_up = partial(checkpoint.remove_old, trainer.checkpoint_dir, keep_last)
+        clean_up = partial(checkpoint.remove_old, trainer.checkpoint_dir, keep_last, epochs_done)
         trainer.saver.save(state, *paths, then=clean_up)
     trainer.saved_at, trainer.saved_step = monotonic(), trainer.step
 
@@ -26,11 +26,12 @@ def save_or_stop_if_due(trainer: Any) -> None:
     """Between two steps: save as `save_every` says, and leave if a signal asks."""
     every = trainer.config.settings.trainer.save_every
     is_due = every.steps is not None and trainer.step % every.steps == 0
-    late_at = 0
+    save_at = 0  # the step at which `minutes` are over
     if every.minutes is not None and distributed.is_main():
-        late_at = trainer.step * (monotonic() - trainer.saved_at >= 60 * every.minutes)
-    signal, late_at = distributed.vote(trainer.stop_signals.received, late_at)
-    if is_due or late_at > trainer.saved_step:  # else it was saved since
+        are_over = monotonic() - trainer.saved_at >= 60 * every.minutes
+        save_at = trainer.step if are_over else 0
+    signal, save_at = distributed.latest_max(trainer.stop_signals.received, save_at)
+    if is_due or save_at > trainer.saved_step:  # else it was saved since
         trainer._save(trainer.epoch - 1, [LAST_NAME])
     stop_if_asked(trainer, trainer.epoch - 1, signal)
 

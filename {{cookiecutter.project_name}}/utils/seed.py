@@ -73,3 +73,13 @@ def preserved_random_state() -> Iterator[None]:
         if states[1][3]:  # half of a pair of Gaussian numbers, which the exchange drops
             np.random.set_state(states[1])
         torch.set_rng_state(states[2])
+
+
+@contextmanager
+def preserved_with_gpu(device: torch.device) -> Iterator[None]:
+    """As `preserved_random_state`, for the generator of a GPU too."""
+    state = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    with preserved_random_state():
+        yield
+    if state is not None:
+        torch.cuda.set_rng_state(state, device)

@@ -54,6 +54,7 @@ def check(trainer: Any) -> None:
 def restore(trainer: Any, state: checkpoint.State) -> None:
     """The counterpart of `collect`. Raises UserError where the weights or the data do not fit."""
     model = distributed.unwrap(trainer.model)
+    trainer.config.before = state["config"]
     checkpoint.set_weights(model, state["state_dict"], trainer.config.resume)
     objects = {"optimizer": trainer.optimizer, "lr_scheduler": trainer.lr_scheduler}
     for name, thing in objects.items():
@@ -96,5 +97,5 @@ def restore_loader(trainer: Any, state: checkpoint.State, ranks: list[checkpoint
         what = of_checkpoint if has_state else "data loader has no state_dict"
         line = "The %s: its pass starts again, and samples may come twice in epoch %d"
         trainer.logger.warning(line, what, state["epoch"] + 1)
-        if hasattr(loader, "set_epoch"):
+        if hasattr(loader, "n_samples_mean"):
             loader.set_epoch(trainer.config.settings.seed, state["epoch"])

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from trainer.trainer import Trainer
+from utils import distributed
 
 GRID = 8  # rows and columns of the images that are kept of each epoch
 
@@ -39,12 +40,12 @@ class GanTrainer(Trainer):
         return noise.to(self.device)
 
     def evaluate(self, data_loader: Any) -> dict[str, Any]:
-        self.valid_generator.manual_seed(0)
+        self.valid_generator.manual_seed(distributed.rank())
         return super().evaluate(data_loader)
 
     def _valid_epoch(self, epoch: int) -> dict[str, Any]:
         log = super()._valid_epoch(epoch)
-        if epoch > 0:
+        if epoch > 0 and distributed.is_main():
             self.save_samples(epoch)
         return log
 

@@ -1,0 +1,162 @@
+"""Mistakes that once ended in a traceback, or were blamed on something else: one line each."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import IterableDataset
+
+from base import BaseDataLoader
+from model import metric
+from parse_config import ConfigParser
+from tools.check import describe
+from train import part_modules
+from utils import UserError, checkpoint
+from utils.files import PROJECT_DIR, read_config
+from utils.meter import plain_numbers
+from utils.mistakes import nearest
+
+
+def test_an_optimizer_that_takes_a_closure_is_refused(make_trainer):
+    trainer = make_trainer({"optimizer": {"type": "LBFGS"}})
+    with pytest.raises(UserError, match=r"^optimizer\.type: LBFGS takes a closure"):
+        trainer.train()
+
+
+def test_a_seed_has_64_bits(make_config):
+    make_config({"seed": 2**64 - 1})
+    with pytest.raises(UserError, match="seed = 18446744073709551616: must be"):
+        make_config({"seed": 2**64})
+
+
+class Endless(IterableDataset):
+    def __iter__(self):
+        yield torch.zeros(2)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "options", "message"),
+    [
+        (range(9), {"timeout": 5}, "timeout is for workers"),
+        (range(9), {"sampler": iter(range(9))}, "the sampler, a range_iterator, has no length"),
+        (Endless(), {}, "a BaseDataLoader takes no Endless"),
+    ],
+)
+def test_what_a_data_loader_cannot_work_with(dataset, options, message):
+    with pytest.raises(UserError, match=f"^data_loader: {message}"):
+        BaseDataLoader(dataset, 2, True, 0, 0, **options)
+
+
+def test_paths_and_numbers_of_numpy_in_a_config(make_config, tmp_path):
+    changes = {"trainer.save_dir": tmp_path, "trainer.epochs": np.int64(3)}
+    changes["data_loader.args.path"] = tmp_path / "a.npz"
+    config = make_config(changes).config
+    again = ConfigParser(config | {"seed": np.int64(7)})
+    assert json.loads(json.dumps(again.config)) == again.config
+    assert (again["seed"], again["trainer"]["epochs"]) == (7, 3)
+    assert again["trainer"]["save_dir"] == str(tmp_path)
+
+
+def test_a_dict_in_the_log_of_an_epoch_and_a_vector():
+    log = {"epoch": 1, "recall": {"cat": torch.tensor(0.5), "dog": np.float32(1)}}
+    assert plain_numbers(log) == {"epoch": 1, "recall_cat": 0.5, "recall_dog": 1.0}
+    with pytest.raises(UserError, match=r"'f1' is no number, but has the shape \(3,\)"):
+        plain_numbers({"f1": torch.zeros(3)})
+
+
+def per_class(output, target):
+    return torch.zeros(10)
+
+
+class PerClass:
+    def update(self, output, target):
+        pass
+
+    def compute(self):
+        return torch.zeros(10)
+
+    def reset(self):
+        pass
+
+
+@pytest.mark.parametrize("found", [per_class, PerClass])
+def test_a_metric_that_gives_a_vector(make_trainer, monkeypatch, found):
+    monkeypatch.setattr(metric, "vector", found, raising=False)
+    with pytest.raises(UserError, match="is no number"):
+        make_trainer({"metrics": ["vector"], "trainer.monitor": "off"}).train()
+
+
+def test_a_byte_order_mark(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text('{"seed": 1}', encoding="utf-8-sig")
+    assert read_config(path) == {"seed": 1}
+
+
+def test_chained_schedulers(make_config, make_trainer):
+    inner = [{"type": "ConstantLR"}, {"type": "ExponentialLR", "args": {"gamma": 0.9}}]
+    changes = {"lr_scheduler": {"type": "ChainedScheduler", "args": {"schedulers": inner}}}
+    make_config(changes).check_parts(part_modules())
+    trainer = make_trainer(changes)
+    first_lr = trainer.optimizer.param_groups[0]["lr"]
+    trainer.train()
+    assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(first_lr * 0.9**2)
+
+
+def test_one_learning_rate_for_several_optimizers(make_config):
+    several = {"encoder": {"type": "SGD"}, "decoder": {"type": "SGD"}}
+    line = r"^command line: optimizer\.args\.lr: there are several, optimizer\.encoder or"
+    with pytest.raises(UserError, match=line):
+        make_config({"optimizer": several, "optimizer.args.lr": 0.1})
+
+
+def test_of_many_names_the_nearest_are_shown(make_config):
+    with pytest.raises(UserError) as caught:
+        make_config({"loss": "nope"}).check_parts(part_modules())
+    assert "there is no 'nope'" in str(caught.value) and len(str(caught.value)) < 400
+
+
+def test_a_python_without_torch():
+    code = "import sys; sys.modules['torch'] = None; import runpy; sys.argv = ['train.py']\n"
+    code += "runpy.run_path('train.py', run_name='__main__')"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=PROJECT_DIR, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == f"{sys.executable} has no torch: pip install -r requirements.txt\n"
+
+
+def test_a_list_for_an_argument_that_is_a_tensor(make_config):
+    modules = part_modules()["loss"]
+    args = {"pos_weight": [1, 2.5]}
+    config = make_config({"loss": {"type": "BCEWithLogitsLoss", "args": args}})
+    config.check_parts({"loss": modules})
+    assert torch.equal(config.init_callable("loss", modules).pos_weight, torch.tensor([1, 2.5]))
+    weight = [1.0] * 10
+    config = make_config({"loss": {"type": "cross_entropy", "args": {"weight": weight}}})
+    output, target = torch.zeros(2, 10), torch.tensor([1, 2])
+    expected = torch.nn.functional.cross_entropy(output, target)
+    assert config.init_callable("loss", modules)(output, target) == expected
+    config = make_config({"loss": {"type": "BCEWithLogitsLoss", "args": {"pos_weight": "x"}}})
+    with pytest.raises(UserError, match="null, or a list of numbers, which becomes a tensor"):
+        config.check_parts({"loss": modules})
+
+
+def test_a_synonym_behind_val_is_known():
+    assert nearest("val_acc", ["val_loss", "val_top_k_acc", "val_accuracy"]).endswith(
+        "'val_accuracy'?"
+    )
+
+
+@pytest.mark.parametrize("name", ["model", "model_state", "net", "weights"])
+def test_weights_under_the_names_of_other_code(name):
+    weights = {"fc.weight": torch.zeros(2)}
+    state = checkpoint.complete({name: weights, "epoch": 3}, Path("a.pth"))
+    assert (state["state_dict"], state["epoch"]) == (weights, 3)
+
+
+def test_texts_of_a_batch_are_described_once():
+    assert describe([torch.zeros(3), ["a", "b", "c"]]) == "float32 (3,), 3 str"
+    assert describe((torch.zeros(2), torch.zeros(2))) == "float32 (2,), float32 (2,)"
