@@ -252,6 +252,8 @@ def without_waiting(starter):
         changes |= {"trainer.ema": 0.9, "trainer.tensorboard": False}
         if starter != "gan":
             changes["trainer.clip_grad_norm"] = 1.0
+        if starter == "minimal":  # where the optimizer is not fused, each step waits
+            changes["optimizer.args.fused"] = True
         trainer = build_trainer(ConfigParser.from_file(default_config(), changes))
 
         last = min(10, trainer.len_epoch - 1)  # the end of an epoch may wait

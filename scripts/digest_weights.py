@@ -3,6 +3,7 @@
 python scripts/digest_weights.py                     a digest of the final weights of each run
 python scripts/digest_weights.py --save FILE         the same, kept in FILE
 python scripts/digest_weights.py --compare FILE      the same, beside those in FILE
+python scripts/digest_weights.py minimal             of this starter alone
 
 The bits of a sum depend on the processor, so compare on one machine only. Use it before and after a
 change of the loop that is to change no weight.
@@ -59,12 +60,13 @@ def train(project, n_processes):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("starters", nargs="*", metavar="STARTER", help="of these alone")
     parser.add_argument("--save", type=Path)
     parser.add_argument("--compare", type=Path)
     args = parser.parse_args()
     before = json.loads(args.compare.read_text()) if args.compare else {}
     found = {}
-    for starter in STARTERS:
+    for starter in args.starters or STARTERS:
         with TemporaryDirectory() as folder:
             project = bake(starter, folder)
             for n_processes in (1, 2):

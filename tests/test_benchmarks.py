@@ -109,3 +109,13 @@ def test_the_loop_does_little_beside_the_step(template, tmp_path):
     lines = succeed(script, "bare", "ours", "--work", "tiny", cwd=tmp_path).splitlines()
     [ours] = [line for line in lines if line.startswith("this template")]
     assert 1 < float(ours.split()[-1]) < 1.164
+
+
+@pytest.mark.slow
+def test_weights_are_compared_bit_for_bit(template, tmp_path):
+    script, file = template / "scripts" / "digest_weights.py", tmp_path / "before.json"
+    succeed(script, "minimal", "--save", file, cwd=tmp_path)
+    assert succeed(script, "minimal", "--compare", file, cwd=tmp_path).count("  same") == 2
+    file.write_text(file.read_text().replace('minimal, 1 process": "', 'minimal, 1 process": "0'))
+    output = succeed(script, "minimal", "--compare", file, cwd=tmp_path)
+    assert output.count("  DIFFERENT") == output.count("  same") == 1

@@ -27,6 +27,8 @@ PLACES = {
     r"python benchmarks/.*": "tests/test_benchmarks.py::test_each_benchmark_ends_with_its_table",
     r"python scripts/make_schemas.*": "tests/test_benchmarks.py::test_the_schemas_are_those_that",
     r"python scripts/make_report.*": "tests/test_benchmarks.py::test_the_picture_of_the_readme",
+    r"python scripts/house.*": "tests/test_structure.py::test_the_house_is_as_small_as_it_is_to_be",
+    r"python scripts/digest_w.*": "tests/test_benchmarks.py::test_weights_are_compared_bit_for_bit",
     r"cookiecutter path.*": f"{INSTALLING}the_first_steps_of_the_readme",
     r"cookiecutter \. .*|python3 -m venv .*": "tests/test_commands.py::test_the_demo_of_the_readme",
     r"cruft .*": "tests/test_updates.py::test_the_commands_of_the_docs",
@@ -43,6 +45,7 @@ PLACES = {
     r"docker (build|run) ((?!cu128|--gpus).)*": f"{INSTALLING}docker",
 }
 NOT_RUN = {
+    r"git tag .*": "makes a version of the template",
     r"conda create .*": "takes conda and its channel; test_conda_gets_what_pip_gets reads the line",
     r"docker .*(cu128|--gpus).*": "takes Docker and a GPU; without them the build is the same",
 }

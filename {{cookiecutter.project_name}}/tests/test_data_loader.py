@@ -1,6 +1,7 @@
 import random
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -159,3 +160,18 @@ def test_variable_length_sequences_with_a_collate_function():
 def test_a_data_set_without_samples_is_named():
     with pytest.raises(UserError, match="the data set has no samples"):
         BaseDataLoader([], 4, True, 0.1, 0)
+
+
+@pytest.mark.parametrize(("name", "expected"), [("Thread-1 (_pin_memory_loop)", 0), ("other", 1)])
+def test_the_thread_that_pins_memory_ends_without_a_word(monkeypatch, name, expected):
+    told = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+    BaseDataLoader(list(range(4)), 2, True, 0, 0)
+
+    def end():
+        raise ConnectionResetError
+
+    thread = threading.Thread(target=end, name=name)
+    thread.start()
+    thread.join()
+    assert len(told) == expected

@@ -35,7 +35,7 @@ class Evil:
 
 if __name__ == "__main__":
     import parse_config
-    sys.path += [sys.argv[1], sys.argv[1] + "/tests"]
+    sys.path[1:1] = [sys.argv[1] + "/tests", sys.argv[1]]  # before an installed `example`
     from example import DigitsModel
     torch.manual_seed(7)
     model = DigitsModel()

@@ -278,8 +278,8 @@ def test_nothing_waits_for_the_gpu_in_a_step(make_trainer, precision):
     changes |= {"optimizer": FUSED, "trainer.precision": precision, "trainer.log_step": 1000}
     trainer = make_trainer(changes | {"trainer.len_epoch": 5})
     trainer.do_validation, trainer.asks_each_step = False, True
-    modes = {1: "error", 4: "default"}  # the first step makes the optimizer's state
-    trainer._save_or_stop_if_due = lambda: set_sync_debug_mode(modes.get(trainer.step, "error"))
+    modes = ["error"] * 4 + ["default"]  # from the second step on, which finds the state made
+    trainer._save_or_stop_if_due = lambda: set_sync_debug_mode(modes[trainer.step - 1])
     try:
         trainer._train_epoch(1)
     finally:

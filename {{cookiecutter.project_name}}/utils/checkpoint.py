@@ -5,6 +5,7 @@ import os
 import pickle
 import re
 import shutil
+import warnings
 import zipfile
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
@@ -91,7 +92,9 @@ def load(path: str | Path) -> State:
         raise UserError(f"{path}: {fault}")
     is_mapped = distributed.world_size() > 1 and not fault and os.name == "posix"  # once for all
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=is_mapped)
+        with warnings.catch_warnings():  # of torch, about formats
+            warnings.simplefilter("ignore")
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=is_mapped)
     except pickle.UnpicklingError:
         if fault and not _is_older_format(path):
             raise UserError(f"{path}: {NO_ARCHIVE}") from None

@@ -54,7 +54,8 @@ def begin_pass(trainer: Any, epoch: int) -> None:
     if hasattr(loader, "n_samples_mean"):  # a BaseDataLoader
         loader.set_epoch(trainer.config.settings.seed, epoch - 1)
         return
-    for part in (loader, getattr(loader, "sampler", None)):  # as a DistributedSampler takes it
+    parts: list[Any] = [loader, getattr(loader, "sampler", None)]  # or of a DistributedSampler
+    for part in parts:
         if hasattr(part, "set_epoch"):
             part.set_epoch(epoch - 1)
             return

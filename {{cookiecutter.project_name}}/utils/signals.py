@@ -1,5 +1,6 @@
 """Signals to stop: the loop asks for them, so that a run ends between two steps."""
 
+import atexit
 import signal
 import threading
 from multiprocessing import active_children
@@ -47,3 +48,17 @@ def end_workers() -> None:
     for worker in active_children():
         if worker.daemon:
             worker.kill()
+
+
+def end_workers_quietly() -> None:
+    """Let the workers of data loaders end without a word: whoever asks for a batch tells why."""
+    atexit.register(end_workers)
+    before = threading.excepthook
+
+    def hook(args: threading.ExceptHookArgs) -> None:
+        is_broken = isinstance(args.exc_value, (ConnectionError, EOFError))
+        if not (is_broken and "_pin_memory_loop" in getattr(args.thread, "name", "")):
+            before(args)
+
+    if "end_workers_quietly" not in getattr(before, "__qualname__", ""):
+        threading.excepthook = hook
