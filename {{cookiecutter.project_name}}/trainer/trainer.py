@@ -66,7 +66,7 @@ class Trainer(BaseTrainer):
         self.progress = Progress()
         self.train_metrics = MetricTracker(metrics=metric_ftns, device=self.device)
         self.valid_metrics = MetricTracker(metrics=metric_ftns, device=self.device)
-        self.metrics = self.train_metrics  # those that `measure` adds to
+        self.metrics = self.train_metrics  # the tracker that `measure` updates
         self.is_first_micro_batch = self.is_last_micro_batch = True  # of an optimizer step
         self.loss_weight = 1.0  # of a micro-batch in the mean over its step
         self.averages_gradients = False  # here, as neither DDP nor FSDP does
@@ -122,7 +122,7 @@ class Trainer(BaseTrainer):
         finite = self.finite
         try:
             torch._amp_foreach_non_finite_check_and_unscale_(tensors, finite.found_inf, finite.one)
-        except (AttributeError, RuntimeError):  # the former for sharded ones
+        except (AttributeError, RuntimeError):  # sharded tensors; sparse or complex, mixed types
             finite.look(tensors)
         if finite.waits and (finite.asks_others or finite.found_inf.item()):
             finite.heed(self.step, loss, self.scaler)
@@ -135,16 +135,16 @@ class Trainer(BaseTrainer):
     def measure(self, output: Any, target: Any) -> dict[str, Any]:
         """The metrics of a batch by name."""
         with torch.no_grad():
-            for metric in self.metrics.collectors:  # which take the batch in, and give no value yet
+            for metric in self.metrics.collectors:  # their value comes at the end of the epoch
                 metric.update(output, target)
             functions = self.metrics.functions.items()
             return {name: function(output, target) for name, function in functions}
 
     def batch_size(self, batch: Any) -> int:
-        """How many samples a batch has: the weight of its values in the means, and of its gradient.
+        """The number of samples in a batch. It weights the batch's values and its gradient.
 
-        Override it where these are to be tokens, say. Without, a BaseDataLoader says how many there
-        are; of other loaders, all fields of a batch must agree. Raises UserError where they do not.
+        Override it to weight by tokens. Without an override a BaseDataLoader says the number, and
+        all fields of a batch of another loader must agree. Raises UserError where they do not.
         """
         from utils.batch_size import count_samples  # a BaseDataLoader needs none
 
@@ -195,7 +195,7 @@ class Trainer(BaseTrainer):
         return log
 
     def _epoch_batches(self) -> Iterator[tuple[Any, int, float]]:
-        """What is left of the epoch: a batch, its samples here, and in a process on average."""
+        """(batch, its samples here, and in a process on average), for the rest of the epoch."""
         loader, n_left = self.data_loader, max(0, self.len_epoch - self.batch_idx)
         if self.epoch_is_pass:
             has_state = "data_loader" in self.rank_state  # then it gives the rest of the pass

@@ -24,7 +24,7 @@ FLAG = re.compile(r"^FLAG = (\{.*\})$", re.MULTILINE)
 
 
 def load_callbacks() -> list[Any]:
-    """A new one of each Callback in tools/, by the names of the files."""
+    """An instance of each Callback in tools/, in the order of the file names."""
     found = []
     for path, text in texts():
         for name in CALLBACK.findall(text):
