@@ -73,8 +73,10 @@ class Launcher:
         return process.exitcode, output.read_text(encoding="utf-8")
 
     def succeed(self, project, *arguments):
+        """The output of a run that has to succeed."""
         status, output = self.run(project, *arguments)
         assert status == 0 and "Traceback" not in output, f"{arguments}\n{output}"
+        return output
 
 
 def run_script(project, arguments, output):

@@ -8,7 +8,6 @@ import pytest
 
 from helpers import files, succeed
 from test_bake import PROMPTS, ids
-from test_structure import DELETABLE
 
 pytestmark = pytest.mark.slow
 
@@ -88,34 +87,6 @@ def test_looking_before_training_makes_no_run(trained):
     assert "Suggested: optimizer.args.lr=0.00" in succeed("train.py", "--find-lr", cwd=trained)
     assert files(trained) - before == {"saved/Mnist_LeNet/find_lr.png"}
     (trained / "saved" / "Mnist_LeNet" / "find_lr.png").unlink()
-
-
-@pytest.fixture(scope="module")
-def fresh(bake):
-    return bake()
-
-
-TRAIN_RESUME_TEST = """
-import sys, train, test
-from pathlib import Path
-folder = Path(sys.argv[1])
-train.main([f"trainer.save_dir={folder}", "trainer.epochs=1", "trainer.len_epoch=2"])
-[last] = map(str, folder.glob("*/*/last.pth"))
-train.main(["-r", last, "trainer.epochs=2"])
-test.main(["-r", last])
-train.main(["--help"])
-"""
-
-
-@pytest.mark.parametrize("name", sorted(DELETABLE))
-def test_a_file_that_can_be_deleted_leaves_the_rest_as_it_was(fresh, name, tmp_path):
-    kept = (fresh / name).rename(tmp_path / "kept.py")
-    output = succeed("-c", TRAIN_RESUME_TEST, tmp_path, cwd=fresh)
-    kept.rename(fresh / name)
-    assert "epoch   2" in output and "test samples" in output
-    flags = set(re.findall(r"--[a-z-]+", output.partition("usage: ")[2]))
-    own = "--" + (fresh / name).stem.replace("_", "-")
-    assert "--lr" in flags and own not in flags
 
 
 def test_evaluation_writes_nothing(trained):

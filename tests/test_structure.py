@@ -283,9 +283,12 @@ def test_an_extra_can_be_deleted(names, project, launcher):
     for name in names:
         shutil.rmtree(project / name) if name == "tools" else (project / name).unlink()
     changes = ["trainer.epochs=1", "trainer.len_epoch=2"]
-    launcher.succeed(project, "train.py", "--help")
+    flags = launcher.succeed(project, "train.py", "--help")
+    assert "--lr" in flags
+    assert not [name for name in names if f"--{Path(name).stem.replace('_', '-')} " in flags]
     launcher.succeed(project, "train.py", *changes)
     [checkpoint] = project.glob("saved/*/*/model_best.pth")
+    launcher.succeed(project, "train.py", "-r", str(checkpoint), *changes, "trainer.epochs=2")
     launcher.succeed(project, "test.py", "--help")
     launcher.succeed(project, "test.py", "-r", str(checkpoint))
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from logger import setup_logging
-from settings import SERVED_BY, Metric, Optimizer, Part, Settings
+from settings import SERVED_BY, Metric, Optimizer, Part, Scheduler, Settings
 from utils import distributed
 from utils.check import Mistake, read_value
 from utils.check_together import check_together
@@ -195,7 +195,7 @@ class ConfigParser:
         value: Any = self.config
         for key in _keys(name):
             value = value[key]
-        form = Optimizer if _keys(name)[0] == "optimizer" else Metric
+        form = {"optimizer": Optimizer, "lr_scheduler": Scheduler}.get(_keys(name)[0], Metric)
         return None if value is None else read_value(form, value, _keys(name), [])
 
     def _found(
