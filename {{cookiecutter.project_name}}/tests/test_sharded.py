@@ -18,7 +18,7 @@ import torch.distributed.checkpoint as dcp
 from tools import fsdp
 from utils import checkpoint
 from utils.newest import find_checkpoints
-from utils.run_dir import BEST_NAME, LAST_NAME
+from utils.run_dir import BEST_NAME, LAST_NAME, MARK_NAME
 
 def write(run_dir, step):
     "What a save has done when all parts are written; what it then does."
@@ -81,6 +81,7 @@ n, was_killed = 0, True
 while was_killed:
     run_dir = Path(folder, str(n))
     run_dir.mkdir()
+    (run_dir / MARK_NAME).touch()
     write(run_dir, 1)()
     was_killed = is_killed(begin(run_dir, 2), n)
     check(run_dir, {1, 2} if was_killed else {2})
@@ -89,7 +90,8 @@ while was_killed:
     is_killed(begin(run_dir, 3), 99)  # once more, in what the first has left
     check(run_dir, {3})
     left = sorted(path.name for path in run_dir.iterdir())
-    assert left == [".step3_1.dcp"] * (kind != "a_file") + [LAST_NAME, BEST_NAME], (n, left)
+    folders = [".step3_1.dcp"] * (kind != "a_file")
+    assert left == [MARK_NAME, *folders, LAST_NAME, BEST_NAME], (n, left)
     n += 1
 print(n)
 """
