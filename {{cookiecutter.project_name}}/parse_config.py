@@ -16,14 +16,13 @@ from typing import Any, NamedTuple
 from logger import setup_logging
 from settings import SERVED_BY, Metric, Optimizer, Part, Scheduler, Settings
 from utils import distributed
-from utils.check import Mistake, read_value
+from utils.check import Keys, Mistake, read_value
 from utils.check_together import check_together
 from utils.errors import UserError
 from utils.files import PROJECT_DIR, project_path, read_config, to_plain, write_json
 from utils.lookup import find_part, look_up, with_tensors
 from utils.run_dir import LAUNCH_NAME, MARK_NAME, discard, is_run, make_run_dir
 
-Keys = tuple
 KEPT_NAME = "config_to_step{}.json"  # in a run directory: the config until it was changed there
 
 

@@ -137,7 +137,9 @@ def wrap(
     and more than once in a step, which DistributedDataParallel does not take: the model stays bare,
     and `Trainer.optimize` averages the gradients.
     """
-    return model if world_size() == 1 else started().wrap(model, device, settings, in_parts)
+    if world_size() == 1 or is_sharded(model) or unwrap(model) is not model:
+        return model  # alone, or averaged by itself
+    return started().wrap(model, device, settings, in_parts)
 
 
 def unwrap(model: Any) -> "nn.Module":

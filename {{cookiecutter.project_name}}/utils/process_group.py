@@ -91,9 +91,6 @@ def own_device(device: torch.device) -> torch.device:
 
 def wrap(model: nn.Module, device: torch.device, settings: Any, in_parts: bool) -> nn.Module:
     """The model with its gradients averaged over all processes; see utils/distributed.py."""
-    is_sharded = any(cls.__name__ == "FSDPModule" for cls in type(model).__mro__)
-    if is_sharded or isinstance(model, DistributedDataParallel):
-        return model
     if settings.sync_batch_norm:
         if device.type != "cuda":
             raise UserError("parallel.sync_batch_norm: works on GPUs only")
