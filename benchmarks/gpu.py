@@ -69,10 +69,10 @@ class Pair:
 
     def __init__(self, work, batch, n_batches, precision="fp32", compile=False):
         import torch
-        from parse_config import ConfigParser
-        from trainer import Trainer
 
+        from parse_config import ConfigParser
         from peers.work import LeNet, ResNet, Transformer
+        from trainer import Trainer
 
         model_class = {"lenet": LeNet, "resnet": ResNet, "transformer": Transformer}[work]
         shape = {"lenet": (1, 28, 28), "resnet": (3, 64, 64), "transformer": (128,)}[work]
@@ -215,6 +215,7 @@ def memory():
 def saving():
     """How long training waits for a checkpoint of 576 MB on the GPU."""
     import torch
+
     from utils.background import BackgroundSaver
 
     weights = {str(i): torch.rand(1_000_000, device=device()) for i in range(48)}
@@ -241,6 +242,7 @@ def without_waiting(starter):
     import warnings
 
     import torch
+
     from parse_config import ConfigParser, default_config
     from train import build_trainer
 

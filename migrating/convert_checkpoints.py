@@ -32,12 +32,11 @@ def main() -> None:
 
 def convert(old: str, new: str) -> dict[str, Any]:
     """Write one anew; what was found. Raises UserError where it is no checkpoint or changes."""
+    from migrating.config import convert as convert_config
     from tools.compare import first_difference
     from tools.convert import read_inert
     from utils import checkpoint
     from utils.errors import UserError
-
-    from migrating.config import convert as convert_config
 
     path = Path(old)
     before = checkpoint.complete(read_inert(path), path)  # no code in the file is run
@@ -83,9 +82,10 @@ def load(model: torch.nn.Module, weights: State) -> None:
 
 def model_and_input(config: State) -> tuple[torch.nn.Module, Any]:
     """The model that train.py makes with a config, and what it is first called with."""
+    from tools.old_script import first_trainer
+
     import train
     from parse_config import ConfigParser
-    from tools.old_script import first_trainer
 
     with tempfile.TemporaryDirectory() as folder:
         config = config | {"trainer": config["trainer"] | {"save_dir": folder, "verbosity": 0}}

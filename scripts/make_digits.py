@@ -1,4 +1,4 @@
-"""Make tests/digits.npz, real digits for the tests of every baked project.
+"""Make tests/project/digits.npz, real digits for the tests of the core.
 
     pip download --no-deps scikit-learn
     python scripts/make_digits.py scikit_learn-*.whl
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-TARGET = Path(__file__).parent.parent / "{{cookiecutter.project_name}}" / "tests" / "digits.npz"
+TARGET = Path(__file__).parent.parent / "tests" / "project" / "digits.npz"
 HELD_OUT = 297
 
 

@@ -26,15 +26,7 @@ FILES = """
     docs/model.md docs/notebook.md docs/speed.md docs/two_optimizers.md docs/updating.md
     docs/using.md docs/watching.md logger/__init__.py logger/epoch_log.py logger/logger.py
     logger/metrics_csv.py logger/progress.py logger/visualization.py model/__init__.py model/loss.py
-    model/metric.py model/model.py tests/conftest.py tests/digits.npz tests/example.json
-    tests/example.py tests/test_before_training.py tests/test_callbacks.py tests/test_checkpoint.py
-    tests/test_commands.py tests/test_config.py tests/test_contract.py tests/test_data_loader.py
-    tests/test_distributed.py tests/test_docs.py tests/test_export.py tests/test_faults.py
-    tests/test_history.py tests/test_meter.py tests/test_model.py tests/test_old_checkpoints.py
-    tests/test_predict.py tests/test_records.py tests/test_report.py tests/test_samples.py
-    tests/test_schema.py tests/test_sharded.py tests/test_state.py tests/test_switches.py
-    tests/test_tools.py tests/test_trackers.py tests/test_trainer.py tests/test_user_mistakes.py
-    tests/test_watching.py
+    model/metric.py model/model.py tests/conftest.py tests/test_project.py
     tools/__init__.py tools/advice.py tools/changes.py tools/check.py tools/compare.py
     tools/convert.py tools/drawing.py tools/fast_dev_run.py tools/find_lr.py tools/first_batches.py
     tools/fsdp.py tools/history.py tools/init_from.py tools/manifest.py tools/monitor.py
@@ -52,17 +44,11 @@ FILES = """
 """.split()
 
 STARTER_FILES = {
-    "mnist": [
-        *["data/mnist_5k.npz", "data_loader/mnist.py", "tests/test_mnist.py"],
-        *["notebooks/first_steps.ipynb", "tests/test_notebooks.py"],
-    ],
-    "minimal": ["data/penguins.npz", "tests/test_minimal.py"],
-    "text": ["data/names.csv", "data_loader/names.py", "tests/test_text.py"],
-    "tabular": ["data/diamonds.csv", "data_loader/diamonds.py", "tests/test_tabular.py"],
-    "gan": [
-        *["data/mnist_5k.npz", "data_loader/mnist.py", "tests/test_gan.py"],
-        "trainer/gan_trainer.py",
-    ],
+    "mnist": ["data/mnist_5k.npz", "data_loader/mnist.py", "notebooks/first_steps.ipynb"],
+    "minimal": ["data/penguins.npz"],
+    "text": ["data/names.csv", "data_loader/names.py"],
+    "tabular": ["data/diamonds.csv", "data_loader/diamonds.py"],
+    "gan": ["data/mnist_5k.npz", "data_loader/mnist.py", "trainer/gan_trainer.py"],
 }
 
 ANSWERS = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))

@@ -1,6 +1,8 @@
 """What each starter brings learns what its README says, and goes on after a stop."""
 
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -22,20 +24,29 @@ RESULTS = {
 
 @pytest.fixture(scope="module", params=STARTER_FILES)
 def trained(request, bake):
-    """A project of each starter after one run with the defaults, and what is said of it."""
+    """A project of each starter after one run with the defaults, and the starter's name."""
     project = bake(starter=request.param)
     succeed("train.py", "-c", "config.json", cwd=project)
-    return project, RESULTS[request.param]
+    return project, request.param
 
 
 def test_each_starter_reaches_the_result_in_its_readme(trained):
-    project, results = trained
+    project, starter = trained
     readme = (project / "README.md").read_text(encoding="utf-8")
     output = succeed("test.py", "-r", the_run(project) / "model_best.pth", cwd=project)
-    for words, metric, low, high in results:
+    for words, metric, low, high in RESULTS[starter]:
         assert words in readme
         [value] = re.findall(rf"^{metric} +([-\d.]+)$", output, re.MULTILINE)
         assert low <= float(value) <= high, output
+
+
+def test_the_parts_of_a_starter_are_right(trained):
+    """Its own model, loss, metrics and data, by hand; that of mnist is in tests/project."""
+    project, starter = trained
+    for path in (Path(__file__).parent / "starters").glob(f"test_{starter}.py"):
+        copy = shutil.copy(path, project / "tests")
+        succeed("-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider", copy, cwd=project)
+        copy.unlink()
 
 
 def test_a_stopped_run_ends_as_one_that_was_not(trained):

@@ -219,8 +219,8 @@ CONTAINER = {".dockerignore", ".devcontainer/devcontainer.json"}  # the user has
         ([], set()),
         (CHOICES, set()),
         (["docker=yes", "config_format=yaml"], CONTAINER),
-        (["starter=minimal"], {"data/penguins.npz", "tests/test_minimal.py"}),
-        (["starter=gan"], {"trainer/gan_trainer.py", "tests/test_gan.py"}),
+        (["starter=minimal"], {"data/penguins.npz"}),
+        (["starter=gan"], {"trainer/gan_trainer.py"}),
     ],
 )
 def test_skipping_keeps_all_files_of_the_user(choices, new, run, template, reference):

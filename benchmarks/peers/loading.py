@@ -1,9 +1,9 @@
 """The project's loader alone, without training: the project is in PYTHONPATH."""
 
-from base import BaseDataLoader
-from data_loader.mnist import MnistDataset
 from torch.utils.data import Dataset
 
+from base import BaseDataLoader
+from data_loader.mnist import MnistDataset
 from peers.ours import Loader
 from peers.turns import turn
 from peers.work import WORKS

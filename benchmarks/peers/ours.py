@@ -4,10 +4,10 @@ import os
 import sys
 
 import torch
-from base import BaseDataLoader
-from data_loader.mnist import MnistDataset
 from torch.utils.data import Dataset
 
+from base import BaseDataLoader
+from data_loader.mnist import MnistDataset
 from peers.turns import turn, watch
 from peers.work import WORKS, LeNet, SmallConv, accuracy
 

@@ -13,10 +13,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from base import BaseDataLoader
-from parse_config import ConfigParser
 from torch import nn
 from torch.utils.data import TensorDataset
+
+from base import BaseDataLoader
+from parse_config import ConfigParser
 from trainer.trainer import Trainer
 from utils.errors import RunError
 

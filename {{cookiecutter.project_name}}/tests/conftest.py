@@ -1,35 +1,21 @@
-from functools import partial
-
-import example
 import pytest
 import torch
 
-from parse_config import ConfigParser
-from train import build_trainer
+from parse_config import ConfigParser, default_config
+from train import build_trainer, part_modules
 
 torch.set_num_threads(1)  # small steps are slower, and not repeatable, with more
 
 
 @pytest.fixture
-def example_parts(monkeypatch):
-    """While a test runs, a config can name the parts in example.py."""
-    example.install(partial(monkeypatch.setattr, raising=False))
-
-
-@pytest.fixture
-def make_config(tmp_path, example_parts):
-    """The config in example.json, with changes, for short runs below tmp_path."""
+def make_config(tmp_path):
+    """The project's own config for a few short epochs below tmp_path, with changes."""
 
     def make(changes=None, **kwargs):
-        short = {
-            "trainer.save_dir": str(tmp_path / "saved"),
-            "trainer.epochs": 2,
-            "trainer.len_epoch": 4,
-            "trainer.tensorboard": False,
-            "trainer.report": False,
-            "device": "cpu",
-        }
-        return ConfigParser.from_file(example.CONFIG, short | (changes or {}), **kwargs)
+        short = {"trainer.save_dir": str(tmp_path / "saved"), "trainer.epochs": 2}
+        short |= {"trainer.len_epoch": 4, "trainer.tensorboard": False, "device": "cpu"}
+        path = default_config()
+        return ConfigParser.from_file(path, short | (changes or {}), modules=part_modules, **kwargs)
 
     return make
 

@@ -12,9 +12,9 @@ import shlex
 import sys
 from types import ModuleType
 
-import example
 import pytest
 
+import digits_example
 from parse_config import default_config
 from utils.files import PROJECT_DIR, read_config
 
@@ -38,7 +38,7 @@ def page_runner(page, request, monkeypatch, tmp_path):
     config = default_config()
     if page.name != "README.md":
         request.getfixturevalue("example_parts")
-        config = example.CONFIG
+        config = digits_example.CONFIG
     modules = dict(sys.modules)
     contents = {name: dict(vars(one)) for name, one in modules.items() if is_own(one)}
     monkeypatch.chdir(tmp_path)

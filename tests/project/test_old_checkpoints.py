@@ -4,11 +4,12 @@ import os
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
-from example import CONFIG, DigitsModel
 
+from digits_example import CONFIG, DigitsModel
 from tools.convert import read_inert
 from train import build_trainer, main
 from utils import UserError, checkpoint
@@ -35,8 +36,8 @@ class Evil:
 
 if __name__ == "__main__":
     import parse_config
-    sys.path[1:1] = [sys.argv[1] + "/tests", sys.argv[1]]  # before an installed `example`
-    from example import DigitsModel
+    sys.path[1:1] = [sys.argv[4], sys.argv[1]]
+    from digits_example import DigitsModel
     torch.manual_seed(7)
     model = DigitsModel()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.5)
@@ -68,7 +69,14 @@ if __name__ == "__main__":
 def old(tmp_path_factory):
     folder = tmp_path_factory.mktemp("old")
     (folder / "parse_config.py").write_text(OLD_PROJECT)
-    command = [sys.executable, "parse_config.py", PROJECT_DIR, "-", folder / "code_was_run"]
+    command = [
+        sys.executable,
+        "parse_config.py",
+        PROJECT_DIR,
+        "-",
+        folder / "code_was_run",
+        Path(__file__).parent,
+    ]
     environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
     subprocess.run(command, cwd=folder, env=environment, check=True)
     return folder

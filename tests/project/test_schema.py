@@ -4,14 +4,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from inspect import isclass
 
-import example
 import pytest
-from test_config import BAD_VALUES, DELETE, changed
 
+import digits_example
 from base import BaseModel
 from model import model
 from parse_config import ConfigParser
 from settings import Part
+from test_config import BAD_VALUES, DELETE, changed
 from tools.schema import block_schema, find_types, make_schema
 from train import part_modules
 from utils import UserError
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("example_parts")
 @pytest.fixture(scope="module")
 def schema():
     with pytest.MonkeyPatch.context() as patch:
-        example.install(partial(patch.setattr, raising=False))
+        digits_example.install(partial(patch.setattr, raising=False))
         return make_schema()
 
 

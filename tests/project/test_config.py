@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from example import CONFIG
 
 from base import BaseModel
+from digits_example import CONFIG
 from model import loss, metric, model
 from parse_config import ConfigParser, Option
 from train import part_modules

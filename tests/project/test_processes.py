@@ -5,11 +5,12 @@ import os
 import subprocess
 import sys
 from itertools import islice
+from pathlib import Path
 
-import example
 import pytest
 import torch
 
+import digits_example
 from base import BaseDataLoader
 from base.sampler import EpochBatchSampler, EpochSampler
 from parse_config import ConfigParser
@@ -132,7 +133,7 @@ import sys, torch, weakref
 import torch.distributed as dist
 from base import BaseDataLoader
 from pathlib import Path
-from test_distributed import Seen
+from test_processes import Seen
 from torch.utils.data import WeightedRandomSampler
 from utils import checkpoint, distributed, process_group
 from utils.command_line import process_group as group_of_processes
@@ -180,7 +181,7 @@ assert group() is None  # its threads, which need Python, would abort it on its 
 def test_two_processes_know_what_each_has(tmp_path):
     script = tmp_path / "worker.py"
     script.write_text(WORKER)
-    path = os.pathsep.join([str(PROJECT_DIR), str(PROJECT_DIR / "tests")])
+    path = os.pathsep.join([str(PROJECT_DIR), str(Path(__file__).parent)])
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     command += [script, tmp_path / "weight.pth"]
@@ -205,7 +206,7 @@ def test_a_restart_goes_on_with_its_own_run(make_config, make_trainer, monkeypat
     assert find_own(make_config()) is None
 
     def resumed(*args):
-        argv = ["-c", str(example.CONFIG), f"trainer.save_dir={newest.parents[2]}", *args]
+        argv = ["-c", str(digits_example.CONFIG), f"trainer.save_dir={newest.parents[2]}", *args]
         return ConfigParser.from_args(argparse.ArgumentParser(), argv=argv, to_train=False)
 
     assert resumed().resume is None and resumed("-r", "auto").resume == newest

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from data_loader.diamonds import encode, read_diamonds
 
 from data_loader.data_loaders import DiamondsDataLoader
-from data_loader.diamonds import encode, read_diamonds
 from model.metric import R2, mae
 from model.model import Normalise, TabularModel
 from parse_config import default_config

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from example import CONFIG
 
+from digits_example import CONFIG
 from parse_config import ConfigParser
 from test import main as evaluate
 from tools.history import find_runs

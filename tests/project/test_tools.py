@@ -5,11 +5,11 @@ from collections import Counter
 
 import pytest
 import torch
-from example import CONFIG, DigitsDataLoader
 from torch.utils.data import DataLoader
 
 from base import Callback
 from data_loader import data_loaders
+from digits_example import CONFIG, DigitsDataLoader
 from tools.first_batches import FirstBatches
 from tools.record import record_start
 from tools.verify_resume import run as verify_resume

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from data_loader.names import LANGUAGES, N_CHARACTERS, UNKNOWN, encode
 
 from data_loader.data_loaders import NamesDataLoader, pad_batch
-from data_loader.names import LANGUAGES, N_CHARACTERS, UNKNOWN, encode
 from model.metric import accuracy
 from model.model import NamesModel
 from parse_config import ConfigParser, default_config

@@ -9,14 +9,15 @@ import sys
 import time
 import warnings
 from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from example import CONFIG, DIGITS
 from torch import nn
 
 from base import BaseDataLoader
+from digits_example import CONFIG, DIGITS
 from test import main as evaluate
 from tools.compare import first_difference
 from tools.manifest import fingerprint
@@ -32,12 +33,12 @@ from utils.signals import StopSignals
 
 LENGTH = ["trainer.epochs=3", "trainer.len_epoch=40", "trainer.save_every.steps=2"]
 LENGTH += ["trainer.report=false"]
-TESTS_DIR = PROJECT_DIR / "tests"
+TESTS_DIR = Path(__file__).parent
 
 
 def start(save_dir, *args, **kwargs):
     """A training of 120 steps in a process of its own; what it prints goes to a pipe."""
-    command = [sys.executable, "-c", "import example; example.main()", "-d", "cpu"]
+    command = [sys.executable, "-c", "import digits_example; digits_example.main()", "-d", "cpu"]
     command += [] if "last.pth" in str(args) else ["-c", CONFIG]
     command += [f"trainer.save_dir={save_dir}", "trainer.tensorboard=false", *LENGTH, *args]
     paths = os.pathsep.join(map(str, [PROJECT_DIR, TESTS_DIR]))

@@ -1,7 +1,7 @@
 import pytest
-from example import DigitsModel
 
 from base import BaseModel
+from digits_example import DigitsModel
 
 
 def test_a_model_without_forward_cannot_be_made():

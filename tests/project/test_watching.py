@@ -7,6 +7,7 @@ import re
 import struct
 import sys
 from math import isnan
+from pathlib import Path
 
 import pytest
 import torch
@@ -43,20 +44,20 @@ def run_in_terminal(*args, columns=200):
     return got.decode()
 
 
-# train.py with the parts in example.py
+# train.py with the parts in digits_example.py
 EXAMPLE = """
 import sys
 sys.path[:0] = sys.argv[1:3]
-import example, train
-example.install(setattr)
-train.main(["-c", str(example.CONFIG), *sys.argv[3:]])
+import digits_example, train
+digits_example.install(setattr)
+train.main(["-c", str(digits_example.CONFIG), *sys.argv[3:]])
 """
 
 
 def test_a_terminal_shows_bars_which_messages_do_not_tear(tmp_path):
     explosion = ["trainer.non_finite=skip", "optimizer.args.lr=1e30"]  # gives messages in between
     args = [f"trainer.save_dir={tmp_path}", *SHORT, *explosion]
-    got = run_in_terminal("-c", EXAMPLE, PROJECT_DIR, PROJECT_DIR / "tests", *args)
+    got = run_in_terminal("-c", EXAMPLE, PROJECT_DIR, Path(__file__).parent, *args)
     bars = re.findall(r"epoch \d/2 [^\r]*█[^\r]* (\d+)/12, ([^\r]*)", got)
     values = re.compile(r"\d:\d\d:\d\d left, .*lr \S+, [\d,.]+ batches/s *")
     assert bars and not [words for _, words in bars if not values.fullmatch(words)]

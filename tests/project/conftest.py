@@ -1,0 +1,39 @@
+from functools import partial
+
+import pytest
+import torch
+
+import digits_example
+from parse_config import ConfigParser
+from train import build_trainer
+
+torch.set_num_threads(1)  # small steps are slower, and not repeatable, with more
+
+
+@pytest.fixture
+def example_parts(monkeypatch):
+    """While a test runs, a config can name the parts in digits_example.py."""
+    digits_example.install(partial(monkeypatch.setattr, raising=False))
+
+
+@pytest.fixture
+def make_config(tmp_path, example_parts):
+    """The config in digits_example.json, with changes, for short runs below tmp_path."""
+
+    def make(changes=None, **kwargs):
+        short = {
+            "trainer.save_dir": str(tmp_path / "saved"),
+            "trainer.epochs": 2,
+            "trainer.len_epoch": 4,
+            "trainer.tensorboard": False,
+            "trainer.report": False,
+            "device": "cpu",
+        }
+        return ConfigParser.from_file(digits_example.CONFIG, short | (changes or {}), **kwargs)
+
+    return make
+
+
+@pytest.fixture
+def make_trainer(make_config):
+    return lambda changes=None, **kwargs: build_trainer(make_config(changes, **kwargs))

@@ -1,0 +1,101 @@
+"""Your project works: its config, data, model and loop, a stop and a resume.
+
+Nothing here knows what the model or the data are: all is built as the config says.
+"""
+
+import csv
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from base import BaseModel
+from parse_config import default_config
+from train import build_model
+from utils import UserError, checkpoint
+from utils.files import PROJECT_DIR
+
+
+def run_script(*arguments):
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, cwd=PROJECT_DIR, capture_output=True, text=True)
+
+
+def test_a_wrong_key_is_one_line(make_config):
+    with pytest.raises(UserError, match="trainer.epoch") as caught:
+        make_config({"trainer.epoch": 3})
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_the_model_comes_from_the_config(make_config):
+    _, model, _, _ = build_model(make_config())
+    assert isinstance(model, BaseModel)
+    assert any(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_validation_data_are_not_trained_on(make_trainer):
+    loader = make_trainer().data_loader
+    if loader.valid_sampler is None:
+        pytest.skip("the config splits off no validation data")
+    assert not {*loader.sampler.indices} & {*loader.valid_sampler.indices}
+
+
+def test_batches_are_the_same_in_each_run(make_trainer):
+    def first_batch():
+        loader = make_trainer().data_loader
+        loader.set_epoch(seed=1, epoch=1)
+        return checkpoint.to_plain(next(iter(loader)))
+
+    assert_equal(first_batch(), first_batch())
+
+
+def test_an_epoch_is_logged_and_saved(make_trainer):
+    trainer = make_trainer()
+    trainer.train()
+    with (trainer.checkpoint_dir / "metrics.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert trainer.mnt_metric in rows[0] or trainer.mnt_mode == "off"
+    assert (trainer.checkpoint_dir / "last.pth").exists()
+
+
+def test_a_resumed_run_ends_with_the_same_weights(make_trainer):
+    straight = make_trainer()
+    straight.train()
+    stopped = make_trainer({"trainer.epochs": 1})
+    stopped.train()
+    resumed = make_trainer(resume=stopped.checkpoint_dir / "last.pth")
+    resumed.train()
+    assert_equal(straight.model.state_dict(), resumed.model.state_dict())
+
+
+def assert_equal(one, other):
+    """Bit for bit, in any nesting of tensors."""
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other)
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys()
+        assert_equal([*one.values()], [*other.values()])
+    elif isinstance(one, (list, tuple)):
+        for pair in zip(one, other, strict=True):
+            assert_equal(*pair)
+    else:
+        assert one == other
+
+
+def test_the_scripts_run_one_after_the_other(tmp_path):
+    config = ["-c", default_config(), f"trainer.save_dir={tmp_path}", "trainer.epochs=1"]
+    done = run_script("train.py", *config, "trainer.len_epoch=2", "-d", "cpu")
+    assert done.returncode == 0, done.stderr
+    [last] = tmp_path.glob("*/*/last.pth")
+    done = run_script("test.py", "-r", last, "-d", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert "test samples" in done.stdout
+
+
+def test_a_dry_run_says_that_all_is_well(tmp_path):
+    saved = tmp_path / "saved"
+    done = run_script("train.py", "--check", f"trainer.save_dir={saved}", "-d", "cpu")
+    assert "All is well." in done.stdout, done.stderr
+    assert not saved.exists()
