@@ -8,6 +8,7 @@ nothing behind.
 import json
 import os
 import re
+import shlex
 import sys
 import unicodedata
 from pathlib import Path
@@ -18,7 +19,7 @@ from jinja2.runtime import Context
 
 WINDOWS = {"aux", "con", "nul", "prn"}
 WINDOWS |= {f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)}
-TEMPLATE = Path(__file__).parent
+TEMPLATE = Path(__file__).resolve().parent
 PROMPTS = json.loads((TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"))
 [PROJECT] = TEMPLATE.glob("{{*")
 OWN = {path.stem for path in PROJECT.iterdir() if path.is_dir() or path.suffix == ".py"}
@@ -29,11 +30,12 @@ PACKAGES = {*re.findall(r'"(\w[\w-]*)', REQUIRED), "pandas", "pip", "torchvision
 
 
 class Answers(Extension):
-    """Makes Jinja check the answers, leave them as they are, and know `escaped`."""
+    """Makes Jinja check the answers, leave them as they are, and know two filters."""
 
     def __init__(self, environment):
         super().__init__(environment)
         environment.filters["escaped"] = escaped
+        environment.filters["command_for_full"] = command_for_full
         environment.context_class = CheckedContext
         # `cruft update` bakes an old and a new version in one process, each with its own rules
         sys.modules.pop(__name__, None)
@@ -67,6 +69,25 @@ def escaped(text):
     text = json.dumps(text, ensure_ascii=False)[1:-1]
     # JSON leaves these alone; TOML refuses the first, YAML takes the others for line breaks or none
     return re.sub("[\x7f-\x9f\u2028\u2029\ufeff]", lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def command_for_full(answers):
+    """The command that adds the files of a full project to one that was baked with these answers.
+
+    cruft knows the answers by itself; it has left a commit among them.
+    """
+    if "_commit" in answers:
+        return 'cruft update -y --variables-to-update \'{"size": "full"}\''
+    template = answers.get("_template", TEMPLATE)
+    if template == answers.get("_repo_dir"):  # a folder, perhaps by a relative path
+        template = TEMPLATE
+    command = ["cookiecutter", shlex.quote(str(template)), "--output-dir", "..", "--no-input"]
+    if checkout := answers.get("_checkout"):
+        command += ["--checkout", shlex.quote(checkout)]
+    command += ["--overwrite-if-exists", "--skip-if-file-exists", "size=full"]
+    command += [f"project_name={answers['project_name']}"]
+    choices = [k for k, default in PROMPTS.items() if isinstance(default, list) and k[0] != "_"]
+    return " ".join(command + [f"{key}={answers[key]}" for key in choices if key != "size"])
 
 
 def _fault_of_answers(answers):

@@ -10,6 +10,7 @@ from pathlib import Path
 NAME = "{{ cookiecutter.project_name }}"
 STARTER = "{{ cookiecutter.starter }}"
 RUN_NAME = "{{ cookiecutter.__run_names[cookiecutter.starter] }}"
+SIZE = "{{ cookiecutter.size }}"
 LICENSE = "{{ cookiecutter.license }}"
 CONFIG = "config.{{ cookiecutter.config_format }}"
 TENSORBOARD = "{{ cookiecutter.tensorboard }}"
@@ -18,12 +19,18 @@ DOCKER = "{{ cookiecutter.docker }}"
 BY_CRUFT = "{{ '_output_dir' not in cookiecutter }}" == "True"
 
 BEFORE = Path(".files_before.json")  # pre_gen_project.py wrote it, if there were files before
-NOT_CHOSEN = Path("NOT_CHOSEN.md")  # says what to do where hooks do not run
+IS_WRITTEN = Path(".is_written")
 IS_NEW = not BEFORE.exists()
-SKIPS = not NOT_CHOSEN.read_bytes()  # cookiecutter was told --skip-if-file-exists
+SKIPS = not IS_WRITTEN.read_bytes()  # cookiecutter was told --skip-if-file-exists
 KEPT = set(json.loads(BEFORE.read_text(encoding="utf-8"))) if SKIPS else set()
 
 STARTERS = ("mnist", "minimal", "text", "tabular", "gan")
+# What only a full project has, and what of it any project has
+EXTRAS = ["tools/*", "docs/**/*", "notebooks/*", "export.py", "report.py", "sweep.py"]
+EXTRAS += [".editorconfig", ".pre-commit-config.yaml"]
+ESSENTIAL = ["tools/__init__.py", "tools/check.py"]
+ESSENTIAL += ["tools/compare.py", "tools/first_batches.py", "tools/history.py"]
+ESSENTIAL += ["docs/config.md", "docs/data.md", "docs/model.md", "docs/runs.md"]
 # What belongs to the starter "mnist" alone, and what "gan" has too
 MNIST = ["notebooks/first_steps.ipynb"]
 DIGITS = ["data/mnist_5k.npz", "data_loader/mnist.py"]
@@ -31,6 +38,10 @@ DIGITS = ["data/mnist_5k.npz", "data_loader/mnist.py"]
 
 def main():
     choose_starter()
+    if SIZE == "essential":
+        extras = {p.as_posix() for one in EXTRAS for p in Path().glob(one) if p.is_file()}
+        for name in extras.difference(ESSENTIAL):
+            remove(name)
     if LICENSE != "none":
         move(f"LICENSE.{LICENSE}", "LICENSE")
     for name in ("MIT", "BSD-3-Clause", "Apache-2.0"):
@@ -48,7 +59,8 @@ def main():
             remove(name)
     if IS_NEW:
         drop_leftovers()
-    NOT_CHOSEN.unlink()
+    remove("NOT_CHOSEN.md")  # for where hooks do not run
+    IS_WRITTEN.unlink()
     BEFORE.unlink(missing_ok=True)
     if not BY_CRUFT:  # which bakes in passing, for `cruft diff` for example
         print(f"""

@@ -14,7 +14,7 @@ def main():
     if found:
         Path(".files_before.json").write_text(json.dumps(found), encoding="utf-8")
         # The template has this file too; it stays empty only with --skip-if-file-exists
-        Path("NOT_CHOSEN.md").write_text("", encoding="utf-8")
+        Path(".is_written").write_text("", encoding="utf-8")
 
 
 main()

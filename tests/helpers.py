@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import re
 import runpy
 import shutil
 import subprocess
@@ -44,6 +45,17 @@ def succeed(*arguments, cwd):
 def files(folder):
     """The paths of all files under a folder, relative to it."""
     return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()}
+
+
+def contents(project):
+    """What each file holds, by its path."""
+    return {name: (project / name).read_bytes() for name in files(project)}
+
+
+def without_command(found):
+    """The README names the template as it was named on the command line."""
+    readme = re.sub(rb"^cookiecutter .*$", b"", found["README.md"], flags=re.MULTILINE)
+    return found | {"README.md": readme}
 
 
 def interpreter(version):

@@ -15,36 +15,47 @@ import yaml
 from helpers import PROJECT, PYTHONS, ROOT, files, interpreter, succeed, tomllib
 
 # The files of every project; config, LICENSE, the workflow and the starter's own come by choice
-FILES = """
-    .editorconfig .gitignore .pre-commit-config.yaml README.md config.schema.json export.py
-    parse_config.py predict.py pyproject.toml report.py requirements.txt runs.py settings.py test.py
-    train.py base/__init__.py base/base_data_loader.py base/base_model.py base/base_trainer.py
-    base/callback.py base/sampler.py data/README.md data_loader/__init__.py
-    data_loader/data_loaders.py docs/checkpoints.md docs/clusters.md docs/clusters/job.yaml
-    docs/clusters/train.sbatch docs/config.md docs/data.md docs/faults.md docs/fine_tune.md
-    docs/gradients.md docs/install.md docs/many_gpus.md docs/metric.md docs/migrating.md
-    docs/model.md docs/notebook.md docs/speed.md docs/two_optimizers.md docs/updating.md
-    docs/using.md docs/watching.md logger/__init__.py logger/epoch_log.py logger/logger.py
-    logger/metrics_csv.py logger/progress.py logger/visualization.py model/__init__.py model/loss.py
-    model/metric.py model/model.py tests/conftest.py tests/test_project.py
-    tools/__init__.py tools/advice.py tools/changes.py tools/check.py tools/compare.py
-    tools/convert.py tools/drawing.py tools/fast_dev_run.py tools/find_lr.py tools/first_batches.py
-    tools/fsdp.py tools/history.py tools/init_from.py tools/manifest.py tools/monitor.py
-    tools/overfit_batches.py tools/pictures.py tools/predictions.py tools/profile.py
-    tools/recompute.py tools/record.py tools/replay.py tools/report.py tools/schema.py
-    tools/steps.py tools/summary.py tools/trackers.py tools/unshard.py tools/verify_resume.py
-    trainer/__init__.py trainer/trainer.py utils/__init__.py utils/background.py
-    utils/batch_size.py utils/build.py utils/check.py utils/check_together.py utils/checkpoint.py
-    utils/collectors.py
-    utils/command_line.py utils/device.py utils/distributed.py utils/errors.py utils/explain.py
-    utils/extras.py utils/files.py utils/finite.py utils/lookup.py utils/loop.py utils/meter.py
+ESSENTIAL = """
+    .gitignore README.md parse_config.py predict.py pyproject.toml requirements.txt runs.py
+    settings.py test.py train.py
+    base/__init__.py base/base_data_loader.py base/base_model.py base/base_trainer.py
+    base/callback.py base/sampler.py
+    data/README.md
+    data_loader/__init__.py data_loader/data_loaders.py
+    docs/config.md docs/data.md docs/model.md docs/runs.md
+    logger/__init__.py logger/epoch_log.py logger/logger.py logger/metrics_csv.py
+    logger/progress.py logger/visualization.py
+    model/__init__.py model/loss.py model/metric.py model/model.py
+    tests/conftest.py tests/test_project.py
+    tools/__init__.py tools/check.py tools/compare.py tools/first_batches.py tools/history.py
+    trainer/__init__.py trainer/trainer.py
+    utils/__init__.py utils/background.py utils/batch_size.py utils/build.py utils/check.py
+    utils/check_together.py utils/checkpoint.py utils/collectors.py utils/command_line.py
+    utils/device.py utils/distributed.py utils/errors.py utils/explain.py utils/extras.py
+    utils/files.py utils/finite.py utils/lookup.py utils/loop.py utils/meter.py
     utils/mistakes.py utils/newest.py utils/optim.py utils/precision.py utils/process_group.py
     utils/run.py utils/run_dir.py utils/saving.py utils/seed.py utils/signals.py utils/split.py
     utils/trainer_state.py utils/yaml_config.py
 """.split()
+# What a full one has beside
+EXTRAS = """
+    .editorconfig .pre-commit-config.yaml export.py report.py
+    docs/clusters.md
+    docs/clusters/job.yaml docs/clusters/train.sbatch
+    docs/faults.md docs/fine_tune.md docs/gradients.md docs/install.md docs/many_gpus.md
+    docs/metric.md docs/migrating.md docs/notebook.md docs/speed.md docs/two_optimizers.md
+    docs/updating.md docs/using.md docs/watching.md
+    tools/advice.py tools/changes.py tools/convert.py
+    tools/drawing.py tools/fast_dev_run.py tools/find_lr.py tools/fsdp.py
+    tools/init_from.py tools/manifest.py tools/monitor.py
+    tools/overfit_batches.py tools/pictures.py tools/predictions.py tools/profile.py
+    tools/recompute.py tools/record.py tools/replay.py tools/report.py tools/schema.py
+    tools/steps.py tools/summary.py tools/trackers.py tools/unshard.py tools/verify_resume.py
+""".split()
+MOST_FILES, MOST_LINES = 79, 4850  # of an essential project; lines of Python that are not blank
 
 STARTER_FILES = {
-    "mnist": ["data/mnist_5k.npz", "data_loader/mnist.py", "notebooks/first_steps.ipynb"],
+    "mnist": ["data/mnist_5k.npz", "data_loader/mnist.py"],
     "minimal": ["data/penguins.npz"],
     "text": ["data/names.csv", "data_loader/names.py"],
     "tabular": ["data/diamonds.csv", "data_loader/diamonds.py"],
@@ -97,7 +108,24 @@ def test_files(project, row):
         chosen.add(".github/workflows/tests.yml")
     if row["docker"] == "yes":
         chosen |= {"Dockerfile", ".dockerignore", ".devcontainer/devcontainer.json"}
-    assert files(project) == {*FILES, *chosen}
+    if row["size"] == "full":
+        chosen |= {*EXTRAS, *["notebooks/first_steps.ipynb"] * (row["starter"] == "mnist")}
+    assert files(project) == {*ESSENTIAL, *chosen}
+
+
+@pytest.mark.parametrize("starter", STARTER_FILES)
+def test_an_essential_project_is_small(starter, bake):
+    project = bake(starter=starter)
+    sources = [path.read_text(encoding="utf-8") for path in project.rglob("*.py")]
+    n_lines = sum(bool(line.strip()) for text in sources for line in text.splitlines())
+    assert len(files(project)) <= MOST_FILES and n_lines <= MOST_LINES
+
+
+def test_a_full_project_adds_files_and_changes_none(bake):
+    essential, full = bake(), bake(size="full")
+    assert files(essential) < files(full)
+    for name in files(essential):
+        assert (essential / name).read_bytes() == (full / name).read_bytes(), name
 
 
 def test_git_takes_these_files_and_leaves_out_what_runs_write(project, tmp_path):
@@ -115,7 +143,7 @@ def test_git_takes_these_files_and_leaves_out_what_runs_write(project, tmp_path)
 def test_nothing_of_the_template_is_left(project):
     for name in files(project):
         text = (project / name).read_bytes().decode(errors="replace")
-        for mark in ("{{", "{%", "{#", "cookiecutter"):
+        for mark in ("{{", "{%", "{#", *["cookiecutter"] * (name != "README.md")):
             assert name.endswith(".npz") or mark not in text.lower(), f"{mark} in {name}"
 
 
@@ -165,7 +193,8 @@ def test_ruff_finds_nothing(project):
 def test_mypy_finds_nothing(bake, tmp_path):
     """In the project of each starter, one after the other: they share what is known of torch."""
     for starter in STARTER_FILES:
-        succeed("-m", "mypy", "--cache-dir", tmp_path, cwd=bake(starter=starter))
+        succeed("-m", "mypy", "--cache-dir", tmp_path, cwd=bake(starter=starter, size="full"))
+    succeed("-m", "mypy", "--cache-dir", tmp_path, cwd=bake())
 
 
 # Of the words of the license texts, title included, copyright line left out
@@ -239,7 +268,6 @@ def test_the_smallest_starter_is_small():
 def test_both_formats_hold_the_same_config(starter):
     folder = PROJECT if starter == "mnist" else PROJECT / "starters" / starter
     as_json = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    as_json.pop("$schema")  # in YAML it is a comment
     assert yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")) == as_json
 
 

@@ -25,7 +25,6 @@ PLACES = {
     r"python (train|test|predict|export|report|runs)\.py\b.*": DOCS,
     r"python migrate\.py .*": "tests/test_migrate.py::test_the_command_says_what_it_did",
     r"python benchmarks/.*": "tests/test_benchmarks.py::test_each_benchmark_ends_with_its_table",
-    r"python scripts/make_schemas.*": "tests/test_benchmarks.py::test_the_schemas_are_those_that",
     r"python scripts/make_report.*": "tests/test_benchmarks.py::test_the_picture_of_the_readme",
     r"python scripts/house.*": "tests/test_structure.py::test_the_house_is_as_small_as_it_is_to_be",
     r"python scripts/digest_w.*": "tests/test_benchmarks.py::test_weights_are_compared_bit_for_bit",

@@ -267,7 +267,7 @@ def complete(bake):
 
 @pytest.fixture
 def project(complete, tmp_path):
-    leftovers = shutil.ignore_patterns("docs", "tests", "notebooks", "config.schema.json")
+    leftovers = shutil.ignore_patterns("docs", "tests", "notebooks")
     return shutil.copytree(complete, tmp_path / "project", ignore=leftovers)
 
 

@@ -11,7 +11,12 @@ import pytest
 from helpers import ENVIRONMENT, PROJECT, ROOT, files, succeed
 from test_commands import blocks
 
-ANSWERS = {"project_name": "waves", "description": 'Says "{{ hi }}" \\ 한국어', "author": "Ada"}
+ANSWERS = {
+    "project_name": "waves",
+    "size": "full",
+    "description": 'Says "{{ hi }}" \\ 한국어',
+    "author": "Ada",
+}
 TRAINER = "trainer/trainer.py"
 LOSS = "model/loss.py"
 PROGRAM = f"PATH={Path(sys.executable).parent}:$PATH\npip() {{ :; }}\n"  # all is installed
@@ -110,7 +115,9 @@ def test_create_check_and_diff(project, cruft, bake, repository, commit):
     assert files(project) - {".cruft.json"} == files(same) | {
         name for name in files(project) if name.startswith(".git/")
     }
-    assert all((project / name).read_bytes() == (same / name).read_bytes() for name in files(same))
+    # Its README has the command of cruft that adds the files of a full project
+    as_baked = files(same) - {"README.md"}
+    assert all((project / name).read_bytes() == (same / name).read_bytes() for name in as_baked)
 
     assert "up to date" in cruft("check", cwd=project)
     assert cruft("diff", "--exit-code", cwd=project) == ""
@@ -208,9 +215,30 @@ def test_a_project_without_cruft_joins_later(repository, bake, cruft, commit):
     options = ("--no-input", "--checkout", "v1.0.0", *context)
     cruft("link", repository, *options, cwd=project)
     commit(project)
-    assert cruft("diff", "--exit-code", cwd=project) == ""
+    difference = cruft("diff", "--exit-code", cwd=project, status=1)
+    changed = [line for line in difference.splitlines() if line[0] in "+-"]
+    assert len(changed) == 4 and "-cookiecutter " in difference  # the command in the README
     cruft("update", "--skip-apply-ask", cwd=project)
     assert "second version" in (project / TRAINER).read_text(encoding="utf-8")
+
+
+def test_an_essential_project_becomes_a_full_one(repository, cruft, commit, run, bake, tmp_path):
+    """By the command in its README, once the user has edited it."""
+    context = ("--extra-context", json.dumps(ANSWERS | {"size": "essential"}))
+    cruft("create", repository, "--no-input", *context, cwd=tmp_path)
+    by_cruft, by_cookiecutter = tmp_path / "waves", bake(**ANSWERS | {"size": "essential"})
+    for project in (by_cruft, by_cookiecutter):
+        prepend(project / TRAINER, "# mine\n")
+        (project / "model" / "unet.py").write_text("# mine\n", encoding="utf-8")
+        (project / LOSS).write_text("# all mine\n", encoding="utf-8")
+        commit(project)
+        before = {name: (project / name).read_bytes() for name in files(project)}
+        [command] = [one for one in blocks(project / "README.md") if "full" in one]
+        run("bash", "-e", "-c", PROGRAM + command, cwd=project)
+        kept = {name for name in before if not name.startswith(".git/") and name != ".cruft.json"}
+        assert all((project / name).read_bytes() == before[name] for name in kept)
+        added = files(bake(**ANSWERS)) - before.keys()
+        assert "report.py" in added and added <= files(project)
 
 
 def test_the_commands_of_the_docs(project, repository, commit, run):

@@ -6,16 +6,11 @@ import re
 import subprocess
 import sys
 from importlib import import_module
-from inspect import signature
 
 import pytest
 
-from base import BaseDataLoader
-from data_loader import data_loaders
-from model import loss
 from parse_config import default_config
-from tools.schema import find_types
-from utils.files import PROJECT_DIR, read_json
+from utils.files import PROJECT_DIR
 
 SHORT = ["trainer.epochs=1", "trainer.len_epoch=2"]
 SHORT += ["trainer.tensorboard=false", "trainer.report=false"]
@@ -111,37 +106,3 @@ def test_the_tools_take_this_projects_parts(flag, expected, tmp_path, capsys):
     save_dir = f"trainer.save_dir={tmp_path / 'saved'}"
     import_module("train").main(["-d", "cpu", save_dir, "trainer.tensorboard=false", *flag])
     assert expected in capsys.readouterr().out
-
-
-def own(schema):
-    """Without what comes from torch, whose other versions have other arguments."""
-    definitions = schema["definitions"]
-    of = {
-        key: {b["if"]["properties"]["type"]["const"]: b["then"] for b in definitions[key]["allOf"]}
-        for key in ("loss", "data_loader")
-    }
-    losses = {name: of["loss"][name] for name in find_types("loss", [loss])}
-    loaders = {}
-    for name, one in find_types("data_loader", [data_loaders]).items():
-        names = {**signature(BaseDataLoader).parameters, **signature(one).parameters}
-        args = of["data_loader"][name]["properties"]["args"]["properties"]
-        loaders[name] = {k: v for k, v in args.items() if k in names}
-    from_torch = {"loss", "optimizer", "lr_scheduler"}
-    rest = [
-        {key: value for key, value in part.items() if key not in names}
-        for part, names in (
-            (schema["properties"], from_torch),
-            (definitions, from_torch | {"data_loader"}),
-        )
-    ]
-    return losses, loaders, rest
-
-
-def test_the_shipped_schema_is_current(capsys):
-    import_module("train").main(["--schema"])
-    fresh = json.loads(capsys.readouterr().out)
-    shipped = read_json(PROJECT_DIR / "config.schema.json")
-    hint = "run: python train.py --schema > config.schema.json"
-    assert own(shipped) == own(fresh), hint
-    if shipped["$comment"] == fresh["$comment"]:  # made with this version of torch
-        assert shipped == fresh, hint
