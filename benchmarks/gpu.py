@@ -44,7 +44,7 @@ def bake():
         with TemporaryDirectory() as home:
             config = Path(home, "config.yaml")
             config.write_text(json.dumps({"cookiecutters_dir": home, "replay_dir": home}))
-            answers = {"starter": starter, "project_name": starter}
+            answers = {"starter": starter, "project_name": starter, "size": "full"}
             options = {"config_file": str(config), "overwrite_if_exists": True}
             cookiecutter(
                 str(ROOT), no_input=True, extra_context=answers, output_dir=str(PROJECTS), **options

@@ -52,7 +52,7 @@ EXTRAS = """
     tools/recompute.py tools/record.py tools/replay.py tools/report.py tools/schema.py
     tools/steps.py tools/summary.py tools/trackers.py tools/unshard.py tools/verify_resume.py
 """.split()
-MOST_FILES, MOST_LINES = 79, 4850  # of an essential project; lines of Python that are not blank
+MOST_FILES, MOST_LINES = 80, 4850  # of an essential project; lines of Python that are not blank
 
 STARTER_FILES = {
     "mnist": ["data/mnist_5k.npz", "data_loader/mnist.py"],

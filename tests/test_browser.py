@@ -29,7 +29,7 @@ TEXT = """(function text(node) {
 @pytest.fixture(scope="module")
 def project(bake):
     """With two runs that differ in the learning rate."""
-    project = bake()
+    project = bake(size="full")
     for rate in (0.002, 0.01):
         succeed("train.py", "trainer.epochs=4", f"optimizer.args.lr={rate}", cwd=project)
     return project

@@ -95,7 +95,7 @@ def slurm(tmp_path):
 @pytest.mark.slow
 def test_a_job_array_saves_queues_up_again_and_goes_on(slurm, bake, tmp_path):
     """Two seeds: the time of the first is over and it begins again, the second is cancelled."""
-    project, runs = bake(), tmp_path / "runs"
+    project, runs = bake(size="full"), tmp_path / "runs"
     small = ["--array=3-4", "--gpus-per-node=0", "--cpus-per-task=1"]
     of_train = [f"trainer.save_dir={runs}", "trainer.epochs=1000", "trainer.early_stop=0"]
     of_train += ["trainer.keep_last=1", "trainer.report=false", "trainer.tensorboard=false"]

@@ -120,7 +120,7 @@ def block_with(page, text):
 
 
 def test_the_mistake_in_the_readme(bash, bake):
-    project = bake()
+    project = bake(size="full")
     config = (project / "config.json").read_text(encoding="utf-8")
     (project / "config.json").write_text(config.replace('"lr"', '"learning_rate"'), "utf-8")
     command, expected = block_with(ROOT / "README.md", "$ ").removeprefix("$ ").split("\n", 1)

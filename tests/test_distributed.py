@@ -77,7 +77,7 @@ class NotingLoader(MnistDataLoader):
 
 @pytest.fixture(scope="module")
 def project(bake):
-    project = bake()
+    project = bake(size="full")
     loaders = project / "data_loader" / "data_loaders.py"
     loaders.write_text(loaders.read_text() + NOTING)
     model = project / "model" / "model.py"

@@ -94,7 +94,7 @@ def test_the_first_steps_of_the_readme(first_steps):
     project, output = first_steps
     accuracy = re.search(r"^accuracy +(\S+)$", output, re.MULTILINE)
     assert float(accuracy[1]) > 0.96, output
-    assert len([*project.glob("saved/Mnist_LeNet/*/report.html")]) == 1
+    assert len([*project.glob("saved/Mnist_LeNet/*/model_best.pth")]) == 1
 
 
 def test_all_that_pip_is_told_to_install(first_steps, bash):

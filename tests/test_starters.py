@@ -25,7 +25,7 @@ RESULTS = {
 @pytest.fixture(scope="module", params=STARTER_FILES)
 def trained(request, bake):
     """A project of each starter after one run with the defaults, and the starter's name."""
-    project = bake(starter=request.param)
+    project = bake(starter=request.param, size="full")
     succeed("train.py", "-c", "config.json", cwd=project)
     return project, request.param
 
@@ -58,7 +58,7 @@ def test_a_stopped_run_ends_as_one_that_was_not(trained):
 def test_no_starter_changes_a_line_of_the_core(trained, bake):
     """The default one has the same base, loop and tools as any other."""
     project, _ = trained
-    default = bake()
+    default = bake(size="full")
     core = ["*.py", "base/*", "logger/*", "tools/*", "utils/*", "utils/old/*", "trainer/trainer.py"]
     found = [path for one in core for path in default.glob(one) if path.is_file()]
     names = [path.relative_to(default) for path in found]

@@ -262,7 +262,7 @@ def launcher():
 @pytest.fixture(scope="session")
 def complete(bake):
     """A project that tests only copy."""
-    return bake()
+    return bake(size="full")
 
 
 @pytest.fixture
