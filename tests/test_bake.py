@@ -35,7 +35,7 @@ ESSENTIAL = """
     utils/files.py utils/finite.py utils/lookup.py utils/loop.py utils/meter.py
     utils/mistakes.py utils/newest.py utils/optim.py utils/precision.py utils/process_group.py
     utils/run.py utils/run_dir.py utils/saving.py utils/seed.py utils/signals.py utils/split.py
-    utils/trainer_state.py utils/yaml_config.py
+    utils/task.py utils/trainer_state.py utils/yaml_config.py
 """.split()
 # What a full one has beside
 EXTRAS = """

@@ -73,6 +73,7 @@ def test_a_trained_model_is_used(trained, tmp_path):
     rows = list(csv.DictReader((tmp_path / "p.csv").read_text(encoding="utf-8").splitlines()))
     with np.load(trained / "data" / "mnist_5k.npz") as arrays:
         labels = [str(label) for label in arrays["test_labels"]]
+    assert len(rows[0]) == 13
     right = [row["class"] == label for row, label in zip(rows, labels, strict=True)]
     assert sum(right) / len(right) >= 0.96
     for to in ("torch.export", "onnx", "safetensors"):

@@ -1,12 +1,14 @@
 """What each starter brings learns what its README says, and goes on after a stop."""
 
+import csv
 import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from helpers import succeed
+from helpers import python, succeed
 from test_bake import STARTER_FILES
 from test_run import the_run
 
@@ -19,6 +21,37 @@ RESULTS = {
     "text": [("about 75 %", "accuracy", 0.72, 0.79)],
     "tabular": [("about 0.968", "r2", 0.96, 0.98), ("367 dollars", "mae", 0.34, 0.4)],
     "gan": [("about\n2.6", "frechet", 1.5, 3.2)],
+}
+
+
+# What `python predict.py -r best` is given in the README
+INPUTS = {
+    "mnist": ["data/mnist_5k.npz", "--array", "test_images"],
+    "minimal": ["data/penguins.npz", "--array", "test_inputs"],
+    "text": ["data/names.csv"],
+    "tabular": ["data/diamonds.csv"],
+}
+
+
+def column(project, name, key):
+    with (project / "data" / name).open(newline="", encoding="utf-8") as file:
+        return [row[key] for row in csv.DictReader(file)]
+
+
+# True values; the largest mean error of numbers, or the least share of right classes
+TARGETS = {
+    "mnist": lambda project: (np.load(project / "data/mnist_5k.npz")["test_labels"], False, 0.96),
+    "minimal": lambda project: (
+        np.load(project / "data/penguins.npz")["test_targets"],
+        False,
+        0.94,
+    ),
+    "text": lambda project: (column(project, "names.csv", "language"), False, 0.75),
+    "tabular": lambda project: (
+        [float(price) / 1000 for price in column(project, "diamonds.csv", "price")],
+        True,
+        0.4,
+    ),
 }
 
 
@@ -38,6 +71,29 @@ def test_each_starter_reaches_the_result_in_its_readme(trained):
         assert words in readme
         [value] = re.findall(rf"^{metric} +([-\d.]+)$", output, re.MULTILINE)
         assert low <= float(value) <= high, output
+
+
+def test_the_readme_has_a_command_that_predicts(trained):
+    project, starter = trained
+    readme = (project / "README.md").read_text(encoding="utf-8")
+    if starter == "gan":
+        assert "`predict.py` says what a model gives for inputs, and this one has none" in readme
+        done = python("predict.py", "-r", "best", *INPUTS["mnist"], cwd=project)
+        line = "a GAN makes digits of noise: of a picture, there is nothing to predict\n"
+        assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
+        return
+    [command] = re.findall(r"`python (predict\.py -r best [^`]*)`", readme)
+    arguments = command.split()
+    assert arguments[3:] == INPUTS[starter]
+    rows = list(csv.DictReader(succeed(*arguments, cwd=project).splitlines()))
+    target, number, right = TARGETS[starter](project)
+    assert len(rows) == len(target)
+    if number:
+        differences = [abs(float(r["output"]) - t) for r, t in zip(rows, target, strict=True)]
+        assert sum(differences) / len(differences) < right
+    else:
+        found = [row["class"] == str(t) for row, t in zip(rows, target, strict=True)]
+        assert sum(found) / len(found) > right
 
 
 def test_the_parts_of_a_starter_are_right(trained):

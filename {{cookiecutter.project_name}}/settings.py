@@ -143,6 +143,8 @@ class Settings:
     """In model/metric.py: functions of (output, target), or classes with update, compute, reset."""
     lr_scheduler: Scheduler | dict[str, Scheduler] | None = None
     """A class in torch.optim.lr_scheduler; several by name, as the optimizers."""
+    task: Literal["multiclass", "binary", "multilabel", "regression", "none"] | None = None
+    """What outputs mean, for predict.py and the report; null: what the loss makes certain."""
     name: Annotated[str, Pattern(r"[^/\\]*[^/\\.][^/\\]*", "a name for a folder")] = "experiment"
     """The name of the experiment: its runs are kept in a folder of this name."""
     seed: Annotated[int, Range(0, below=2**64)] = 0

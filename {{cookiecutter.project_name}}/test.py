@@ -17,21 +17,29 @@ if TYPE_CHECKING:
     from trainer import Trainer
 
 
-def load(config: ConfigParser) -> tuple["Trainer", int]:
-    """A trainer with the model of the checkpoint `config.resume` and the test data; its epoch."""
-    from trainer import Trainer
+def load_model(config: ConfigParser) -> tuple[int, Any, Any, Any, list[Any]]:
+    """The epoch of the checkpoint `config.resume`; what `build_model` gives, with its weights."""
     from utils import checkpoint
 
     assert config.resume is not None
     state = checkpoint.load(config.resume)
     device, model, criterion, metrics = build_model(config)
     checkpoint.set_weights(model, checkpoint.weights_to_use(state), config.resume)
+    return state["epoch"], device, model.eval(), criterion, metrics
+
+
+def load(config: ConfigParser) -> tuple["Trainer", int]:
+    """A trainer with the model of the checkpoint `config.resume` and the test data; its epoch."""
+    from trainer import Trainer
+
+    epoch, device, model, criterion, metrics = load_model(config)
+    assert config.resume is not None
     data_loader = build_test_loader(config, part_modules()["data_loader"])
     config.save_dir = config.resume.parent  # no run begins here
     trainer = Trainer(model, criterion, metrics, None, config, device, data_loader)
     for callback in trainer.callbacks:
         callback.on_test_start(trainer)
-    return trainer, state["epoch"]
+    return trainer, epoch
 
 
 def evaluate(config: ConfigParser) -> tuple[dict[str, Any], int, int]:

@@ -21,12 +21,13 @@ class MnistDataLoader(BaseDataLoader):
 
     @staticmethod
     def prepare(image: Any) -> torch.Tensor:
-        """For predict.py: the model's input for a picture of a digit, light on dark.
+        """For predict.py: what the model takes for a picture of a digit, light on dark.
 
-        A picture is one of Pillow's, or a (28, 28) uint8 array. Raises ValueError for other arrays.
+        A picture is one of Pillow's, or a (28, 28) uint8 array. Raises ValueError for other inputs.
         """
         if hasattr(image, "convert"):
             image = np.array(image.convert("L").resize((28, 28)))
+        image = np.asarray(image)
         if image.shape != (28, 28) or image.dtype != np.uint8:
             raise ValueError(f"{image.dtype} {image.shape}: a digit is uint8 (28, 28)")
         return normalise(torch.as_tensor(image)[None])[0]

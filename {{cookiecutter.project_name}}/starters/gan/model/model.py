@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from base import BaseModel
+from utils import UserError
 
 
 class Gan(BaseModel):
@@ -39,6 +40,10 @@ class Gan(BaseModel):
         )
 
     def forward(self, noise: torch.Tensor) -> torch.Tensor:
+        if noise.shape[1:] != (self.noise_size,):
+            raise UserError(
+                "a GAN makes digits of noise: of a picture, there is nothing to predict"
+            )
         return self.generator(noise)
 
 

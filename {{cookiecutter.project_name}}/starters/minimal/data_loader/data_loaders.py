@@ -14,6 +14,11 @@ from utils.files import project_path
 class ArrayDataLoader(BaseDataLoader):
     """The arrays train_inputs and train_targets of an .npz file, or those that begin with test_."""
 
+    @staticmethod
+    def prepare(row: Any) -> torch.Tensor:
+        """For predict.py: what the model takes for a row of an array."""
+        return torch.as_tensor(row).float()
+
     def __init__(
         self,
         path: str = "data/penguins.npz",

@@ -2,15 +2,21 @@
 
 from typing import Any
 
+import torch
 from torch.utils.data import TensorDataset
 
 from base import BaseDataLoader
-from data_loader.diamonds import read_diamonds
+from data_loader.diamonds import encode, read_diamonds
 from utils.files import project_path
 
 
 class DiamondsDataLoader(BaseDataLoader):
     """Diamonds as (B, 26) numbers and their (B,) prices in thousands of dollars."""
+
+    @staticmethod
+    def prepare(row: dict[str, str]) -> torch.Tensor:
+        """For predict.py: what the model takes for a row of a table like data/diamonds.csv."""
+        return torch.tensor(encode(row))
 
     def __init__(
         self,

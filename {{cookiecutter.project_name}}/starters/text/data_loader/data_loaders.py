@@ -6,14 +6,24 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from base import BaseDataLoader
-from data_loader.names import LANGUAGES, NamesDataset, read_names
+from data_loader.names import LANGUAGES, NamesDataset, encode, read_names
 from utils.files import project_path
 
 
 class NamesDataLoader(BaseDataLoader):
     """Batches of names, padded with zeros to the longest in the batch, and their languages."""
 
-    classes = LANGUAGES
+    classes = LANGUAGES  # what predict.py calls the outputs of the model
+
+    @staticmethod
+    def prepare(name: str | dict[str, str]) -> torch.Tensor:
+        """For predict.py: what the model takes for a name, or for a row of a table of names."""
+        return encode(name if isinstance(name, str) else name["name"])
+
+    @staticmethod
+    def collate(names: list[torch.Tensor]) -> torch.Tensor:
+        """For predict.py: what the model takes for several prepared names."""
+        return pad_sequence(names, batch_first=True)
 
     def __init__(
         self,
