@@ -100,7 +100,7 @@ def test_the_parts_of_a_starter_are_right(trained):
     """Its own model, loss, metrics and data, by hand; that of mnist is in tests/project."""
     project, starter = trained
     for path in (Path(__file__).parent / "starters").glob(f"test_{starter}.py"):
-        copy = shutil.copy(path, project / "tests")
+        copy = Path(shutil.copy(path, project / "tests"))
         succeed("-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider", copy, cwd=project)
         copy.unlink()
 
