@@ -221,10 +221,9 @@ def size(tensors):
 def work(what, folder, argument):
     """What a process under torchrun does."""
     from utils import distributed
-    from utils.command_line import process_group
 
     torch.set_num_threads(1)
-    with process_group(), open(os.devnull, "w") as nothing:
+    with distributed.process_group(), open(os.devnull, "w") as nothing:
         with contextlib.redirect_stdout(nothing):
             found = (
                 time_steps(folder, int(argument))

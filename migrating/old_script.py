@@ -11,7 +11,7 @@ from typing import Any
 from base import BaseTrainer
 from parse_config import ConfigParser
 from utils import distributed
-from utils.command_line import exit_on_user_error, process_group
+from utils.command_line import exit_on_user_error
 from utils.errors import UserError
 from utils.extras import for_one_process
 
@@ -33,7 +33,7 @@ def run(main: Main, parser: argparse.ArgumentParser, options: Iterable[Any] = ()
 
             for_one_process("--check")
             return check(first_trainer(main, config))
-        with process_group():
+        with distributed.process_group():
             config = distributed.broadcast(config)
             call(main, config)
 

@@ -23,7 +23,7 @@ ESSENTIAL = """
     data/README.md
     data_loader/__init__.py data_loader/data_loaders.py
     docs/config.md docs/data.md docs/model.md docs/runs.md
-    logger/__init__.py logger/epoch_log.py logger/logger.py logger/metrics_csv.py
+    logger/__init__.py logger/epoch_log.py logger/logger.py
     logger/progress.py logger/visualization.py
     model/__init__.py model/loss.py model/metric.py model/model.py
     tests/conftest.py tests/test_project.py
@@ -33,7 +33,7 @@ ESSENTIAL = """
     utils/check_together.py utils/checkpoint.py utils/collectors.py utils/command_line.py
     utils/device.py utils/distributed.py utils/errors.py utils/explain.py utils/extras.py
     utils/files.py utils/finite.py utils/lookup.py utils/loop.py utils/meter.py
-    utils/mistakes.py utils/newest.py utils/optim.py utils/precision.py utils/process_group.py
+    utils/mistakes.py utils/newest.py utils/optim.py
     utils/run.py utils/run_dir.py utils/saving.py utils/seed.py utils/signals.py utils/split.py
     utils/task.py utils/trainer_state.py utils/yaml_config.py
 """.split()
@@ -45,7 +45,7 @@ EXTRAS = """
     docs/faults.md docs/fine_tune.md docs/gradients.md docs/install.md docs/many_gpus.md
     docs/metric.md docs/migrating.md docs/notebook.md docs/speed.md docs/two_optimizers.md
     docs/updating.md docs/using.md docs/watching.md
-    tools/advice.py tools/changes.py tools/convert.py
+    tools/advice.py tools/alone.py tools/changes.py tools/convert.py
     tools/drawing.py tools/fast_dev_run.py tools/find_lr.py tools/fsdp.py
     tools/init_from.py tools/manifest.py tools/monitor.py
     tools/overfit_batches.py tools/pictures.py tools/predictions.py tools/profile.py

@@ -83,7 +83,7 @@ def project(bake):
     model = project / "model" / "model.py"
     model.write_text(model.read_text() + HALF_USED)
     replace(
-        project / "utils" / "process_group.py",
+        project / "utils" / "distributed.py",
         "SECONDS = 0.5",
         "SECONDS = float(os.environ.get('SECONDS', 1))",
     )
@@ -306,11 +306,12 @@ def test_stopped_by_a_signal_and_resumed_it_ends_as_if_it_had_not_been(
     assert succeed("-c", EQUAL, last(save_dir), last(tmp_path), cwd=project) == "None\n"
 
 
-def test_a_killed_process_is_started_again_and_goes_on(project, straight, tmp_path):
+def test_a_killed_process_is_started_again_and_goes_on(project, straight, tmp_path, monkeypatch):
     save_dir, _, _ = straight
+    monkeypatch.setitem(ENVIRONMENT, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
     status, _, err = torchrun(
-        project, *arguments(tmp_path, "trainer.save_every.steps=4"), fault="1 kill 9",
-        agents=["--standalone", "--max-restarts=1"],
+        project, *arguments(tmp_path, "-r", "auto", "trainer.save_every.steps=4"),
+        agents=["--standalone", "--max-restarts=1"], fault="1 kill 9",
     )  # fmt: skip
     assert status == 0, err
     assert succeed("-c", EQUAL, last(save_dir), last(tmp_path), cwd=project) == "None\n"
@@ -344,9 +345,8 @@ import torch.distributed as dist
 from parse_config import ConfigParser
 from train import build_trainer
 from utils import distributed
-from utils.command_line import process_group
 import sys
-with process_group():
+with distributed.process_group():
     config = ConfigParser.from_file("config.json", dict(one.split("=") for one in sys.argv[1:]))
     config.settings.trainer.accumulate_steps = 4
     config.settings.trainer.epochs = 1
@@ -408,7 +408,6 @@ from parse_config import ConfigParser
 from torch.utils.data import DataLoader, TensorDataset
 from train import build_model
 from utils import distributed
-from utils.command_line import process_group
 
 class OwnTrainer(BaseTrainer):
     def _train_epoch(self, epoch):
@@ -420,7 +419,7 @@ class OwnTrainer(BaseTrainer):
             self.optimizer.step()
         return {"loss": loss, "val_loss": distributed.rank() * (-1) ** epoch}
 
-with process_group():
+with distributed.process_group():
     changes = {"trainer.save_dir": sys.argv[1], "trainer.epochs": 3, "device": "cpu"}
     config = ConfigParser.from_file("config.json", changes)
     _, model, criterion, metrics = build_model(config)

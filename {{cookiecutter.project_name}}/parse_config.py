@@ -21,7 +21,7 @@ from utils.check_together import check_together
 from utils.errors import UserError
 from utils.files import PROJECT_DIR, project_path, read_config, to_plain, write_json
 from utils.lookup import find_part, look_up, with_tensors
-from utils.run_dir import LAUNCH_NAME, MARK_NAME, discard, is_run, make_run_dir
+from utils.run_dir import MARK_NAME, discard, is_run, make_run_dir
 
 KEPT_NAME = "config_to_step{}.json"  # in a run directory: the config until it was changed there
 
@@ -110,16 +110,14 @@ class ConfigParser:
         resume = None if is_named else find_file(args.resume)
         config, source = _read_source(find_file(args.config), resume)
         config_parser = cls(config, resume, modification, source=source, modules=modules)
-        if is_named or distributed.is_restart():
-            from utils.newest import find_named, find_own  # takes torch
+        if is_named:
+            from utils.newest import find_named  # takes torch
 
-            path = find_own(config_parser)
-            if path is None and is_named:
-                path = find_named(config_parser, args.resume, to_train)
-            if path is not None and resume is None:  # it has its own config
+            path = find_named(config_parser, args.resume, to_train)
+            if path is not None:  # it has its own config
                 config, source = _read_source(None, path)
                 config_parser = cls(config, path, modification, source=source, modules=modules)
-            config_parser.resume = path or resume
+            config_parser.resume = path
         config_parser.args = args
         return config_parser
 
@@ -252,8 +250,6 @@ class ConfigParser:
                 is_folder = half_written.is_dir() and not half_written.is_symlink()
                 shutil.rmtree(half_written) if is_folder else half_written.unlink()
             write_json(self.config, self.save_dir / "config.json")
-            if launch := distributed.launch_id():
-                (self.save_dir / LAUNCH_NAME).write_text(launch)
         setup_logging(self.save_dir)
         if distributed.is_main() and self.resume is not None:
             self._keep_before(step)

@@ -10,7 +10,7 @@ from parse_config import ConfigParser
 from train import build_model, part_modules
 from utils import distributed
 from utils.build import build_test_loader
-from utils.command_line import CommandLine, exit_on_user_error, process_group
+from utils.command_line import CommandLine, exit_on_user_error
 from utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
         config = ConfigParser.from_args(parser, argv=argv, modules=part_modules, to_train=False)
         if config.resume is None:
             raise UserError("command line: -r CHECKPOINT is missing: which model to test")
-        with process_group():
+        with distributed.process_group():
             log, epoch, n_samples = evaluate(config)
     if distributed.is_main():
         print(f"{config.resume}: epoch {epoch}, {n_samples:,} test samples")

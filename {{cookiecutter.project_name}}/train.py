@@ -10,7 +10,7 @@ from typing import Any
 
 from parse_config import ConfigParser, Option
 from utils import distributed
-from utils.command_line import CommandLine, exit_on_user_error, process_group
+from utils.command_line import CommandLine, exit_on_user_error
 from utils.extras import add_flags, chosen_flag, load_callbacks
 
 # torch takes a second to import, so functions do it: --help and a bad config do not wait for it
@@ -96,7 +96,7 @@ def main(argv: list[str] | None = None) -> None:
     with exit_on_user_error():
         config = ConfigParser.from_args(parser, OPTIONS, argv, part_modules)
         run = chosen_flag(config)
-        with process_group():
+        with distributed.process_group():
             config = distributed.broadcast(config)
             if run is not None:
                 return run(config)

@@ -1,6 +1,5 @@
 """What several processes share, seen from one: their parts of the data, and what is summed up."""
 
-import argparse
 import os
 import subprocess
 import sys
@@ -10,15 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-import digits_example
 from base import BaseDataLoader
 from base.sampler import EpochBatchSampler, EpochSampler
-from parse_config import ConfigParser
 from tools.advice import advice
+from utils import distributed
+from utils.device import get_device
 from utils.errors import UserError
 from utils.files import PROJECT_DIR
 from utils.loop import inf_loop
-from utils.newest import find_own
 
 
 def parts(n, batch_size, world_size, drop_last=False, is_fixed=False, samples=0):
@@ -135,11 +133,10 @@ from base import BaseDataLoader
 from pathlib import Path
 from test_processes import Seen
 from torch.utils.data import WeightedRandomSampler
-from utils import checkpoint, distributed, process_group
-from utils.command_line import process_group as group_of_processes
+from utils import checkpoint, distributed
 from utils.meter import MetricTracker
-process_group.SECONDS = 0  # every call is an all_reduce
-with group_of_processes():
+distributed.SECONDS = 0  # every call is an all_reduce
+with distributed.process_group():
     group = weakref.ref(dist.group.WORLD)
     model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(2, 2))
     model.in_a_cycle = model
@@ -156,7 +153,7 @@ with group_of_processes():
     assert distributed.on_main(lambda: of) == distributed.broadcast(of) == "of 0"
     assert distributed.all_gather(rank) == [0, 1] and distributed.mean(rank) == 0.5
     assert distributed.latest_max(0, rank, wait=True) == (0, 1)
-    process_group.LATEST = process_group.LatestMax()
+    distributed.latest_max = distributed.LatestMax()
     assert distributed.latest_max(rank) == distributed.latest_max(0) == (1, 0)  # of before
     sampler = WeightedRandomSampler(torch.arange(1.0, 21), 30)
     loader = BaseDataLoader(range(20), 4, True, 0, 0, sampler=sampler)
@@ -194,29 +191,20 @@ def test_n_gpu_of_old_configs_gets_a_line(make_config):
     assert "torchrun --nproc-per-node=4 train.py" in line
 
 
-def test_a_restart_goes_on_with_its_own_run(make_config, make_trainer, monkeypatch):
-    """Not with a newer one of the same name, which has nothing to do with it."""
+@pytest.mark.parametrize("name", ["WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE"])
+def test_processes_that_train_by_themselves_are_told_so(monkeypatch, caplog, name):
+    """As srun and mpirun start them, which torch.distributed knows nothing of."""
+    monkeypatch.setenv(name, "4")
+    with distributed.process_group():
+        pass
+    reason = "but this process trains by itself: start several with torchrun"
+    assert caplog.messages == [f"{name} is 4, {reason}"]
+    caplog.clear()
     monkeypatch.setenv("WORLD_SIZE", "1")
-    for run, launch in (("earlier", "abc"), ("newer", "xyz")):
-        monkeypatch.setenv("TORCHELASTIC_RUN_ID", launch)
-        trainer = make_trainer({"trainer.epochs": 1, "trainer.len_epoch": 1}, run_id=run)
-        trainer.train()
-    newest = trainer.checkpoint_dir / "last.pth"
-    own = newest.parent.with_name("earlier") / "last.pth"
-    assert find_own(make_config()) is None
-
-    def resumed(*args):
-        argv = ["-c", str(digits_example.CONFIG), f"trainer.save_dir={newest.parents[2]}", *args]
-        return ConfigParser.from_args(argparse.ArgumentParser(), argv=argv, to_train=False)
-
-    assert resumed().resume is None and resumed("-r", "auto").resume == newest
-    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
-    for args, of_no_run in ((), None), (("-r", "auto"), newest):
-        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "abc")
-        assert resumed(*args).resume == own
-        assert resumed(*args)["trainer"]["epochs"] == 1  # with the config that the run has
-        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "no run yet")
-        assert resumed(*args).resume == of_no_run
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "torchrun, inside of srun")
+    with distributed.process_group():
+        pass
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize("n", [24, 25, 26, 27, 28])
@@ -228,17 +216,19 @@ def test_no_process_learns_from_a_single_sample(n):
 
 def test_beside_gpus_there_is_a_backend_for_cpus(monkeypatch):
     """And more processes than GPUs are refused by a line, before anything goes over nccl."""
-    from utils import process_group
-
     begun = []
-    monkeypatch.setenv("LOCAL_RANK", "1")
+    torchrun = {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"}
+    for name, value in torchrun.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(distributed, "torch", torch, raising=False)
+    monkeypatch.setattr(distributed, "dist", torch.distributed, raising=False)
     for name in ("barrier", "destroy_process_group"):
-        monkeypatch.setattr(process_group.dist, name, lambda: None)
-    monkeypatch.setattr(process_group.dist, "is_nccl_available", lambda: True)
-    monkeypatch.setattr(process_group.dist, "init_process_group", begun.append)
-    with process_group.process_group():
+        monkeypatch.setattr(torch.distributed, name, lambda: None)
+    monkeypatch.setattr(torch.distributed, "is_nccl_available", lambda: True)
+    monkeypatch.setattr(torch.distributed, "init_process_group", begun.append)
+    with distributed.process_group():
         assert begun == ["cpu:gloo,cuda:nccl"]
         with pytest.raises(UserError, match="--nproc-per-node is more than the GPUs"):
-            process_group.own_device(torch.device("cuda"))
+            get_device("cuda")

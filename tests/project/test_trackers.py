@@ -242,11 +242,12 @@ def test_a_tracker_that_fails_ends_no_run(make_config, monkeypatch, caplog, n, l
 def test_each_call_of_train_has_its_trackers_once(make_config, monkeypatch):
     monkeypatch.setitem(TRACKERS, "mlflow", Failing)
     trainer, seen = Scripted(make_config({"trainer.trackers": ["mlflow"]})), []
-    trainer.fault = lambda: seen.append(len(trainer.writer.trackers))
+    [callback] = [one for one in trainer.callbacks if type(one).__name__ == "Trackers"]
+    trainer.fault = lambda: seen.append(len(callback.trackers))
     trainer.train()
     trainer.epochs += 1
     trainer.train()
-    assert seen == [1, 1, 1] and trainer.writer.trackers == []
+    assert seen == [1, 1, 1] and callback.trackers == []
 
 
 def test_the_names_of_others_are_made_legal():

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from logger import EpochLog, open_writer
+from logger import EpochLog, TensorboardWriter
 from parse_config import ConfigParser
 from settings import SaveEvery
 from utils import distributed, saving, trainer_state
@@ -67,8 +67,8 @@ class BaseTrainer(ABC):
 
         self.outcome = ""  # how the last call of `train` ended
         self.checkpoint_dir = config.save_dir
-        self.writer = open_writer(config, self.logger)
-        self.epoch_log = EpochLog(config.save_dir, self.logger, self.writer)
+        self.writer = TensorboardWriter(config.save_dir, self.logger, settings.tensorboard)
+        self.epoch_log = EpochLog(config.save_dir, self.logger)
         self.callbacks = load_callbacks()
         self.saver: Any = BackgroundSaver()
         self.stop_signals = StopSignals()
@@ -98,7 +98,7 @@ class BaseTrainer(ABC):
                 is_best = self._is_best(log)
                 self.not_improved_count = 0 if is_best else self.not_improved_count + 1
                 self.mnt_best = self._monitored(log) if is_best else self.mnt_best
-                self.epoch_log.add(log, self.step, is_best)
+                self.epoch_log.add(log, self.writer, self.step, is_best)
                 if is_best or self._is_save_due(epoch):
                     self._save_checkpoint(epoch, save_best=is_best)
                 for callback in self.callbacks:

@@ -3,6 +3,6 @@
 from logger.epoch_log import EpochLog
 from logger.logger import setup_logging
 from logger.progress import Progress
-from logger.visualization import TensorboardWriter, open_writer
+from logger.visualization import TensorboardWriter
 
-__all__ = ["EpochLog", "Progress", "TensorboardWriter", "open_writer", "setup_logging"]
+__all__ = ["EpochLog", "Progress", "TensorboardWriter", "setup_logging"]

@@ -24,34 +24,24 @@ class ConsoleHandler(logging.Handler):
 
 
 def setup_logging(save_dir: str | Path | None = None) -> None:
-    """Show log messages on the console and, given a run directory, append them to its train.log.
+    """Show log messages on the console; once there is a run directory, all go to its train.log too.
 
     Of several processes, the others than the main one show errors only, and have log files of their
     own for errors and warnings.
     """
-    root = logging.getLogger()
-    if not any(isinstance(handler, ConsoleHandler) for handler in root.handlers):
-        root.addHandler(ConsoleHandler(0 if distributed.is_main() else logging.ERROR))
-        root.addHandler(RunHandler())
-    for handler in root.handlers:
-        if isinstance(handler, RunHandler) and save_dir is not None:
-            handler.open(save_dir)
-
-
-class RunHandler(MemoryHandler):
-    """Keeps what is logged until the run has a directory; from then on, it goes to a file there."""
-
-    def __init__(self) -> None:
-        super().__init__(capacity=1)
-        self.setLevel(0 if distributed.is_main() else logging.WARNING)
-
-    def open(self, save_dir: str | Path) -> None:
-        """Write what was logged so far, and what comes, to a file in that directory."""
-        if self.target is not None:
-            self.target.close()  # that of an earlier run in this process
-        name = "train.log" if distributed.is_main() else f"train_rank{distributed.rank()}.log"
+    root, is_main = logging.getLogger(), distributed.is_main()
+    kept = next((one for one in root.handlers if isinstance(one, MemoryHandler)), None)
+    if kept is None:
+        root.addHandler(ConsoleHandler(logging.NOTSET if is_main else logging.ERROR))
+        kept = MemoryHandler(capacity=1)  # keeps all messages until it has a file
+        kept.setLevel(logging.NOTSET if is_main else logging.WARNING)
+        root.addHandler(kept)
+    if save_dir is not None:
+        if kept.target is not None:
+            kept.target.close()  # that of an earlier run in this process
+        name = "train.log" if is_main else f"train_rank{distributed.rank()}.log"
         file = logging.FileHandler(Path(save_dir) / name, encoding="utf-8", delay=True)
         file.setFormatter(logging.Formatter("%(asctime)s - %(name)s - %(levelname)s - %(message)s"))
         file.addFilter(lambda _: Path(save_dir).exists())  # a notebook may have removed the run
-        self.setTarget(file)
-        self.flush()
+        kept.setTarget(file)
+        kept.flush()

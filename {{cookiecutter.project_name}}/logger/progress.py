@@ -19,15 +19,14 @@ class Progress:
 
     def __init__(self) -> None:
         self._bar: Any = None
-        self._began: tuple[float, int] | None = None  # when, and the batches done before
-        self._shown = (0.0, 0)  # when values were shown last, and the batches done by then
+        self._began = self._shown = (0.0, -1)  # training, and the last values: when, at which batch
         self._lines = 0
 
     def bar(self, trainer: Any, batches: Iterable[Any], what: str = "") -> Iterable[Any]:
         """The same batches, behind a bar where there is a terminal to show it."""
         if not what:
-            self._began = self._began or (monotonic(), batches_done(trainer))
             self._shown = (monotonic(), batches_done(trainer))
+            self._began = self._shown if self._began[1] < 0 else self._began
             self._lines = trainer.batch_idx * LINES // trainer.len_epoch
         is_wanted = trainer.logger.isEnabledFor(logging.DEBUG) and distributed.is_main()
         if not (is_wanted and sys.stdout.isatty() and find_spec("tqdm")):
@@ -49,30 +48,22 @@ class Progress:
             return
         values = trainer.train_metrics.window() | learning_rates(trainer.optimizer)
         trainer.writer.set_step(trainer.step)
-        trainer.writer.add_values(values)
-        lines = trainer.batch_idx * LINES // trainer.len_epoch
-        is_bar = self._bar is not None and not self._bar.disable
-        if not is_bar and lines == self._lines:
-            return
-        words = "  ".join(f"{key} {value:.4g}" for key, value in values.items())
-        speed, left = self._speed_and_time_left(trainer)
-        if is_bar:
-            self._bar.set_postfix_str(f"{left}, {words}, {speed}", refresh=False)
-        if lines > self._lines:
-            self._lines = lines
-            place = f"batch {trainer.batch_idx}/{trainer.len_epoch}"
-            text = f"epoch {trainer.epoch:3}  {place}  {words}  {speed}  {left}"
-            trainer.logger.debug("%s", text, extra={"is_shown": is_bar})
-
-    def _speed_and_time_left(self, trainer: Any) -> tuple[str, str]:
-        """Since the last values; for all epochs that remain, each as long as those so far."""
+        for key, value in values.items():
+            trainer.writer.add_scalar(key, value)
         now, done = monotonic(), batches_done(trainer)
         speed = (done - self._shown[1]) / max(now - self._shown[0], 1e-9)
+        mean = (now - self._began[0]) / max(done - self._began[1], 1)  # with all that lies between
+        left = timedelta(seconds=round(mean * (trainer.epochs * trainer.len_epoch - done)))
         self._shown = (now, done)
-        start, before = self._began or (now, done)
-        batches_left = trainer.epochs * trainer.len_epoch - done
-        seconds = (now - start) / max(done - before, 1) * batches_left
-        return f"{speed:,.1f} batches/s", f"{timedelta(seconds=round(seconds))} left"
+        words = "  ".join(f"{key} {value:.4g}" for key, value in values.items())
+        if self._bar is not None:
+            text = f"{left} left, {words}, {speed:,.1f} batches/s"
+            self._bar.set_postfix_str(text, refresh=False)
+        if (lines := trainer.batch_idx * LINES // trainer.len_epoch) > self._lines:
+            self._lines = lines
+            place = f"epoch {trainer.epoch:3}  batch {trainer.batch_idx}/{trainer.len_epoch}"
+            text = f"{place}  {words}  {speed:,.1f} batches/s  {left} left"
+            trainer.logger.debug("%s", text, extra={"is_shown": self._bar is not None})
 
 
 def batches_done(trainer: Any) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from logger import TensorboardWriter
 from parse_config import ConfigParser
 from tools.compare import first_difference
 from tools.first_batches import FirstBatches
@@ -51,7 +52,7 @@ def start(trainer: Any) -> None:
     """Let the callbacks find mistakes, as before a training; see utils/run.py."""
     for callback in trainer.callbacks:
         callback.on_setup(trainer)
-    trainer.writer.trackers = []  # none of them is to show this
+    trainer.writer = TensorboardWriter(trainer.checkpoint_dir, trainer.logger, enabled=False)
     for callback in trainer.callbacks:
         callback.on_train_start(trainer)
     trainer_state.check(trainer)

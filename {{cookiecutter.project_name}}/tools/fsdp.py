@@ -7,9 +7,10 @@ The list of its contents is a pickle: read such folders of your own runs only.
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,6 +27,7 @@ from utils import checkpoint, distributed
 from utils.device import get_device
 from utils.errors import RunError, UserError
 from utils.files import sync_names
+from utils.finite import FiniteCheck
 from utils.lookup import parts_of
 from utils.optim import by_name, parameters_of
 
@@ -52,8 +54,10 @@ class Fsdp(Callback):
     def on_setup(self, trainer: BaseTrainer) -> None:
         distributed.on_main(lambda: restore_links(trainer.checkpoint_dir))
         is_ready = isinstance(trainer.saver, ShardedSaver)  # in a second call of `train`
-        if distributed.is_sharded(trainer.model) and not is_ready:
+        if is_sharded(trainer.model) and not is_ready:
             trainer.saver = ShardedSaver(trainer.model, trainer.optimizer)
+            if hasattr(trainer, "finite"):
+                check_parts(trainer.finite)
 
     def on_train_end(self, trainer: BaseTrainer, outcome: str) -> None:
         """Delete the folders of a run that was sharded before and is not any more."""
@@ -76,6 +80,40 @@ def shard(model: nn.Module, device_type: str, precision: str, blocks: list[str])
     for part in [*inner_first, model]:
         fully_shard(part, mesh=mesh, mp_policy=policy)
     model.register_load_state_dict_pre_hook(take_own_parts)
+    sharded: Any = type(model)  # a class that torch has made for the model
+    sharded.no_sync = no_sync  # as DistributedDataParallel has it
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether each process has only its part of the weights."""
+    return hasattr(model, "unshard")
+
+
+@contextmanager
+def no_sync(model: Any) -> Iterator[None]:
+    """While entered, a backward pass leaves the gradients to be averaged by a later one."""
+    model.set_requires_gradient_sync(False)
+    try:
+        yield
+    finally:
+        model.set_requires_gradient_sync(True)
+
+
+def check_parts(finite: FiniteCheck) -> None:
+    """Let each process look at its own parts of gradients, and all know what one has found.
+
+    No optimizer of sharded weights can leave out a step by itself, so each step waits.
+    """
+    look = finite.look
+    for optimizer in finite.optimizers:
+        vars(optimizer).pop("found_inf", None)
+    finite.waits = finite.policy != "ignore"
+
+    def look_at_parts(tensors: list[torch.Tensor]) -> None:
+        look([x.to_local() if hasattr(x, "to_local") else x for x in tensors])
+        dist.all_reduce(finite.found_inf, dist.ReduceOp.MAX)
+
+    finite.look = look_at_parts  # type: ignore[method-assign]
 
 
 def take_own_parts(model: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:

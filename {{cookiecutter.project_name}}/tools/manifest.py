@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from base import BaseTrainer, Callback
+from tools.alone import alone
 from utils import distributed
 from utils.errors import UserError, as_warning
 from utils.files import read_json, write_json
@@ -40,7 +41,7 @@ class Manifest(Callback):
         if distributed.is_main() and outcome in ("finished", "stopped early"):
             run_dir = trainer.checkpoint_dir
             # The loader may have no such data, as test.py will say; old projects have other scripts
-            with suppress(Exception), distributed.alone(), preserved_random_state():
+            with suppress(Exception), alone(), preserved_random_state():
                 from train import part_modules
                 from utils.build import build_test_loader
 

@@ -37,7 +37,8 @@ class Pictures(Callback):
 
     def on_epoch_end(self, trainer: BaseTrainer, log: dict[str, Any]) -> None:
         writer = trainer.writer
-        if self.has_failed or not (writer.enabled or writer.trackers):
+        is_wanted = writer.enabled or trainer.config.settings.trainer.trackers
+        if self.has_failed or not (is_wanted and distributed.is_main()):
             return
         try:
             self.show(trainer, log)
@@ -49,7 +50,7 @@ class Pictures(Callback):
         """Write what there is to see of an epoch."""
         writer = trainer.writer
         is_first = self.batches is None
-        is_sharded = distributed.is_sharded(trainer.model)  # all processes have to look at it
+        is_sharded = hasattr(trainer.model, "unshard")  # all processes have to look at it
         if is_first and is_sharded:
             self.batches = []
         elif is_first:

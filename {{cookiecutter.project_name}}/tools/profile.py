@@ -111,7 +111,7 @@ class Profile:
         yield torch.Tensor, "backward", "backward"
         yield torch.nn.utils, "clip_grad_norm_", "optimizer"
         if trainer.ema is not None:
-            yield trainer.ema, "update_parameters", "optimizer"
+            yield loop, "update_average", "optimizer"
         for optimizer in by_name(trainer.optimizer).values():
             yield optimizer, "step", "optimizer"
             yield optimizer, "zero_grad", "optimizer"

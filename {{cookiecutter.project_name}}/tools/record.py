@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from base import BaseTrainer, Callback
-from logger.metrics_csv import MetricsCsv
+from logger.epoch_log import MetricsCsv
 from utils import distributed
 from utils.errors import UserError, as_warning
 from utils.files import PROJECT_DIR, atomic_write, write_json
@@ -78,7 +78,7 @@ def record_start(run_dir: Path, device: torch.device) -> None:
         "numpy": np.__version__,
         "platform": platform.platform(),
         "device": str(device),
-        "torchrun": distributed.launch_id(),
+        "torchrun": os.environ.get("TORCHELASTIC_RUN_ID"),
         "git_commit": commit and commit.strip(),
         "git_dirty": bool(_git("status", "--porcelain")),
     }

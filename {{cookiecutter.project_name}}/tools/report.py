@@ -3,6 +3,7 @@
 from importlib.util import find_spec
 
 from base import BaseTrainer, Callback
+from tools.alone import alone
 from utils import distributed
 from utils.errors import as_warning
 from utils.seed import preserved_random_state
@@ -16,7 +17,7 @@ class Report(Callback):
         is_over = outcome in ("finished", "stopped early")
         if not (is_wanted and is_over and find_spec("report")):
             return
-        with as_warning(trainer.logger, "no report"), distributed.alone(), preserved_random_state():
+        with as_warning(trainer.logger, "no report"), alone(), preserved_random_state():
             from report import write  # takes matplotlib
 
             trainer.logger.info("Report: %s", write(trainer.checkpoint_dir))

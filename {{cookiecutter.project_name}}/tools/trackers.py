@@ -19,7 +19,7 @@ from base import BaseTrainer, Callback
 from parse_config import ConfigParser
 from tools.history import flat
 from utils import distributed
-from utils.errors import UserError, as_warning
+from utils.errors import UserError, as_warning, in_one_line
 from utils.files import read_json, write_json
 
 COMPLETE = ("finished", "stopped early")  # of the ways in which a run ends
@@ -38,17 +38,29 @@ class Trackers(Callback):
                 raise UserError(f"trainer.trackers: {name} is not installed (pip install {name})")
 
     def on_setup(self, trainer: BaseTrainer) -> None:
-        if distributed.is_main():
-            names = trainer.config.settings.trainer.trackers
-            self.trackers = [TRACKERS[name](trainer.config) for name in names]
-            trainer.writer.trackers += self.trackers
+        names = trainer.config.settings.trainer.trackers if distributed.is_main() else []
+        self.trackers = [TRACKERS[name](trainer.config) for name in names]
+        writer: Any = trainer.writer
+        vars(writer).pop("add", None)  # of an earlier call of `train`
+        add = writer.add
+
+        def add_to_all(method: str, *args: Any, **kwargs: Any) -> None:
+            add(method, *args, **kwargs)
+            for tracker in [*self.trackers]:
+                try:
+                    getattr(tracker, method)(*args, step=writer.step, **kwargs)
+                except Exception as error:  # of somebody's server, say: no reason to end a run
+                    self.trackers.remove(tracker)
+                    name, reason = type(tracker).__name__, in_one_line(error)
+                    trainer.logger.warning("%s gets no more values: %s", name, reason)
+
+        writer.add = add_to_all
 
     def on_train_end(self, trainer: BaseTrainer, outcome: str) -> None:
-        for tracker in self.trackers:
-            if tracker in trainer.writer.trackers:  # else it has failed
-                trainer.writer.trackers.remove(tracker)
-                with as_warning(trainer.logger, f"{type(tracker).__name__} has no end of the run"):
-                    tracker.end(outcome)
+        while self.trackers:
+            tracker = self.trackers.pop()
+            with as_warning(trainer.logger, f"{type(tracker).__name__} has no end of the run"):
+                tracker.end(outcome)
 
 
 class Tracker:
@@ -91,17 +103,10 @@ class Tracker:
     def add_histogram(self, tag: str, values: Any, step: int, **kwargs: Any) -> None:
         pass
 
-    def add_text(self, tag: str, text: str, step: int) -> None:
+    def add_nothing(self, *args: Any, **kwargs: Any) -> None:
         pass
 
-    def add_images(self, *args: Any, **kwargs: Any) -> None:
-        pass
-
-    def add_audio(self, *args: Any, **kwargs: Any) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
+    add_text = add_images = add_audio = add_embedding = add_pr_curve = add_nothing
 
 
 class Wandb(Tracker):

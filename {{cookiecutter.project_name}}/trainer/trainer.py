@@ -19,11 +19,11 @@ from base.base_data_loader import to_device
 from logger import Progress
 from parse_config import ConfigParser
 from utils import MetricTracker, distributed, saving
+from utils.device import autocast, prepare_model, update_average
 from utils.errors import UserError
 from utils.finite import FiniteCheck, StepSkipped
 from utils.loop import NO_BATCH, inf_loop, length_of
 from utils.optim import learning_rates, schedulers_for
-from utils.precision import MovingAverage, autocast, prepare_model
 from utils.seed import preserved_with_gpu
 
 
@@ -47,7 +47,7 @@ class Trainer(BaseTrainer):
         settings = config.settings.trainer
         self.device = torch.device(device or self.device)
         self.model.to(self.device)
-        self.ema = None if settings.ema is None else MovingAverage(self.model, settings.ema)
+        self.ema = None if settings.ema is None else torch.optim.swa_utils.AveragedModel(self.model)
         prepare_model(self.model, settings)
         self.autocast = autocast(settings.precision, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "fp16")
@@ -173,7 +173,7 @@ class Trainer(BaseTrainer):
             self.step += 1
             self.batch_idx += len(micro_batches)
             if self.ema is not None:
-                self.ema.update_parameters(self.model)
+                update_average(self.ema, self.model, self.config["trainer"]["ema"])
             for scheduler in step_schedulers:
                 scheduler.step()
             if self.batch_idx % self.log_step < len(micro_batches):

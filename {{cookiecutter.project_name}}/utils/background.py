@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from utils import checkpoint
+from utils import checkpoint, distributed
 
 
 class BackgroundSaver:
@@ -25,7 +25,12 @@ class BackgroundSaver:
         self._writing: Future | None = None
 
     def save(self, state: Any, *paths: Path, then: Any = None) -> None:
-        """Begin to write `state` to all `paths`, and call `then` when it is done."""
+        """Begin to write `state` to all `paths`, and call `then` when it is done.
+
+        Of several processes the main one writes.
+        """
+        if not distributed.is_main():
+            return
         self.wait()
         copies: list[tuple[torch.Tensor, torch.Tensor]] = []
         state = self._with_buffers(checkpoint.to_plain(state), (), copies)

@@ -1,9 +1,9 @@
-"""What the scripts have in common: arguments, one line for a mistake, several processes."""
+"""What the scripts have in common: arguments, one line for a mistake."""
 
 import argparse
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import NoReturn
 
 from utils import distributed
@@ -16,7 +16,7 @@ def exit_on_user_error() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        if not getattr(error, "is_shown", False) and is_first_to_say(str(error)):
+        if not getattr(error, "is_shown", False) and distributed.is_first_to_say(str(error)):
             print(distributed.speaker() + str(error), file=sys.stderr)
         sys.exit(error.status)
     except ModuleNotFoundError as error:
@@ -25,24 +25,6 @@ def exit_on_user_error() -> Iterator[None]:
         reason = f"{sys.executable} has no {error.name}: pip install -r requirements.txt"
         print(reason, file=sys.stderr)
         sys.exit(2)
-
-
-def is_first_to_say(message: str) -> bool:
-    """Whether this process is to show an error: of several with the same one, one shows it."""
-    if distributed.world_size() == 1:
-        return True
-    from utils.process_group import claim
-
-    return claim(message)
-
-
-def process_group() -> AbstractContextManager:
-    """While entered, the processes that torchrun has started can speak to each other."""
-    if distributed.world_size() == 1:
-        return nullcontext()
-    from utils.process_group import process_group
-
-    return process_group()
 
 
 class CommandLine(argparse.ArgumentParser):

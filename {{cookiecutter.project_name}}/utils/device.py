@@ -1,12 +1,16 @@
-"""Choosing the device."""
+"""Where and how a model computes: the device, formats of numbers, compiling, averaged weights."""
 
-from typing import TYPE_CHECKING
+import os
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
 
 from utils import distributed
 from utils.errors import UserError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # each function imports it by itself: --help does not wait for it
     import torch
+    from torch import nn
+    from torch.optim.swa_utils import AveragedModel
 
 
 def get_device(name: str = "auto") -> "torch.device":
@@ -16,20 +20,19 @@ def get_device(name: str = "auto") -> "torch.device":
     """
     import torch
 
-    available = ["cpu"]
-    if torch.backends.mps.is_available():
-        available.insert(0, "mps")
-    if torch.cuda.is_available():
-        available = ["cuda", *(f"cuda:{n}" for n in range(torch.cuda.device_count())), *available]
+    n_gpus = torch.cuda.device_count()
+    available = ["cuda", *(f"cuda:{n}" for n in range(n_gpus))] if n_gpus else []
+    available += ["mps"] * torch.backends.mps.is_available() + ["cpu"]
     if name == "auto":
         name = available[0]
     if name not in available:
         raise UserError(f"device {name!r} is not there; this machine has: {', '.join(available)}")
-    if distributed.world_size() == 1:
+    if distributed.world_size() == 1 or not name.startswith("cuda"):
         return torch.device(name)
-    from utils.process_group import own_device
-
-    return own_device(torch.device(name))
+    if (local_rank := int(os.environ["LOCAL_RANK"])) >= n_gpus:
+        reason = f"--nproc-per-node is more than the GPUs of this machine, {n_gpus}"
+        raise UserError(f"torchrun: {reason}")
+    return torch.device("cuda", local_rank)
 
 
 def prepare_device(n_gpu_use: int) -> "tuple[torch.device, list[int]]":
@@ -38,3 +41,35 @@ def prepare_device(n_gpu_use: int) -> "tuple[torch.device, list[int]]":
 
     device_ids = list(range(min(n_gpu_use or 0, torch.cuda.device_count())))
     return get_device("cuda:0" if device_ids else "cpu"), device_ids
+
+
+def prepare_model(model: Any, settings: Any) -> None:
+    """Set up the model, in place, as `settings` of the trainer say."""
+    import torch
+
+    torch.set_float32_matmul_precision("high" if settings.precision == "tf32" else "highest")
+    if settings.channels_last:
+        model.to(memory_format=torch.channels_last)
+    if settings.compile is not False:
+        model.compile(**({} if settings.compile is True else settings.compile))
+
+
+def autocast(precision: str, device: "torch.device") -> AbstractContextManager:
+    """A context, to be entered any number of times, in which operations take that precision."""
+    import torch
+
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+    return torch.autocast(device.type, dtype) if dtype else nullcontext()
+
+
+def update_average(average: "AveragedModel", model: "nn.Module", decay: float) -> None:
+    """Move averaged weights towards those of a model; torch's own method waits for a GPU."""
+    import torch
+
+    own, new = tuple(average.module.parameters()), tuple(model.parameters())
+    with torch.no_grad():
+        weight = 1 - decay if average.n_averaged else 1.0
+        torch._foreach_lerp_(own, new, weight)  # as get_ema_multi_avg_fn does
+        for own_buffer, buffer in zip(average.module.buffers(), model.buffers(), strict=True):
+            own_buffer.copy_(buffer)
+        average.n_averaged += 1

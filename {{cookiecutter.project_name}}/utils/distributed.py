@@ -1,34 +1,41 @@
 """Several processes that train one model, as torchrun starts them. With one, nothing is done here.
 
-The words are those of torch.distributed. What needs it stands in utils/process_group.py, which only
-several processes import.
+The words are those of torch.distributed.
 """
 
+import gc
+import logging
 import os
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from functools import cache
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from datetime import timedelta
 from math import inf
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from utils.errors import UserError
 from utils.loop import length_of
 
-if TYPE_CHECKING:
+if TYPE_CHECKING or "TORCHELASTIC_RUN_ID" in os.environ:  # else --help would wait for torch
     import torch
+    import torch.distributed as dist
+    import torch.distributed.nn.functional  # later, its default arguments would keep the group
     from torch import nn
 
 T = TypeVar("T")
+OTHER_LAUNCHERS = ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+SECONDS = 0.5  # from one all_reduce of LatestMax to the next, where steps take less
+STEPS = 64  # between the two at most, as later steps may take longer
 
 
-@cache
 def world_size() -> int:
     """How many processes there are."""
     return int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1
 
 
-@cache
 def rank() -> int:
-    """The number of this process among all, from 0: the one that writes and speaks."""
+    """The number of this process among all, from 0: the main one, which writes and speaks."""
     return int(os.environ["RANK"]) if world_size() > 1 else 0
 
 
@@ -36,46 +43,62 @@ def is_main() -> bool:
     return rank() == 0
 
 
-def launch_id() -> str | None:
-    """What names this call of torchrun, on all machines and after restarts; None without it."""
-    return os.environ.get("TORCHELASTIC_RUN_ID")
-
-
-def is_restart() -> bool:
-    """Whether torchrun has started the processes anew, after one of them died."""
-    return launch_id() is not None and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
-
-
-@contextmanager
-def alone() -> Iterator[None]:
-    """While entered, this process works as if there were no others, for what only it does."""
-    launch = os.environ.pop("TORCHELASTIC_RUN_ID", None)
-    world_size.cache_clear()
-    rank.cache_clear()
-    try:
-        yield
-    finally:
-        if launch is not None:
-            os.environ["TORCHELASTIC_RUN_ID"] = launch
-        world_size.cache_clear()
-        rank.cache_clear()
-
-
 def speaker() -> str:
     """What a message begins with: nothing in the main process, "rank 1: " in another."""
     return "" if is_main() else f"rank {rank()}: "
 
 
-def started() -> Any:
-    """What is done with several processes, the module utils/process_group.py."""
-    from utils import process_group
+@contextmanager
+def process_group() -> Iterator[None]:
+    """While entered, the processes can speak to each other: by gloo on CPUs, by nccl on GPUs."""
+    if world_size() == 1:
+        found = [name for name in OTHER_LAUNCHERS if int(os.environ.get(name) or 1) > 1]
+        if found and "TORCHELASTIC_RUN_ID" not in os.environ:
+            line = "%s is %s, but this process trains by itself: start several with torchrun"
+            logging.getLogger("train").warning(line, found[0], os.environ[found[0]])
+        yield
+        return
+    if (local_rank := int(os.environ["LOCAL_RANK"])) < torch.cuda.device_count():
+        torch.cuda.set_device(local_rank)  # get_device refuses more processes than GPUs
+    has_nccl = torch.cuda.is_available() and dist.is_nccl_available()
+    dist.init_process_group("cpu:gloo,cuda:nccl" if has_nccl else "gloo")
+    yield
+    dist.barrier()  # one that leaves while another still sends may crash on its way out
+    dist.destroy_process_group()  # not after an error: others may wait for this process
+    gc.collect()  # a model in a cycle keeps the group, whose threads may abort Python's exit
 
-    return process_group
+
+def is_first_to_say(message: str) -> bool:
+    """Whether this process is to show an error: of several with the same one, one shows it.
+
+    That is the main process, unless it has not got the error within a second.
+    """
+    if world_size() == 1 or not dist.is_initialized():
+        return is_main()  # a mistake in the config, which all have
+    store = dist.distributed_c10d._get_default_store()
+    try:
+        if not is_main():
+            with suppress(RuntimeError):  # the time is over
+                store.wait([message], timedelta(seconds=1))
+        return store.add(message, 1) == 1
+    except RuntimeError:  # the store has ended, perhaps with the process that had it
+        return True
 
 
 def on_main(function: Callable[[], T]) -> T:
     """What `function` returns in the main process, in all of them; what it raises there, too."""
-    return function() if world_size() == 1 else started().on_main(function)
+    if world_size() == 1:
+        return function()
+    answer: list[Any] = [None, None]
+    if is_main():
+        try:
+            answer = [function(), None]
+        except Exception as error:
+            answer = [None, error]
+    dist.broadcast_object_list(answer)
+    if answer[1] is not None:
+        raise answer[1]
+    return answer[0]
 
 
 def broadcast(value: T) -> T:
@@ -85,47 +108,71 @@ def broadcast(value: T) -> T:
 
 def all_gather(value: T) -> list[T]:
     """What every process has, in the order of their ranks."""
-    return [value] if world_size() == 1 else started().all_gather(value)
+    if world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * world_size()
+    dist.all_gather_object(values, value)
+    return values
 
 
 def mean(number: float) -> float:
-    """The mean over all processes, which wait for each other."""
-    return number if world_size() == 1 else started().mean(number)
-
-
-def latest_max(signal: int, save_at: int = 0, wait: bool = False) -> tuple[int, int]:
-    """The maximum over all processes of a signal to stop, and of a step to save at (0: none).
-
-    All get the same numbers in the same step. With several processes these are what they had half
-    a second ago, or 0, so that no step waits for them; with `wait` they are those of now.
-    """
+    """The mean over all processes, by way of the CPU."""
     if world_size() == 1:
-        return signal, save_at
-    return started().LATEST.max(signal, save_at, wait)
+        return number
+    total = torch.tensor(number, dtype=torch.float64)
+    dist.all_reduce(total)
+    return total.item() / world_size()
 
 
-def all_reduce_max(tensor: "torch.Tensor") -> None:
-    """Put the largest of all processes' values into each element of a tensor."""
-    if world_size() > 1:
-        started().all_reduce_max(tensor)
+def average(tensors: "list[torch.Tensor]") -> None:
+    """Replace tensors, such as gradients, by their means over all processes."""
+    for tensor in tensors:
+        dist.all_reduce(tensor)
+        tensor /= world_size()
 
 
 def broadcast_buffers(model: "nn.Module") -> None:
     """Give all processes the buffers of the main one, such as the statistics of batch norm."""
-    if world_size() > 1:
-        started().broadcast_buffers(model)
-
-
-def average(gradients: "list[torch.Tensor]") -> None:
-    """Replace gradients by their means over all processes; DDP and FSDP do so by themselves."""
-    started().average(gradients)
+    for buffer in model.buffers() if world_size() > 1 else ():
+        dist.broadcast(buffer, 0)
 
 
 def common_length(data_loader: Any) -> float:
     """How many batches of a loader surely come in all processes."""
-    if world_size() == 1:
-        return inf
-    return min(all_gather(length_of(data_loader) or 0))
+    return inf if world_size() == 1 else min(all_gather(length_of(data_loader) or 0))
+
+
+class LatestMax:
+    """The maximum over all processes of a signal to stop, and of a step to save at (0: none).
+
+    All get the same numbers in the same step. No step waits for the others: an all_reduce, twice in
+    a second, goes on beside the training, and the next one gives its result, all others 0. With
+    `wait` the numbers are those of now.
+    """
+
+    def __init__(self) -> None:
+        self._pending: Any = None
+        self._calls, self._every = 0, 1  # since the last all_reduce; from one to the next, in all
+        self._since = monotonic()
+
+    def __call__(self, signal: int, save_at: int = 0, wait: bool = False) -> tuple[int, int]:
+        if world_size() == 1:
+            return signal, save_at
+        self._calls += 1
+        if self._calls < self._every and not wait:
+            return 0, 0
+        pace = int(self._calls * SECONDS / max(monotonic() - self._since, 1e-9))
+        self._calls, self._since = 0, monotonic()
+        numbers = torch.tensor([signal, save_at, max(1, min(STEPS, pace))], dtype=torch.int64)
+        now = numbers, dist.all_reduce(numbers, dist.ReduceOp.MAX, async_op=True)
+        before, self._pending = self._pending or now, None if wait else now
+        numbers, work = now if wait else before
+        work.wait()
+        signal, save_at, self._every = numbers.tolist()
+        return signal, save_at
+
+
+latest_max = LatestMax()
 
 
 def wrap(
@@ -137,9 +184,24 @@ def wrap(
     and more than once in a step, which DistributedDataParallel does not take: the model stays bare,
     and `Trainer.optimize` averages the gradients.
     """
-    if world_size() == 1 or is_sharded(model) or unwrap(model) is not model:
-        return model  # alone, or averaged by itself
-    return started().wrap(model, device, settings, in_parts)
+    if world_size() == 1 or hasattr(model, "no_sync"):  # alone, or averaged by itself
+        return model
+    if settings.sync_batch_norm:
+        if device.type != "cuda":
+            raise UserError("parallel.sync_batch_norm: works on GPUs only")
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    if in_parts:
+        for tensor in (*model.parameters(), *model.buffers()):
+            dist.broadcast(tensor.detach(), 0)
+        return model
+    # The strides of a dimension of size 1, as of one channel, say nothing, and do not fit
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+    return nn.parallel.DistributedDataParallel(
+        model,
+        [device.index] if device.type == "cuda" else None,
+        find_unused_parameters=settings.find_unused_parameters,
+        gradient_as_bucket_view=True,  # with no second copy of the gradients
+    )
 
 
 def unwrap(model: Any) -> "nn.Module":
@@ -147,20 +209,6 @@ def unwrap(model: Any) -> "nn.Module":
     return model.module if type(model).__name__ == "DistributedDataParallel" else model
 
 
-def is_sharded(model: "nn.Module") -> bool:
-    """Whether each process has only its part of the weights (FSDP)."""
-    return any(cls.__name__ == "FSDPModule" for cls in type(model).__mro__)
-
-
-@contextmanager
-def no_sync(model: Any) -> Iterator[None]:
+def no_sync(model: Any) -> AbstractContextManager:
     """For a micro-batch that is not the last of its step: the gradients are averaged later."""
-    if is_sharded(model):
-        model.set_requires_gradient_sync(False)
-        try:
-            yield
-        finally:
-            model.set_requires_gradient_sync(True)
-    else:
-        with nullcontext() if unwrap(model) is model else model.no_sync():
-            yield
+    return model.no_sync() if hasattr(model, "no_sync") else nullcontext()

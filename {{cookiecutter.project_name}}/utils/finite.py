@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 
 from utils import distributed
 from utils.errors import RunError
-from utils.optim import by_name, parameters_of
+from utils.optim import by_name
 
 NOT_TAKEN = "the step was not taken"
 
@@ -33,8 +34,8 @@ class FiniteCheck:
         self.n_skipped = 0
         self.found_inf = torch.zeros((), device=device)
         self.one = torch.ones((), device=device)
-        is_late = device.type == "cuda" and self.policy == "stop"
-        is_late = is_late and all(map(can_leave_out, self.optimizers))
+        are_fused = all(getattr(x, "_step_supports_amp_scaling", False) for x in self.optimizers)
+        is_late = device.type == "cuda" and self.policy == "stop" and are_fused
         self.waits = self.policy != "ignore" and not is_late
         self.asks_others = self.policy == "skip" and distributed.world_size() > 1
         if is_late and settings.precision != "fp16":  # of which GradScaler leaves out bad steps
@@ -42,18 +43,15 @@ class FiniteCheck:
                 each.found_inf = self.found_inf  # torch's own name, for its GradScaler
 
     def look(self, tensors: list[torch.Tensor]) -> None:
-        """Set `found_inf` for tensors of several types, and for sparse, complex or sharded ones."""
-        finite = torch.stack(
-            [own_values(x).isfinite().all().to(tensors[0].device) for x in tensors]
-        )
+        """Set `found_inf` for tensors of several types, and for sparse or complex ones."""
+        values = [x.coalesce().values() if x.is_sparse else x for x in tensors]
+        finite = torch.stack([x.isfinite().all().to(self.one.device) for x in values])
         self.found_inf.logical_or_(~finite.all())
-        if any(hasattr(x, "to_local") for x in tensors):
-            distributed.all_reduce_max(self.found_inf)
 
     def heed(self, step: int, loss: torch.Tensor, scaler: torch.amp.GradScaler) -> None:
         """Where something was not finite: raise RunError to stop, StepSkipped to leave it out."""
         if self.asks_others:
-            distributed.all_reduce_max(self.found_inf)  # all of them leave it out
+            self._ask_others()  # all of them leave it out
         if not self.found_inf.item():
             return
         self.found_inf.zero_()
@@ -70,12 +68,13 @@ class FiniteCheck:
         """Raise RunError where a GPU has left out steps. Waits for it, and for other processes."""
         if self.waits or self.policy == "ignore":
             return
-        distributed.all_reduce_max(self.found_inf)
+        self._ask_others()
         if self.found_inf.item():
-            states = [state for one in self.optimizers for state in one.state.values()]
-            taken = [state["step"] for state in states if "step" in state]  # it has not advanced
-            which = f"step {int(min(taken))}: " if taken else ""
-            raise self._error(f"{which}the loss or a gradient is not finite")
+            raise self._error("in this step or one before, the loss or a gradient is not finite")
+
+    def _ask_others(self) -> None:
+        if distributed.world_size() > 1:
+            dist.all_reduce(self.found_inf, dist.ReduceOp.MAX)
 
     def _error(self, fault: str) -> RunError:
         how = f"python train.py --replay {self.run_dir}"
@@ -87,15 +86,3 @@ class FiniteCheck:
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         self.n_skipped = state["n_skipped"]
-
-
-def can_leave_out(optimizer: Any) -> bool:
-    """Whether an optimizer reads `found_inf`: a fused one of parameters that are not sharded."""
-    is_sharded = any(hasattr(p, "to_local") for p in parameters_of(optimizer))
-    return getattr(optimizer, "_step_supports_amp_scaling", False) and not is_sharded
-
-
-def own_values(tensor: torch.Tensor) -> torch.Tensor:
-    """Of a sharded tensor the part of this process, of a sparse one the values that it has."""
-    tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
-    return tensor.coalesce().values() if tensor.is_sparse else tensor

@@ -1,4 +1,4 @@
-"""Which checkpoint to take: for `-r auto` and `-r best`, and after torchrun has started anew.
+"""Which checkpoint to take for `-r auto` and `-r best`.
 
 What the files say decides, not their times, which a copy changes.
 """
@@ -12,16 +12,9 @@ from typing import Any
 from utils import distributed
 from utils.checkpoint import damage, number_of, peek
 from utils.errors import UserError
-from utils.run_dir import BEST_NAME, LAST_NAME, LAUNCH_NAME, is_run, last_start, read_starts
+from utils.run_dir import BEST_NAME, LAST_NAME, is_run, last_start, read_starts
 
 NAMES = ("auto", "best")
-
-
-def find_own(config: Any) -> Path | None:
-    """After a restart of torchrun, the newest checkpoint of the run that this launch works on."""
-    marks = config.runs_dir.glob(f"*/{LAUNCH_NAME}") if distributed.is_restart() else []
-    own = [mark.parent for mark in marks if mark.read_text() == distributed.launch_id()]
-    return first_complete(config, find_checkpoints(own))
 
 
 def find_named(config: Any, name: str, to_train: bool = False) -> Path | None:

@@ -5,7 +5,6 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from utils import distributed, trainer_state
-from utils.command_line import is_first_to_say
 from utils.errors import RunError, UserError, as_warning
 from utils.run_dir import LAST_NAME
 
@@ -16,8 +15,7 @@ def prepare(trainer: Any) -> None:
         parallel = trainer.config.settings.parallel
         in_parts = isinstance(trainer.optimizer, dict) and hasattr(trainer, "optimize")
         trainer.model = distributed.wrap(trainer.model, trainer.device, parallel, in_parts)
-        is_bare = distributed.unwrap(trainer.model) is trainer.model
-        is_bare = is_bare and not distributed.is_sharded(trainer.model)
+        is_bare = not hasattr(trainer.model, "no_sync")  # which DDP and FSDP have
         trainer.averages_gradients = is_bare and distributed.world_size() > 1
         for callback in trainer.callbacks:
             callback.on_setup(trainer)
@@ -85,7 +83,8 @@ def ending_well(trainer: Any) -> Iterator[None]:
         what = f"epoch {trainer.epoch}, step {trainer.step}: {reason or 'an error'}"
         last = trainer.checkpoint_dir / LAST_NAME
         how = f"Go on with: python train.py -r {last}" if last.exists() else "No checkpoint yet."
-        trainer.logger.error("%s. %s", what, how, extra={"is_shown": not is_first_to_say(what)})
+        is_shown = not distributed.is_first_to_say(what)
+        trainer.logger.error("%s. %s", what, how, extra={"is_shown": is_shown})
         if reason is None:
             raise  # the code's own: its traceback says more
         raise RunError(reason, status, is_shown=True) from error

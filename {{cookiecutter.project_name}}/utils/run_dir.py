@@ -15,7 +15,6 @@ from utils.files import read_json
 EPOCH_NAME = "checkpoint-epoch{}.pth"
 BEST_NAME = "model_best.pth"
 LAST_NAME = "last.pth"
-LAUNCH_NAME = ".torchrun"  # the launch of torchrun that works on a run
 MARK_NAME = ".run"  # makes a directory that of a run
 RECORD_NAME = "environment.json"  # where tools/record.py notes each start
 RUN_ID = "%Y%m%d_%H%M%S"

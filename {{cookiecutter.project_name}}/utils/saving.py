@@ -14,11 +14,10 @@ def save(trainer: Any, epochs_done: int, names: list[str]) -> None:
     """Begin to write the present state under all `names`; training goes on meanwhile."""
     trainer.writer.flush()
     state = trainer_state.collect(trainer, epochs_done)
-    if distributed.is_main() or distributed.is_sharded(trainer.model):
-        paths = [trainer.checkpoint_dir / name for name in names]
-        keep_last = trainer.config.settings.trainer.keep_last
-        clean_up = partial(checkpoint.remove_old, trainer.checkpoint_dir, keep_last, epochs_done)
-        trainer.saver.save(state, *paths, then=clean_up)
+    paths = [trainer.checkpoint_dir / name for name in names]
+    keep_last = trainer.config.settings.trainer.keep_last
+    clean_up = partial(checkpoint.remove_old, trainer.checkpoint_dir, keep_last, epochs_done)
+    trainer.saver.save(state, *paths, then=clean_up)
     trainer.saved_at, trainer.saved_step = monotonic(), trainer.step
 
 
