@@ -22,8 +22,8 @@ from time import perf_counter
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "{{cookiecutter.project_name}}"))
+from tools.background import BackgroundSaver  # noqa: E402
 from utils import checkpoint  # noqa: E402
-from utils.background import BackgroundSaver  # noqa: E402
 
 WIDTH, LAYERS = 768, 6  # a small transformer; its embedding brings it to 48 million parameters
 PIECES = {"attention": (3 * WIDTH, WIDTH), "out": (WIDTH, WIDTH), "mlp": (4 * WIDTH, WIDTH)}

@@ -216,7 +216,7 @@ def saving():
     """How long training waits for a checkpoint of 576 MB on the GPU."""
     import torch
 
-    from utils.background import BackgroundSaver
+    from tools.background import BackgroundSaver
 
     weights = {str(i): torch.rand(1_000_000, device=device()) for i in range(48)}
     moments = {i: {"a": x + 0, "b": x + 1} for i, x in enumerate(weights.values())}

@@ -34,12 +34,12 @@ def convert(old: str, new: str) -> dict[str, Any]:
     """Write one anew; what was found. Raises UserError where it is no checkpoint or changes."""
     from migrating.config import convert as convert_config
     from tools.compare import first_difference
-    from tools.convert import read_inert
+    from tools.convert import complete, read_inert
     from utils import checkpoint
     from utils.errors import UserError
 
     path = Path(old)
-    before = checkpoint.complete(read_inert(path), path)  # no code in the file is run
+    before = complete(read_inert(path), path)  # no code in the file is run
     state = dict(before)
     if isinstance(state.get("config"), dict):
         state["config"], _ = convert_config(state["config"])
@@ -75,7 +75,7 @@ def outputs(before: State, after: State) -> str:
 
 
 def load(model: torch.nn.Module, weights: State) -> None:
-    from utils.checkpoint import without_prefixes
+    from tools.convert import without_prefixes
 
     model.load_state_dict(without_prefixes(weights))
 

@@ -1,9 +1,9 @@
 """Config file + command line -> checked, typed settings, and objects built by name."""
 
 import argparse
+import atexit
 import json
 import logging
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
@@ -21,9 +21,7 @@ from utils.check_together import check_together
 from utils.errors import UserError
 from utils.files import PROJECT_DIR, project_path, read_config, to_plain, write_json
 from utils.lookup import find_part, look_up, with_tensors
-from utils.run_dir import MARK_NAME, discard, is_run, make_run_dir
-
-KEPT_NAME = "config_to_step{}.json"  # in a run directory: the config until it was changed there
+from utils.run_dir import NAMES, discard, find_named, is_run, make_run_dir, mark_start
 
 
 class Option(NamedTuple):
@@ -58,7 +56,7 @@ class ConfigParser:
         self.run_id = run_id
         self.source = source
         self.args: Any = None  # what else was on the command line
-        self.before: dict[str, Any] | None = None  # the config of the checkpoint that was taken up
+        self._made: list[Path] = []  # the folders that were made for this run
         self.modification = {_keys(k): to_plain(v) for k, v in (modification or {}).items()}
         config = to_plain(config)
         config.pop("$schema", None)  # it is there for editors
@@ -106,18 +104,13 @@ class ConfigParser:
         for action, option in zip(added, options, strict=True):
             if getattr(args, action.dest) is not None:
                 modification[option.target] = getattr(args, action.dest)
-        is_named = args.resume in ("auto", "best")
+        is_named = args.resume in NAMES
         resume = None if is_named else find_file(args.resume)
         config, source = _read_source(find_file(args.config), resume)
         config_parser = cls(config, resume, modification, source=source, modules=modules)
-        if is_named:
-            from utils.newest import find_named  # takes torch
-
-            path = find_named(config_parser, args.resume, to_train)
-            if path is not None:  # it has its own config
-                config, source = _read_source(None, path)
-                config_parser = cls(config, path, modification, source=source, modules=modules)
-            config_parser.resume = path
+        if is_named and (path := find_named(config_parser, args.resume, to_train)) is not None:
+            config, source = _read_source(None, path)  # it has its own config
+            config_parser = cls(config, path, modification, source=source, modules=modules)
         config_parser.args = args
         return config_parser
 
@@ -230,49 +223,30 @@ class ConfigParser:
         if self.resume is not None and self.goes_on:
             return self.resume.parent
         try:
-            return distributed.on_main(lambda: make_run_dir(self.runs_dir, self.run_id))
+            made = distributed.on_main(lambda: make_run_dir(self.runs_dir, self.run_id))
         except OSError as error:
             reason = f"cannot make a run in {self.runs_dir}: {error.strerror}"
             raise UserError(f"{self.source}: trainer.save_dir: {reason}") from None
+        run_dir, self._made = made
+        if distributed.is_main():
+            atexit.register(self.discard_run)
+        return run_dir
 
     @property
     def log_dir(self) -> Path:
         return self.save_dir
 
-    def start_run(self, step: int = 0) -> None:
-        """Mark the run directory, keep the config in it and start its log file.
-
-        Where the config changes at this step of the run, the one before is kept beside it.
-        """
+    def start_run(self) -> None:
+        """Mark the run directory, keep the config in it and start its log file."""
         if distributed.is_main():
-            (self.save_dir / MARK_NAME).touch()
-            for half_written in self.save_dir.glob(".*.*.tmp"):
-                is_folder = half_written.is_dir() and not half_written.is_symlink()
-                shutil.rmtree(half_written) if is_folder else half_written.unlink()
+            mark_start(self.save_dir)
             write_json(self.config, self.save_dir / "config.json")
         setup_logging(self.save_dir)
-        if distributed.is_main() and self.resume is not None:
-            self._keep_before(step)
-
-    def _keep_before(self, step: int) -> None:
-        for kept in self.save_dir.glob(KEPT_NAME.format("*")):
-            number = kept.stem.rpartition("step")[2]
-            if number.isdecimal() and int(number) > step:
-                kept.unlink()  # the run has gone back before it
-        kept = self.save_dir / KEPT_NAME.format(step)
-        if self.before not in (None, self.config) and not kept.exists():
-            write_json(self.before, kept)
-            line = "The config up to step %d is kept in %s"
-            self.get_logger("train").info(line, step, kept.name)
-        self.before = None
 
     def discard_run(self, with_files: bool = False) -> None:
-        """Remove the run directory again where nothing has been written to it.
-
-        Of a run that has not begun, also `with_files`, those that its callbacks have written.
-        """
-        has_begun = self.goes_on or self.run_id == "" or (self.save_dir / "config.json").exists()
-        discard(self.save_dir, with_files and not has_begun and distributed.is_main())
+        """Remove what was made for a run that has not begun: empty folders, or `with_files`."""
+        if distributed.is_main():
+            discard(self._made, with_files)
 
     def get_logger(self, name: str, verbosity: int = 2) -> logging.Logger:
         """A logger that shows warnings (verbosity 0), epochs too (1), or all (2)."""
@@ -361,7 +335,7 @@ def _read_source(config_path: Path | None, resume: Path | None) -> tuple[dict[st
         return read_config(path), path
     from utils import checkpoint  # takes torch
 
-    config = checkpoint.load_config(resume)
+    config = checkpoint.peek(resume).get("config") or checkpoint.load(resume)["config"]
     if config_path is not None:
         return read_config(config_path), config_path
     if not config:

@@ -9,7 +9,7 @@ import pytest
 
 from tools import find_lr, summary
 from tools.compare import first_difference
-from utils import UserError, trainer_state
+from utils import UserError, checkpoint
 from utils.seed import set_random_state
 
 
@@ -69,7 +69,7 @@ def test_the_suggestion_trains_better_than_a_tenth_or_ten_times_as_much(make_con
 
 def test_after_a_range_test_the_trainer_is_as_before(make_trainer):
     def state(trainer):
-        return copy.deepcopy(trainer_state.collect(trainer, 0)) | {"config": None}
+        return copy.deepcopy(checkpoint.collect(trainer, 0)) | {"config": None}
 
     changes = {"lr_scheduler": {"type": "OneCycleLR", "args": {"max_lr": 0.01, "total_steps": 99}}}
     trainer, other = make_trainer(changes), make_trainer(changes)

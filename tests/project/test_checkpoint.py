@@ -12,13 +12,12 @@ import torch
 from digits_example import CONFIG
 from parse_config import ConfigParser
 from test import main as evaluate
+from tools.background import BackgroundSaver
 from tools.history import find_runs
 from train import build_trainer, main
 from utils import UserError, checkpoint
-from utils.background import BackgroundSaver
 from utils.files import read_json, write_json
-from utils.newest import find_checkpoints
-from utils.run_dir import MARK_NAME, is_run
+from utils.run_dir import MARK_NAME, mark_end, newest_first, remove_old
 
 
 def same(a, b):
@@ -316,20 +315,8 @@ def test_only_in_a_marked_run_is_anything_overwritten_or_deleted(train, tmp_path
     runs = find_runs(tmp_path / "saved")
     assert len(runs) == 2 and project not in [run.path for run in runs]
     assert runs[1].epochs == 3
-    checkpoint.remove_old(project, 1, epochs_done=2)
+    remove_old(project, 1, epochs_done=2)
     assert contents(project) == before
-
-
-def test_a_run_of_an_older_version_is_marked_when_it_goes_on(train):
-    [first] = train("trainer.epochs=1")
-    (first / MARK_NAME).unlink()
-    assert is_run(first)
-    assert train("-r", first / "last.pth", "trainer.epochs=2", config=None) == [first]
-    assert (first / MARK_NAME).exists()
-    (first / MARK_NAME).unlink()
-    for name in ("metrics.csv", "environment.json"):
-        (first / name).unlink()
-    assert not is_run(first)  # of other code
 
 
 def test_what_is_newest_does_not_depend_on_times_of_files(train, tmp_path):
@@ -338,17 +325,17 @@ def test_what_is_newest_does_not_depend_on_times_of_files(train, tmp_path):
     *_, run_dir = train(*args)
     (run_dir / "checkpoint-epoch8.pth").rename(run_dir / "checkpoint-epoch10.pth")
     best = torch.load(run_dir / "model_best.pth", weights_only=True)
+    (run_dir / "model_best.pth").unlink()  # a link to another
     torch.save(best | {"epoch": 7, "batch_idx": 1}, run_dir / "model_best.pth")
-    for age, path in enumerate(reversed(find_checkpoints([tmp_path]))):
+    for age, path in enumerate(reversed([*newest_first(run_dir)])):
         os.utime(path, (1e9 - age, 1e9 - age))  # the newest is the oldest now
-    found = [path.name for path in find_checkpoints([tmp_path])]
-    # metrics.csv has 8 epochs: what says more is of a run that has gone back since
-    expected = ["last.pth", "model_best.pth", "checkpoint-epoch7.pth", "checkpoint-epoch10.pth"]
-    assert found[:4] == expected and find_checkpoints([tmp_path])[0].parent == run_dir
+    found = [path.name for path in newest_first(run_dir)]
+    expected = ["last.pth", "checkpoint-epoch10.pth", "model_best.pth", "checkpoint-epoch7.pth"]
+    assert found[:4] == expected
     for n in (9, 10, 11):
         (run_dir / f"checkpoint-epoch{n}.pth").write_bytes(b"")
     (run_dir / "checkpoint-epoch5_mine.pth").write_bytes(b"")
-    checkpoint.remove_old(run_dir, 2, epochs_done=10)
+    remove_old(run_dir, 2, epochs_done=10)
     left = {path.name for path in run_dir.glob("checkpoint-*")}
     assert left == {f"checkpoint-epoch{n}.pth" for n in ("9", "10", "5_mine")}
 
@@ -369,6 +356,7 @@ def interrupted(run_dir):
     """As after a kill within its third epoch."""
     for name in ("last.pth", "checkpoint-epoch4.pth", "checkpoint-epoch3.pth", "model_best.pth"):
         (run_dir / name).unlink()
+    mark_end(run_dir, "interrupted")
 
 
 def test_a_run_that_auto_goes_on_with_has_its_own_config(train, tmp_path):
@@ -416,7 +404,7 @@ def test_a_folder_is_refused_with_the_name_of_a_checkpoint(train, capsys):
     for folder in (run_dir, run_dir.parent, run_dir.parents[1]):
         with pytest.raises(SystemExit, match="2"):
             train("-r", folder, config=None)
-        line = f"{folder}: is a folder: name a checkpoint, such as {run_dir / 'last.pth'}\n"
+        line = f"{folder}: is a folder: name a checkpoint, such as {run_dir / 'model_best.pth'}\n"
         assert capsys.readouterr().err == line
 
 

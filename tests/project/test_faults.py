@@ -19,16 +19,17 @@ from torch import nn
 from base import BaseDataLoader
 from digits_example import CONFIG, DIGITS
 from test import main as evaluate
+from tools.background import BackgroundSaver
 from tools.compare import first_difference
 from tools.manifest import fingerprint
 from tools.verify_resume import run as verify_resume
 from train import build_trainer, main
 from trainer.trainer import Trainer
 from utils import UserError, checkpoint
-from utils.background import BackgroundSaver
 from utils.errors import RunError
 from utils.explain import cause_of, explain
 from utils.files import PROJECT_DIR, read_json
+from utils.run_dir import mark_end
 from utils.signals import StopSignals
 
 LENGTH = ["trainer.epochs=3", "trainer.len_epoch=40", "trainer.save_every.steps=2"]
@@ -153,6 +154,7 @@ def test_auto_starts_anew_where_there_is_nothing_and_passes_over_damage(
     content[len(content) // 2] ^= 1  # one bit
     for name in ("checkpoint-epoch3.pth", "last.pth", "model_best.pth"):
         (run_dir / name).write_bytes(content)
+    mark_end(run_dir, "interrupted")
     capsys.readouterr()
     main(["-r", "auto", *args])
     out = capsys.readouterr().out

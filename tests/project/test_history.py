@@ -11,12 +11,11 @@ from datetime import datetime
 import pytest
 
 from runs import as_text, delete, main, rows_of
-from tools.history import Run, duration, find_runs
+from tools.history import Run, duration, find_runs, is_alive
 from train import build_trainer
 from utils.errors import RunError
 from utils.files import PROJECT_DIR, read_json, write_json
 from utils.run import prepare
-from utils.run_dir import is_alive
 
 
 def test_finished_and_stopped_early(make_trainer):

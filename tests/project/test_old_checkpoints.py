@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from digits_example import CONFIG, DigitsModel
-from tools.convert import read_inert
+from tools.convert import read_inert, without_prefixes
 from train import build_trainer, main
 from utils import UserError, checkpoint
 from utils.files import PROJECT_DIR
@@ -101,7 +101,7 @@ def converted(old, example_parts, tmp_path, capsys):
     return convert
 
 
-@pytest.mark.parametrize("name", ["zip.pth", "legacy.pth", "evil.pth", "evil_legacy.pth"])
+@pytest.mark.parametrize("name", ["zip.pth", "evil.pth"])
 def test_a_file_with_objects_in_it_is_refused_with_the_way_to_convert_it(old, name):
     what = f"{name}: holds more than tensors and plain types; python train.py --convert .*{name} "
     with pytest.raises(UserError, match=what):
@@ -114,11 +114,9 @@ def test_a_damaged_file_is_called_damaged(old, tmp_path, name):
     path, content = tmp_path / name, (old / name).read_bytes()
     for n_bytes in (0, 100, 3000, len(content) - 10_000):
         path.write_bytes(content[:n_bytes])
-        with pytest.raises(UserError, match="not a checkpoint, or a damaged one"):
+        with pytest.raises(UserError, match="not a checkpoint .* or a damaged one"):
             read_inert(path)
-        says_how = name == "legacy.pth" and n_bytes > 100_000  # its end was not looked at yet
-        expected = "--convert" if says_how else "not a checkpoint, or a damaged one"
-        with pytest.raises(UserError, match=expected):
+        with pytest.raises(UserError, match="not a checkpoint .* or a damaged one"):
             checkpoint.load(path)
     path.write_bytes(content[:-5000] + bytes([content[-5000] ^ 1]) + content[-4999:])
     if name != "legacy.pth":  # which has no sums
@@ -131,7 +129,7 @@ def test_a_damaged_file_is_called_damaged(old, tmp_path, name):
 def test_a_file_of_another_kind_is_no_checkpoint(tmp_path, content):
     (path := tmp_path / "other.pth").write_bytes(content)
     for load in (checkpoint.load, read_inert):
-        with pytest.raises(UserError, match="other.pth: not a checkpoint, or a damaged one"):
+        with pytest.raises(UserError, match="other.pth: not a checkpoint .* or a damaged one"):
             load(path)
     for place, expected in ((tmp_path, "is a folder"), (tmp_path / "none.pth", "cannot be read")):
         with pytest.raises(UserError, match=expected):
@@ -227,7 +225,7 @@ def test_weights_alone_are_taken_and_none_that_fits_is_a_mistake(make_config, tm
 def test_prefixes_of_wrappers_are_dropped():
     own = DigitsModel().state_dict()
     wrapped = {f"module._orig_mod.{key}": value for key, value in own.items()}
-    assert checkpoint.without_prefixes(wrapped).keys() == own.keys()
+    assert without_prefixes(wrapped).keys() == own.keys()
 
 
 def test_weights_in_a_file_that_is_not_there_are_one_line(example_parts, tmp_path, capsys):

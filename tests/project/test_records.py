@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
+from tools.history import read_starts
 from tools.manifest import fingerprint
-from tools.record import read_starts
 from utils.files import read_json
 
 

@@ -17,7 +17,7 @@ import torch
 import torch.distributed.checkpoint as dcp
 from tools import fsdp
 from utils import checkpoint
-from utils.newest import find_checkpoints
+from utils.run_dir import newest_first, remove
 from utils.run_dir import BEST_NAME, LAST_NAME, MARK_NAME
 
 def write(run_dir, step):
@@ -69,7 +69,7 @@ def is_killed(change, n):
     os._exit(0)
 
 def check(run_dir, steps):
-    newest = find_checkpoints([run_dir])[0]
+    newest = next(newest_first(run_dir))
     assert checkpoint.damage(newest) is None, newest
     state = fsdp.load_whole(newest) if newest.is_dir() else checkpoint.load(newest)
     assert state["step"] in steps, (newest, state["step"], steps)
@@ -86,7 +86,7 @@ while was_killed:
     was_killed = is_killed(begin(run_dir, 2), n)
     check(run_dir, {1, 2} if was_killed else {2})
     for half_written in run_dir.glob(".*.*.tmp"):  # as a run does when it begins
-        checkpoint.remove(half_written)
+        remove(half_written)
     is_killed(begin(run_dir, 3), 99)  # once more, in what the first has left
     check(run_dir, {3})
     left = sorted(path.name for path in run_dir.iterdir())

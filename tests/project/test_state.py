@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from base import BaseDataLoader
 from trainer.trainer import Trainer
-from utils import MetricTracker, UserError, checkpoint, distributed, trainer_state
+from utils import MetricTracker, UserError, checkpoint, distributed
 from utils.errors import RunError
 
 N = 24
@@ -302,7 +302,7 @@ def restore(trainer, state, monkeypatch, rank, world_size):
     with monkeypatch.context() as patch:
         patch.setattr(distributed, "rank", lambda: rank)
         patch.setattr(distributed, "world_size", lambda: world_size)
-        trainer_state.restore(trainer, state)
+        checkpoint.restore(trainer, state)
 
 
 def test_what_was_measured_counts_once_with_more_or_fewer_processes(make, monkeypatch):

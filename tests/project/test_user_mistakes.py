@@ -14,8 +14,9 @@ from base import BaseDataLoader
 from model import metric
 from parse_config import ConfigParser
 from tools.check import describe
+from tools.convert import complete
 from train import part_modules
-from utils import UserError, checkpoint
+from utils import UserError
 from utils.files import PROJECT_DIR, read_config
 from utils.meter import plain_numbers
 from utils.mistakes import nearest
@@ -153,7 +154,7 @@ def test_a_synonym_behind_val_is_known():
 @pytest.mark.parametrize("name", ["model", "model_state", "net", "weights"])
 def test_weights_under_the_names_of_other_code(name):
     weights = {"fc.weight": torch.zeros(2)}
-    state = checkpoint.complete({name: weights, "epoch": 3}, Path("a.pth"))
+    state = complete({name: weights, "epoch": 3}, Path("a.pth"))
     assert (state["state_dict"], state["epoch"]) == (weights, 3)
 
 

@@ -2,7 +2,7 @@
 
 Read `train` first, then what it calls, in the order of the file. Change it for what is to happen
 between epochs. What happens to a batch is in trainer/trainer.py, what a run does at its start and
-end in utils/run.py, and when it saves in utils/saving.py.
+end in utils/run.py, and when it saves in utils/run.py.
 """
 
 from abc import ABC, abstractmethod
@@ -16,13 +16,11 @@ from torch import nn
 from logger import EpochLog, TensorboardWriter
 from parse_config import ConfigParser
 from settings import SaveEvery
-from utils import distributed, saving, trainer_state
-from utils.background import BackgroundSaver
+from utils import checkpoint, distributed, run
 from utils.device import get_device
 from utils.errors import UserError
 from utils.extras import load_callbacks
 from utils.meter import plain_numbers
-from utils.run import begin_pass, ending_well, prepare
 from utils.run_dir import BEST_NAME, EPOCH_NAME, LAST_NAME
 from utils.signals import StopSignals
 
@@ -70,7 +68,7 @@ class BaseTrainer(ABC):
         self.writer = TensorboardWriter(config.save_dir, self.logger, settings.tensorboard)
         self.epoch_log = EpochLog(config.save_dir, self.logger)
         self.callbacks = load_callbacks()
-        self.saver: Any = BackgroundSaver()
+        self.saver: Any = checkpoint.Saver()
         self.stop_signals = StopSignals()
         self._epochs_done = 0  # from start_epoch on: a second call of `train` goes on
         self.saved_at, self.saved_step = monotonic(), 0
@@ -82,9 +80,9 @@ class BaseTrainer(ABC):
 
     def train(self) -> Log:
         """Train to the last epoch or until early stopping; return the log of the last epoch."""
-        prepare(self)
+        run.prepare(self)
         log: Log = {}
-        with self.stop_signals, ending_well(self):
+        with self.stop_signals, run.ending_well(self):
             for epoch in range(self.start_epoch + self._epochs_done, self.epochs + 1):
                 if self.not_improved_count >= self.early_stop:
                     self.outcome = "stopped early"
@@ -92,7 +90,7 @@ class BaseTrainer(ABC):
                     self.logger.info(line, self.mnt_metric, self.early_stop)
                     break
                 self.epoch = epoch
-                begin_pass(self, epoch)
+                run.begin_pass(self, epoch)
                 log = {"epoch": epoch, **plain_numbers(self._train_epoch(epoch))}
                 log = distributed.broadcast(log)  # so are the decisions that follow
                 is_best = self._is_best(log)
@@ -105,7 +103,7 @@ class BaseTrainer(ABC):
                     callback.on_epoch_end(self, log)
                 self._epochs_done += 1
                 signal, _ = distributed.latest_max(self.stop_signals.received, wait=True)
-                saving.stop_if_asked(self, epoch, signal)
+                run.stop_if_asked(self, epoch, signal)
             else:
                 self.outcome = "finished"
         return log
@@ -128,28 +126,28 @@ class BaseTrainer(ABC):
         return value < self.mnt_best if self.mnt_mode == "min" else value > self.mnt_best
 
     def _save_checkpoint(self, epoch: int, save_best: bool = False) -> None:
-        """Write the periodic checkpoint if one is due, and model_best.pth if this is the best."""
+        """Write last.pth, the periodic checkpoint if one is due, model_best.pth if this is it."""
         names = [BEST_NAME] * save_best
         if self._is_save_due(epoch):
-            names += [EPOCH_NAME.format(epoch), LAST_NAME]
-        self._save(epoch, names)
+            names.append(EPOCH_NAME.format(epoch))
+        self._save(epoch, [*names, LAST_NAME])
 
     def _is_save_due(self, epoch: int) -> bool:
         is_last = epoch == self.epochs or self.not_improved_count >= self.early_stop
         return is_last or epoch % self.save_period == 0
 
     def _save(self, epochs_done: int, names: list[str]) -> None:
-        """Begin to write the present state under all `names`; training goes on meanwhile."""
-        saving.save(self, epochs_done, names)
+        """Write the present state under all `names`."""
+        run.save(self, epochs_done, names)
 
     def _save_or_stop_if_due(self) -> None:
         """Between two steps: save as `save_every` says, and leave if a signal asks."""
-        saving.save_or_stop_if_due(self)
+        run.save_or_stop_if_due(self)
 
     def _resume_checkpoint(self, path: Path) -> None:
         """Put everything back to where it was when the checkpoint was written."""
         state = self.saver.load(path)
         for callback in self.callbacks:
             callback.on_checkpoint_load(self, state)
-        trainer_state.restore(self, state)
+        checkpoint.restore(self, state)
         self.logger.info("Resuming after epoch %d, step %d of %s", state["epoch"], self.step, path)

@@ -1,6 +1,6 @@
 """What it means for a resumed run that its config has changed.
 
-Without this file, optimizer and schedule go on as in the checkpoint, whatever the config says now.
+Without this file, a change of the optimizer or the schedule is refused.
 """
 
 import copy
@@ -12,7 +12,10 @@ from parse_config import ConfigParser
 from utils import distributed
 from utils.check import Keys
 from utils.errors import UserError
+from utils.files import write_json
+from utils.optim import by_name
 
+KEPT_NAME = "config_to_step{}.json"  # in a run directory: the config until it was changed there
 NEXT = "from now on"
 OTHER_DATA = "the coming batches are not those that the run would have had"
 EFFECTS = {  # of a change, by the beginning of the key; the first that fits
@@ -27,13 +30,20 @@ EFFECTS = {  # of a change, by the beginning of the key; the first that fits
 
 
 class Changes(Callback):
-    """Says what has changed, and changes the numbers in the state before it is taken up."""
+    """Says what has changed, and changes the numbers in the state before it is taken up.
+
+    A file in the run directory keeps the config that the run has had until then.
+    """
+
+    before: Any = None  # the config of the checkpoint
 
     def on_checkpoint_load(self, trainer: BaseTrainer, state: dict[str, Any]) -> None:
+        self.before = state["config"]
+        state["config"] = trainer.config.config  # whose changes are taken up here
         if state["random"] is None:
             return  # other code has written it
         try:
-            before = asdict(ConfigParser(state["config"]).settings)
+            before = asdict(ConfigParser(self.before).settings)
         except UserError:
             return  # of another project, or another version
         changes = config_changes(before, asdict(trainer.config.settings))
@@ -43,9 +53,34 @@ class Changes(Callback):
             state["monitor_best"] = None
         if any(path[0] == "lr_scheduler" and "args" not in path for path in changes):
             state["lr_scheduler"] = None
+            keep_groups(state["optimizer"], trainer.optimizer)
         for path, (old, new) in changes.items():
             if path[0] in ("optimizer", "lr_scheduler") and "args" in path[:-1]:
                 change(state, trainer.lr_scheduler, path, old, new)
+
+    def on_train_start(self, trainer: BaseTrainer) -> None:
+        self.step = trainer.step
+        kept = trainer.checkpoint_dir / KEPT_NAME.format(trainer.step)
+        is_new = self.before not in (None, trainer.config.config) and not kept.exists()
+        if is_new and distributed.is_main():
+            write_json(self.before, kept)
+            line = "The config up to step %d is kept in %s"
+            trainer.logger.info(line, trainer.step, kept.name)
+
+    def on_epoch_end(self, trainer: BaseTrainer, log: dict[str, Any]) -> None:
+        """Delete what was kept at a later step, where the run has gone back before it."""
+        for kept in trainer.checkpoint_dir.glob(KEPT_NAME.format("*")) if self.before else ():
+            number = kept.stem.rpartition("step")[2]
+            if number.isdecimal() and int(number) > self.step and distributed.is_main():
+                kept.unlink(missing_ok=True)
+
+
+def keep_groups(state: dict[str, Any], optimizer: Any) -> None:
+    """Add to the parameter groups in a state what a new schedule has put into an optimizer's."""
+    for name, one in by_name(optimizer).items():
+        groups = (state[name] if name else state)["param_groups"]
+        for group, own in zip(groups, one.param_groups, strict=True):
+            group |= {key: value for key, value in own.items() if key not in group}
 
 
 def config_changes(old: Any, new: Any, path: Keys = ()) -> dict[Keys, tuple[Any, Any]]:

@@ -12,11 +12,11 @@ from logger import TensorboardWriter
 from parse_config import ConfigParser
 from tools.compare import first_difference
 from tools.first_batches import FirstBatches
-from utils import checkpoint, distributed, extras, trainer_state
+from utils import checkpoint, distributed, extras
 from utils.errors import UserError
 from utils.meter import plain_numbers
 from utils.optim import learning_rates
-from utils.run_dir import BEST_NAME
+from utils.run_dir import BEST_NAME, remove
 
 FLAG = {"action": "store_true", "help": "try everything on one batch and leave nothing behind"}
 
@@ -44,7 +44,7 @@ def check(trainer: Any) -> None:
     finally:
         trainer.writer.close()
         for path in {*config.save_dir.iterdir()} - before:
-            checkpoint.remove(path)
+            remove(path)
         config.discard_run()
 
 
@@ -55,7 +55,7 @@ def start(trainer: Any) -> None:
     trainer.writer = TensorboardWriter(trainer.checkpoint_dir, trainer.logger, enabled=False)
     for callback in trainer.callbacks:
         callback.on_train_start(trainer)
-    trainer_state.check(trainer)
+    checkpoint.check(trainer)
 
 
 def findings(trainer: Any) -> Iterator[tuple[str, str]]:

@@ -1,11 +1,12 @@
-"""Make a checkpoint of this project from one that other code has pickled objects of its own into.
+"""Checkpoints of other code, and of older versions of this project.
 
-victoresque's template, for example, keeps its ConfigParser in each checkpoint. No code from such a
-file is run.
+`--convert` makes a checkpoint of one that has pickled objects of other code in it: victoresque's
+template, for example, keeps its ConfigParser in each. No code from such a file is run.
 """
 
 import logging
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from base import BaseTrainer, Callback
 from parse_config import ConfigParser, find_file
 from utils import checkpoint, extras
 from utils.errors import UserError
@@ -28,8 +30,19 @@ SAFE = {
     ("torch._utils", "_rebuild_tensor"),
     ("torch._utils", "_rebuild_tensor_v2"),
 }
+NAMES_OF_WEIGHTS = ("model", "model_state", "net", "weights")  # in checkpoints of other code
 # What the ConfigParser called its dict: of 2020, of 2019, of this project
 CONFIGS = ("_config", "_ConfigParser__config", "config")
+
+
+class OldCheckpoints(Callback):
+    """Lets a run go on from a checkpoint of an older version of this project."""
+
+    def on_checkpoint_load(self, trainer: BaseTrainer, state: dict[str, Any]) -> None:
+        if place := state.get("place"):
+            seed = (state["config"] or {}).get("seed", 0)
+            state["data_loader"] = {"seed": seed, "epoch": place[0], "samples": place[1]}
+            state["finite"] = {"n_skipped": state.get("n_skipped", 0)}
 
 
 def run(_: ConfigParser, value: str) -> None:
@@ -39,10 +52,32 @@ def run(_: ConfigParser, value: str) -> None:
     target = path.with_name(f"{path.stem}_converted.pth")
     if target.exists():
         raise UserError(f"{target}: is there already")
-    state = checkpoint.complete(read_inert(path), path)
+    state = complete(read_inert(path), path)
     checkpoint.save(state, target)
     config = "" if state["config"] else " -c CONFIG"
     print(f"{target}: to go on with it: python train.py{config} -r {target}")
+
+
+def complete(state: Any, path: Path) -> checkpoint.State:
+    """A state of any code, with the keys that this project expects, and names of its own weights.
+
+    It may be no more than the `state_dict` of a model. Raises UserError where it has no weights.
+    """
+    if isinstance(state, Mapping) and all(isinstance(v, torch.Tensor) for v in state.values()):
+        state = {"state_dict": state}
+    if isinstance(state, dict) and not {"state_dict", "model_state_dict"} & state.keys():
+        found = [x for x in NAMES_OF_WEIGHTS if isinstance(state.get(x), Mapping) and state[x]]
+        state = state | {"state_dict": state[found[0]]} if found else state
+    state = checkpoint.complete(state, path)
+    return state | {"state_dict": without_prefixes(state["state_dict"])}
+
+
+def without_prefixes(state_dict: checkpoint.State) -> checkpoint.State:
+    """Names as the bare model has them: torch.compile and DataParallel put words before them."""
+    for prefix in ("_orig_mod.", "module.", "_orig_mod."):
+        if state_dict and all(key.startswith(prefix) for key in state_dict):
+            state_dict = {key.removeprefix(prefix): value for key, value in state_dict.items()}
+    return state_dict
 
 
 class Inert:
@@ -74,7 +109,7 @@ def read_inert(path: Path) -> Any:
     The config of a pickled ConfigParser is kept. What else is not made of tensors and plain types
     is left out, with a warning. Raises UserError where the file is damaged.
     """
-    fault = "is a folder" if path.is_dir() else checkpoint.damage(path)
+    fault = checkpoint.damage(path)
     if fault and fault != checkpoint.NO_ARCHIVE:  # older versions of torch did not write one
         raise UserError(f"{path}: {fault}")
     loader: Any = ModuleType("inert_pickle")  # what torch.load wants to be given

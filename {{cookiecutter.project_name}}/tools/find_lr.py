@@ -15,7 +15,7 @@ import numpy as np
 
 from parse_config import ConfigParser
 from train import build_trainer
-from utils import extras, trainer_state
+from utils import checkpoint, extras
 from utils.errors import UserError
 from utils.files import atomic_write, ensure_dir, project_path
 
@@ -50,7 +50,7 @@ def range_test(trainer: Any) -> tuple[np.ndarray, np.ndarray]:
         raise UserError(f"--find-lr takes one optimizer, the config has several: {names}")
     if trainer.optimizer.defaults["lr"] == 0:
         raise UserError("--find-lr tries multiples of optimizer.args.lr, which is 0")
-    before = copy.deepcopy(trainer_state.collect(trainer, trainer.start_epoch - 1))
+    before = copy.deepcopy(checkpoint.collect(trainer, trainer.start_epoch - 1))
     rates = np.geomspace(LOWEST, HIGHEST, STEPS)
     losses: list[float] = []
     probe = copy.copy(trainer)  # the same model, with settings of its own
@@ -58,7 +58,7 @@ def range_test(trainer: Any) -> tuple[np.ndarray, np.ndarray]:
     try:
         take_steps(probe, rates, losses)
     finally:
-        trainer_state.restore(trainer, before)
+        checkpoint.restore(trainer, before)
     return rates[: len(losses)], np.array(losses)
 
 

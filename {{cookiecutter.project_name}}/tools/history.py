@@ -4,14 +4,16 @@ import csv
 import os
 import platform
 from contextlib import suppress
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from utils.errors import UserError
 from utils.files import read_json
-from utils.run_dir import is_alive, is_run, read_starts
+from utils.run_dir import is_run
 
+NAME = "environment.json"  # where tools/record.py notes each start of a run
 Row = dict[str, Any]  # of a table of epochs: numbers where they are some
 
 
@@ -127,3 +129,26 @@ def _number(text: Any) -> Any:
         return float(text)
     except (TypeError, ValueError):
         return text
+
+
+def read_starts(run_dir: Path) -> list[dict[str, Any]]:
+    """What environment.json says of each process that has worked on the run, the newest last."""
+    path = run_dir / NAME
+    starts = read_json(path) if path.exists() else []
+    return starts if isinstance(starts, list) else [starts]  # one alone in older versions
+
+
+def is_alive(pid: int, started: str) -> bool:
+    """Whether a process of this machine is there that may have had this number at that time."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    with suppress(OSError):  # Linux says when it began: a later one has got the number anew
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        boot = Path("/proc/stat").read_text().partition("btime ")[2].split()[0]
+        began = int(boot) + int(fields[19]) / os.sysconf("SC_CLK_TCK")
+        return fields[0] != "Z" and began <= datetime.fromisoformat(started).timestamp() + 2
+    return True

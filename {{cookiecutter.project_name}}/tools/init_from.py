@@ -6,7 +6,8 @@ from torch import nn
 
 from base import Callback
 from parse_config import ConfigParser, find_file
-from utils.checkpoint import load, set_weights, weights_to_use, without_prefixes
+from tools.convert import complete
+from utils.checkpoint import read, set_weights, weights_to_use
 from utils.errors import UserError
 
 
@@ -25,7 +26,7 @@ def init_weights(model: nn.Module, path: Path, strict: bool) -> str:
 
     Raises UserError where a weight does not fit, or without `strict` none does.
     """
-    weights = without_prefixes(weights_to_use(load(path)))
+    weights = weights_to_use(complete(read(path), path))
     if strict:
         set_weights(model, weights, path)
         return f"{path}: all {len(weights)} weights taken"

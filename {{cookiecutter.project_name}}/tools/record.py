@@ -19,11 +19,10 @@ import torch
 
 from base import BaseTrainer, Callback
 from logger.epoch_log import MetricsCsv
+from tools.history import NAME, is_alive, read_starts
 from utils import distributed
 from utils.errors import UserError, as_warning
 from utils.files import PROJECT_DIR, atomic_write, write_json
-from utils.run_dir import RECORD_NAME as NAME
-from utils.run_dir import is_alive, read_starts
 
 
 class Record(Callback):

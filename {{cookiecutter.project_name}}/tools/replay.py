@@ -17,8 +17,8 @@ from utils import extras
 from utils.errors import RunError, UserError
 from utils.files import read_config
 from utils.finite import NOT_TAKEN
+from utils.run import stop_if_asked
 from utils.run_dir import LAST_NAME, is_run
-from utils.saving import stop_if_asked
 
 FLAG = {"metavar": "RUN", "help": "repeat the step of a run that was not finite and look into it"}
 FAILED = re.compile(rf"epoch \d+, step (\d+): .*{NOT_TAKEN}")  # in train.log

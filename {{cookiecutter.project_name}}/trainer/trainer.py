@@ -18,7 +18,7 @@ from base import BaseTrainer
 from base.base_data_loader import to_device
 from logger import Progress
 from parse_config import ConfigParser
-from utils import MetricTracker, distributed, saving
+from utils import MetricTracker, distributed, run
 from utils.device import autocast, prepare_model, update_average
 from utils.errors import UserError
 from utils.finite import FiniteCheck, StepSkipped
@@ -233,7 +233,7 @@ class Trainer(BaseTrainer):
                 if signal:
                     break
         self.metrics = self.train_metrics
-        saving.stop_if_asked(self, self.epoch - 1, signal)
+        run.stop_if_asked(self, self.epoch - 1, signal)
         return self.valid_metrics.result()
 
     @contextmanager

@@ -1,14 +1,15 @@
-"""Checkpoints: files of tensors and plain types, written in one step, read without running code."""
+"""Checkpoints: files of tensors and plain types, written in one step, read without running code.
+
+`collect` and `restore` say what a checkpoint holds of a trainer. Add to it by `trainer.state`.
+"""
 
 import copy
 import os
 import pickle
-import re
 import shutil
-import warnings
 import zipfile
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,52 +19,66 @@ import torch
 from torch import nn
 
 from utils import distributed
-from utils.errors import RunError, UserError
+from utils.errors import RunError, UserError, in_one_line
 from utils.files import atomic_write
-from utils.run_dir import EPOCH_NAME, LAST_NAME, is_run
+from utils.seed import get_random_state, set_random_state
 
 State = dict[str, Any]
-PLAIN_NAME = "state.pt"  # where a checkpoint is a folder: the file with all but sharded tensors
-NO_ARCHIVE = "not a checkpoint, or a damaged one"
-OLDER_FORMAT = 0x1950A86A20F9469CFC6C.to_bytes(10, "little")  # the number that it begins with
-# What a state has where the file of an older version, or of other code, has nothing
-DEFAULTS: State = {
-    "epoch": 0,
-    "step": 0,
-    "batch_idx": 0,
-    "not_improved_count": 0,
-    "optimizer": None,
-    "lr_scheduler": None,
-    "monitor_best": None,
-    "train_metrics": None,
-    "ema": None,
-    "scaler": None,
-    "finite": None,
-    "ranks": [],
-    "data_loader": None,
-    "random": None,
-    "config": None,
-}
+PLAIN_NAME = "state.pt"  # where tools/fsdp.py makes a folder: all but sharded tensors
+NO_ARCHIVE = "not a checkpoint of torch 1.6 or later, or a damaged one"
+# What a state has where a file has nothing, and the names of PyTorch's tutorial
+DEFAULTS: State = {"epoch": 0, "step": 0, "batch_idx": 0, "not_improved_count": 0, "ranks": []}
+DEFAULTS |= dict.fromkeys(["optimizer", "lr_scheduler", "monitor_best", "random", "config"])
+DEFAULTS |= dict.fromkeys(["data_loader", "train_metrics", "ema"])
 OTHER_NAMES = {"model_state_dict": "state_dict", "optimizer_state_dict": "optimizer"}
-NAMES_OF_WEIGHTS = ("model", "model_state", "net", "weights")  # in checkpoints of other code
+OWN_KEYS = {*DEFAULTS, "arch", "state_dict"} - {"data_loader", "train_metrics", "ema"}
+
+
+class Saver:
+    """Writes and reads the checkpoints of a run; a callback may give `trainer.saver` another."""
+
+    def save(self, state: State, *paths: Path, then: Callable[[], None] | None = None) -> None:
+        """Write `state` to all `paths` in the main process, and call `then` when it is done."""
+        if distributed.is_main():
+            save(state, *paths)
+            with suppress(OSError):  # an old checkpoint that cannot be deleted ends no run
+                then() if then is not None else None
+
+    def load(self, path: Path) -> State:
+        """The counterpart of `save`."""
+        return load(path)
+
+    def wait(self) -> None:
+        """Until the last save is complete; raises what went wrong with it."""
 
 
 def save(state: State, path: Path, *more_paths: Path) -> None:
     """Write `state` under one name or several, each in one step: no half file ever has the name.
 
-    Raises TypeError where the state holds more than tensors and plain types, since it could then
-    not be read with `weights_only=True`, and RunError where it cannot be written.
+    Raises TypeError where the state holds more than tensors and plain types, and RunError where it
+    cannot be written, or not be read again.
     """
     state = to_plain(state)
     try:
         with atomic_write(path, "wb") as file:
             torch.save(state, file)
+            file.flush()
+            prove(file.name, path)
         for other in more_paths:
             _link(path, other)
     except (OSError, RuntimeError) as error:
         cause = error if isinstance(error, OSError) else error.__context__ or error
         reason = getattr(cause, "strerror", cause)  # torch closes its archive in vain, raises again
         raise RunError(f"{path}: cannot be written: {reason}; the others are intact") from None
+
+
+def prove(file: str, path: Path) -> None:
+    """Raises RunError where `file`, which is to become `path`, could not be loaded."""
+    try:
+        torch.load(file, weights_only=True, mmap=True)  # looks at everything but the numbers
+    except Exception as error:  # such as a kind of tensor that this version of torch refuses
+        reason = f"could not be read again: {in_one_line(error)}"
+        raise RunError(f"{path}: {reason}; the others are intact") from None
 
 
 def _link(path: Path, other: Path) -> None:
@@ -80,84 +95,54 @@ def _link(path: Path, other: Path) -> None:
 
 def load(path: str | Path) -> State:
     """The state in a checkpoint, on the CPU. Runs no code from the file; UserError if it is bad."""
-    path = Path(path)
-    if path.is_dir() and not (path / PLAIN_NAME).exists():
-        found = max([*path.rglob(LAST_NAME)] or path.rglob("*.pth"), default=None)
-        what = "there is none in it" if found is None else f"such as {found}"
-        raise UserError(f"{path}: is a folder: name a checkpoint, {what}")
-    if path.is_dir():
-        raise UserError(f"{path}: is sharded; python train.py --unshard {path} makes a file of it")
-    fault = damage(path)
-    if fault and fault != NO_ARCHIVE:  # older versions of torch did not write one
-        raise UserError(f"{path}: {fault}")
-    is_mapped = distributed.world_size() > 1 and not fault and os.name == "posix"  # once for all
-    try:
-        with warnings.catch_warnings():  # of torch, about formats
-            warnings.simplefilter("ignore")
-            state = torch.load(path, map_location="cpu", weights_only=True, mmap=is_mapped)
-    except pickle.UnpicklingError:
-        if fault and not _is_older_format(path):
-            raise UserError(f"{path}: {NO_ARCHIVE}") from None
-        how = f"python train.py --convert {path} makes a checkpoint of it"
-        raise UserError(f"{path}: holds more than tensors and plain types; {how}") from None
-    except Exception as error:  # what torch raises for a damaged file depends on the damage
-        raise UserError(f"{path}: {NO_ARCHIVE} ({type(error).__name__})") from None
-    return complete(state, path)
+    return complete(read(Path(path)), path)
 
 
-def _is_older_format(path: Path) -> bool:
-    """Whether a file begins as those of torch did until version 1.6."""
-    with open(path, "rb") as file:
-        return OLDER_FORMAT in file.read(64)
+def read(path: Path) -> Any:
+    """What is in a file, on the CPU. Raises UserError where it is no file of tensors and the like.
 
-
-def complete(state: Any, path: Path) -> State:
-    """A state of other code, or of an older version, with the keys that this project expects.
-
-    It may be no more than the `state_dict` of a model. Raises UserError where it has no weights.
+    Several processes use the same memory for it.
     """
-    if isinstance(state, Mapping) and all(isinstance(v, torch.Tensor) for v in state.values()):
-        state = {"state_dict": state}
+    if (path / PLAIN_NAME).exists():
+        raise UserError(f"{path}: is sharded; python train.py --unshard {path} makes a file of it")
+    if fault := damage(path):
+        raise UserError(f"{path}: {fault}")
+    try:
+        is_shared = distributed.world_size() > 1
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_shared)
+    except pickle.UnpicklingError:
+        how = f"python train.py --convert {path} (tools/convert.py) makes a checkpoint of it"
+        raise UserError(f"{path}: holds more than tensors and plain types; {how}") from None
+    except Exception as error:  # such as a kind of tensor that this version of torch refuses
+        raise UserError(f"{path}: cannot be read: {in_one_line(error)}") from None
+
+
+def complete(state: Any, path: str | Path) -> State:
+    """A state with all keys that this project expects. Raises UserError where it has no weights."""
     if isinstance(state, dict):
         state = {OTHER_NAMES.get(key, key): value for key, value in state.items()}
-        found = [x for x in NAMES_OF_WEIGHTS if isinstance(state.get(x), Mapping) and state[x]]
-        if found and "state_dict" not in state:
-            state["state_dict"] = state.pop(found[0])
         state = state | DEFAULTS | state  # in the order of the file
     if not isinstance(state, dict) or not state.get("state_dict"):
         raise UserError(f"{path}: holds no weights under 'state_dict' or 'model_state_dict'")
-    if place := state.pop("place", None):  # as older versions of this project have it
-        seed = (state["config"] or {}).get("seed", 0)
-        state["data_loader"] = {"seed": seed, "epoch": place[0], "samples": place[1]}
-        state["finite"] = {"n_skipped": state.pop("n_skipped", 0)}
     return state
-
-
-def load_config(path: Path) -> State:
-    """The config in a checkpoint, an empty one where it has none."""
-    if (plain := path / PLAIN_NAME).exists():
-        return torch.load(plain, map_location="cpu", weights_only=True)["config"]
-    return load(path)["config"] or {}
 
 
 def peek(path: Path) -> State:
     """What stands in a checkpoint, of whose tensors nothing is read; {} where it cannot be read."""
-    plain = path / PLAIN_NAME if path.is_dir() else path
     with suppress(Exception):  # what torch raises for a damaged file depends on the damage
-        return dict(torch.load(plain, map_location="cpu", weights_only=True, mmap=True))
+        file = path / PLAIN_NAME if path.is_dir() else path
+        return dict(torch.load(file, map_location="cpu", weights_only=True, mmap=True))
     return {}
-
-
-def number_of(path: Path) -> int | None:
-    """N of checkpoint-epoch<N>.pth; None of another file."""
-    found = re.fullmatch(re.escape(EPOCH_NAME).replace(r"\{\}", r"(\d+)"), path.name)
-    return None if found is None else int(found[1])
 
 
 def damage(path: Path) -> str | None:
     """What is wrong with a file by the sums of its own zip directory; None where all is well."""
-    if path.is_dir():  # of FSDP, in which `.metadata` is written last
-        return None if (path / ".metadata").exists() else "is not complete"
+    if (path / ".metadata").exists():  # in a sharded one, this file is written last
+        return None
+    if path.is_dir():
+        found = max(path.rglob("*.pth"), default=None)
+        example = "there is none in it" if found is None else f"such as {found}"
+        return f"is a folder: name a checkpoint, {example}"
     try:
         with zipfile.ZipFile(path) as archive:
             return "damaged" if archive.testzip() else None
@@ -185,7 +170,7 @@ def to_plain(value: Any, path: str = "checkpoint") -> Any:
     if value is None or type(value) in (torch.Tensor, nn.Parameter, str, bytes, bool, int, float):
         return value
     for kind, to_kind in ((str, str.__str__), (int, int.__int__), (float, float.__float__)):
-        if issubclass(type(value), kind):  # such as a member of an Enum
+        if isinstance(value, kind):  # such as a member of an Enum
             return to_kind(value)
     if isinstance(value, torch.Tensor):
         is_sharded = hasattr(value, "full_tensor")  # then all processes save together
@@ -196,7 +181,7 @@ def to_plain(value: Any, path: str = "checkpoint") -> Any:
 def set_weights(model: nn.Module, state_dict: State, path: Any) -> None:
     """Load weights. Raises UserError that names the first few which do not fit."""
     try:
-        model.load_state_dict(without_prefixes(state_dict))
+        model.load_state_dict(state_dict)
     except RuntimeError as error:
         faults = "; ".join(line.strip() for line in str(error).splitlines()[1:4])
         raise UserError(f"{path}: does not fit {type(model).__name__}: {faults}") from None
@@ -204,17 +189,9 @@ def set_weights(model: nn.Module, state_dict: State, path: Any) -> None:
 
 def weights_to_use(state: State) -> State:
     """The weights that a model is used with: their moving average, where the run has kept one."""
-    if not state["ema"]:
-        return state["state_dict"]
-    return without_prefixes({k: w for k, w in state["ema"].items() if k != "n_averaged"})
-
-
-def without_prefixes(state_dict: State) -> State:
-    """Names as the bare model has them: torch.compile and DataParallel put words before them."""
-    for prefix in ("_orig_mod.", "module.", "_orig_mod."):
-        if state_dict and all(key.startswith(prefix) for key in state_dict):
-            state_dict = {key.removeprefix(prefix): value for key, value in state_dict.items()}
-    return state_dict
+    averaged = {k.removeprefix("module."): w for k, w in (state["ema"] or {}).items()}
+    averaged.pop("n_averaged", None)
+    return averaged or state["state_dict"]
 
 
 def get_state(part: Any) -> Any:
@@ -225,32 +202,111 @@ def get_state(part: Any) -> Any:
 
 
 def set_state(part: Any, state: Any) -> None:
-    """The counterpart of get_state. What a new scheduler put into an optimizer's groups stays."""
+    """The counterpart of get_state. What a state of None belongs to stays as it is."""
     if part is None or state is None:
         return
     if isinstance(part, dict):
         for name, one in part.items():
             set_state(one, state[name])
         return
-    before = [dict(group) for group in getattr(part, "param_groups", [])]
     part.load_state_dict(state)
-    for group, old in zip(getattr(part, "param_groups", []), before, strict=True):
-        group |= {key: value for key, value in old.items() if key not in group}
+    if hasattr(part, "param_groups"):
+        part._opt_called = True  # torch's own name: else it warns of a scheduler's next step
 
 
-def remove_old(directory: Path, keep_last: int | None, epochs_done: int) -> None:
-    """Delete all but the newest `keep_last` checkpoints of epochs in a run; None keeps all.
+def collect(trainer: Any, epochs_done: int) -> State:
+    """The state of a trainer, as tensors and plain types; the same in all processes.
 
-    Those of more than `epochs_done` are the oldest: the run has gone on from one before them.
+    `trainer.state` and `trainer.rank_state` map names to objects with `state_dict`; the latter are
+    different in each process.
     """
-    if keep_last is None or not is_run(directory):
-        return
-    numbers = {file: number_of(file) for file in directory.iterdir()}
-    found = [(n <= epochs_done, n, file) for file, n in numbers.items() if n is not None]
-    for _, _, file in sorted(found)[:-keep_last]:
-        remove(file)
+    model = distributed.unwrap(trainer.model)
+    own = {"random": get_random_state(), **get_state(trainer.rank_state)}
+    ranks = distributed.all_gather(own)
+    return {
+        "arch": type(model).__name__.removeprefix("FSDP"),
+        "epoch": epochs_done,
+        "step": trainer.step,
+        "batch_idx": trainer.batch_idx,
+        "state_dict": model.state_dict(),
+        "optimizer": get_state(trainer.optimizer),
+        "lr_scheduler": get_state(trainer.lr_scheduler),
+        "monitor_best": trainer.mnt_best,
+        "not_improved_count": trainer.not_improved_count,
+        **get_state(trainer.state),
+        **ranks[0],
+        "ranks": ranks[1:],
+        "config": trainer.config.config,
+    }
 
 
-def remove(path: Path) -> None:
-    """Delete a checkpoint, which may be a link to a folder."""
-    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+def check(trainer: Any) -> None:
+    """Raises UserError where a checkpoint could not hold all of a trainer, with what and where."""
+    model = distributed.unwrap(trainer.model)
+    saved = {id(one) for one in (*model.modules(), *model.parameters())}
+    for name, module in model.named_modules(prefix="model"):
+        for key, value in vars(module).items():
+            for part in value if isinstance(value, (list, tuple)) else ():
+                if isinstance(part, (nn.Module, nn.Parameter)) and id(part) not in saved:
+                    what = f"a {type(value).__name__} of what is neither trained nor saved"
+                    raise UserError(f"{name}.{key}: {what}: take nn.ModuleList or nn.ParameterList")
+    parts = {"state_dict": model, "optimizer": trainer.optimizer}
+    parts |= {"lr_scheduler": trainer.lr_scheduler}
+    for name, part in (parts | trainer.state | trainer.rank_state).items():
+        if name in OWN_KEYS and name not in parts:
+            raise UserError(f"trainer.state[{name!r}]: a checkpoint has a {name} of its own")
+        if part is trainer.rank_state.get("data_loader"):  # some start workers to tell their state
+            continue
+        try:
+            to_plain(get_state(part), name)
+        except (AttributeError, TypeError) as error:
+            raise UserError(f"trainer.state[{name!r}]: {error}") from None
+
+
+def restore(trainer: Any, state: State) -> None:
+    """The counterpart of `collect`. Raises UserError where the weights or the data do not fit."""
+    resume, config = trainer.config.resume, trainer.config.config
+    for key in ("optimizer", "lr_scheduler"):
+        if state["config"] and state["config"].get(key) != config[key]:
+            how = "go on without a change, or with tools/changes.py, which takes up numbers"
+            raise UserError(f"{key}: is not that of {resume}, whose state it has: {how}")
+    set_weights(distributed.unwrap(trainer.model), state["state_dict"], resume)
+    parts = {"optimizer": trainer.optimizer, "lr_scheduler": trainer.lr_scheduler}
+    for name, part in (parts | trainer.state).items():
+        set_state(part, state.get(name) or None)  # {} is that of a switch which was off
+    trainer.start_epoch = state["epoch"] + 1
+    trainer.step, trainer.batch_idx = state["step"], state["batch_idx"]
+    if state["monitor_best"] is not None:
+        trainer.mnt_best = float(state["monitor_best"])
+        trainer.not_improved_count = state["not_improved_count"]
+    ranks = [state, *state["ranks"]]
+    own = ranks[distributed.rank() :: distributed.world_size()]  # with fewer processes, several
+    if own and own[0]["random"] is not None:
+        set_random_state(own[0]["random"])
+    for name, part in trainer.rank_state.items():
+        is_used = name != "data_loader" and (name != "train_metrics" or trainer.batch_idx > 0)
+        for rank in own if is_used else ():
+            set_state(part, rank.get(name))
+    restore_loader(trainer, state, ranks)
+
+
+def restore_loader(trainer: Any, state: State, ranks: list[State]) -> None:
+    """Bring the data loader to where it was; say so where that cannot be.
+
+    Raises UserError for one whose state is of as many processes as there are no longer.
+    """
+    has_state, n = "data_loader" in trainer.rank_state, distributed.world_size()
+    loader = (trainer.rank_state if has_state else vars(trainer)).get("data_loader")
+    is_same_in_all = hasattr(loader, "n_samples_mean")  # of a BaseDataLoader
+    if has_state and state["data_loader"] is not None:
+        if len(ranks) != n and not is_same_in_all:
+            what = f"{trainer.config.resume}: a {type(loader).__name__} has a state in each process"
+            raise UserError(f"{what}: go on with {len(ranks)} of them, not with {n}")
+        loader.load_state_dict(ranks[0 if is_same_in_all else distributed.rank()]["data_loader"])
+    elif trainer.batch_idx > 0 or (trainer.step > 0 and not trainer.epoch_is_pass):
+        of_checkpoint = "checkpoint has no state of the data loader"
+        what = of_checkpoint if has_state else "data loader has no state_dict"
+        line = "The %s: its pass starts again, and samples may come twice in epoch %d"
+        trainer.logger.warning(line, what, state["epoch"] + 1)
+        if is_same_in_all:
+            loader.set_epoch(trainer.config.settings.seed, state["epoch"])

@@ -1,43 +1,45 @@
-"""How a training starts and ends: whatever happens, with words and with a complete checkpoint."""
+"""How a training starts, when it saves, and how it ends: with words and a complete checkpoint."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
+from signal import Signals
+from time import monotonic
 from typing import Any
 
-from utils import distributed, trainer_state
+from utils import checkpoint, distributed
 from utils.errors import RunError, UserError, as_warning
-from utils.run_dir import LAST_NAME
+from utils.run_dir import LAST_NAME, mark_end, remove_old
 
 
 def prepare(trainer: Any) -> None:
     """Take up a checkpoint, let the callbacks find mistakes, begin the logs."""
+    config = trainer.config
     try:
-        parallel = trainer.config.settings.parallel
+        parallel = config.settings.parallel
         in_parts = isinstance(trainer.optimizer, dict) and hasattr(trainer, "optimize")
         trainer.model = distributed.wrap(trainer.model, trainer.device, parallel, in_parts)
         is_bare = not hasattr(trainer.model, "no_sync")  # which DDP and FSDP have
         trainer.averages_gradients = is_bare and distributed.world_size() > 1
         for callback in trainer.callbacks:
             callback.on_setup(trainer)
-        if trainer.config.resume is not None and not trainer.outcome:
-            trainer._resume_checkpoint(trainer.config.resume)
+        if config.resume is not None and not trainer.outcome:
+            trainer._resume_checkpoint(config.resume)
         elif trainer.batch_idx > 0 and "data_loader" in trainer.rank_state:  # interrupted before
             loader = trainer.rank_state["data_loader"]
             loader.load_state_dict(loader.state_dict())
         for callback in trainer.callbacks:
             callback.on_train_start(trainer)
-        trainer_state.check(trainer)
+        checkpoint.check(trainer)
     except Exception:
-        trainer.config.discard_run(with_files=True)
+        config.discard_run(with_files=True)
         raise
-    is_new = trainer.config.resume is not None and not trainer.config.goes_on
-    trainer.config.start_run(trainer.step)
-    trainer.logger.info(
-        "%s\nRun directory: %s", distributed.unwrap(trainer.model), trainer.checkpoint_dir
-    )
-    if is_new:
+    if config.resume is not None and not config.goes_on:
         line = "%s is in no run directory: its state goes on in a new run"
-        trainer.logger.info(line, trainer.config.resume)
+        trainer.logger.info(line, config.resume)
+    config.start_run()
+    model = distributed.unwrap(trainer.model)
+    trainer.logger.info("%s\nRun directory: %s", model, trainer.checkpoint_dir)
     done = trainer.start_epoch + trainer._epochs_done - 1
     trainer.epoch_log.start(done + 1)
     if done >= trainer.epochs:
@@ -57,6 +59,39 @@ def begin_pass(trainer: Any, epoch: int) -> None:
         if hasattr(part, "set_epoch"):
             part.set_epoch(epoch - 1)
             return
+
+
+def save(trainer: Any, epochs_done: int, names: list[str]) -> None:
+    """Write the present state under all `names`."""
+    trainer.writer.flush()
+    state = checkpoint.collect(trainer, epochs_done)
+    paths = [trainer.checkpoint_dir / name for name in names]
+    keep_last = trainer.config.settings.trainer.keep_last
+    clean_up = partial(remove_old, trainer.checkpoint_dir, keep_last, epochs_done)
+    trainer.saver.save(state, *paths, then=clean_up)
+    trainer.saved_at, trainer.saved_step = monotonic(), trainer.step
+
+
+def save_or_stop_if_due(trainer: Any) -> None:
+    """Between two steps: save as `save_every` says, and leave if a signal asks."""
+    every = trainer.config.settings.trainer.save_every
+    is_due = every.steps is not None and trainer.step % every.steps == 0
+    save_at = 0  # the step at which `minutes` are over
+    if every.minutes is not None and distributed.is_main():
+        are_over = monotonic() - trainer.saved_at >= 60 * every.minutes
+        save_at = trainer.step if are_over else 0
+    signal, save_at = distributed.latest_max(trainer.stop_signals.received, save_at)
+    if is_due or save_at > trainer.saved_step:  # else it was saved since
+        trainer._save(trainer.epoch - 1, [LAST_NAME])
+    stop_if_asked(trainer, trainer.epoch - 1, signal)
+
+
+def stop_if_asked(trainer: Any, epochs_done: int, signal: int) -> None:
+    """Where `signal` is not 0, save and raise RunError with the exit status of that signal."""
+    if signal:
+        trainer._save(epochs_done, [LAST_NAME])
+        distributed.on_main(trainer.saver.wait)  # no process leaves before it is complete
+        raise RunError(f"stopped by {Signals(signal).name}", status=128 + signal)
 
 
 @contextmanager
@@ -92,4 +127,7 @@ def ending_well(trainer: Any) -> Iterator[None]:
         for callback in trainer.callbacks:
             with as_warning(trainer.logger, f"{type(callback).__name__}.on_train_end"):
                 callback.on_train_end(trainer, trainer.outcome)
+        if distributed.is_main():
+            with as_warning(trainer.logger, "how the run has ended is not noted"):
+                mark_end(trainer.checkpoint_dir, trainer.outcome)
         trainer.writer.close()

@@ -1,90 +1,145 @@
-"""The directory of a run, the names of the files in it, and whether a process works on it.
+"""The directory of a run: how it is made and marked, the files in it, and which of them is newest.
 
 A directory with the file `.run` is that of a run. In no other one is a file overwritten or deleted.
 """
 
-import os
+import shutil
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
-from errno import EEXIST
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from utils.files import read_json
+from utils import distributed
+from utils.errors import UserError
+from utils.files import read_json, write_json
 
 EPOCH_NAME = "checkpoint-epoch{}.pth"
 BEST_NAME = "model_best.pth"
 LAST_NAME = "last.pth"
-MARK_NAME = ".run"  # makes a directory that of a run
-RECORD_NAME = "environment.json"  # where tools/record.py notes each start
-RUN_ID = "%Y%m%d_%H%M%S"
+MARK_NAME = ".run"  # says when the run was last started, and how that ended
+TIME = "%Y%m%d_%H%M%S"
+NAMES = ("auto", "best")  # what find_named finds
+OVER = ("finished", "stopped early")  # outcomes of a run that `-r auto` leaves alone
 
 
-def make_run_dir(parent: Path, run_id: str | None = None) -> Path:
-    """A new folder below `parent`, called by the time where no name is given.
+def make_run_dir(parent: Path, run_id: str | None = None) -> tuple[Path, list[Path]]:
+    """A new folder below `parent`, called by the time or `run_id`; all folders made for it.
 
-    Raises FileExistsError where a folder of that name is there.
+    With the name "" it is `parent` itself. Raises FileExistsError where there is one.
     """
-    now = datetime.now().strftime(RUN_ID)
-    names = [now, *(f"{now}_{n}" for n in range(1, 1000))] if run_id is None else [run_id]
-    for name in names:
-        with suppress(FileExistsError):  # making it is the test: two that start at once get two
-            folder = parent / name
-            is_free = not (folder / "config.json").exists() or is_run(folder)
-            folder.mkdir(parents=True, exist_ok=name == "" and is_free)
-            return folder
-    raise FileExistsError(EEXIST, f"{name or 'config.json'} is there already")
+    name = datetime.now().strftime(TIME) if run_id is None else run_id
+    for n in count():
+        folder = parent / (f"{name}_{n}" if n else name)
+        made = [one for one in (folder, *folder.parents) if not one.exists()]
+        may_exist = run_id == "" and (is_run(folder) or not (folder / "config.json").exists())
+        try:  # making it is the test: two that start at once get two
+            folder.mkdir(parents=True, exist_ok=may_exist)
+            return folder, made
+        except FileExistsError:
+            if run_id is not None:
+                raise
+    raise AssertionError("there is always another number")
 
 
 def is_run(folder: Path) -> bool:
     """Whether a folder is that of a run, and not just one where a checkpoint happens to be."""
-    if (folder / MARK_NAME).exists():
-        return True
-    with suppress(OSError, ValueError, TypeError, KeyError):  # older versions have not marked it
-        config = read_json(folder / "config.json")
-        has_record = any((folder / name).exists() for name in ("metrics.csv", RECORD_NAME))
-        is_project = (folder / "train.py").exists()
-        is_in_place = folder.resolve().parent.name == Path(config["name"]).name
-        return has_record and is_in_place and "trainer" in config and not is_project
-    return False
+    return (folder / MARK_NAME).exists()
 
 
-def read_starts(run_dir: Path) -> list[dict[str, Any]]:
-    """What environment.json says of each process that has worked on the run, the newest last."""
-    path = run_dir / RECORD_NAME
-    starts = read_json(path) if path.exists() else []
-    return starts if isinstance(starts, list) else [starts]  # one alone in older versions
+def read_mark(run_dir: Path) -> dict[str, str]:
+    """When a run was last started, and its outcome; {} where an older version has not noted it."""
+    with suppress(OSError, ValueError):
+        return read_json(run_dir / MARK_NAME)
+    return {}
 
 
-def last_start(run_dir: Path) -> float:
-    """When a run was last begun or gone on with: by its record, else by its name, else 0."""
-    with suppress(OSError, ValueError, TypeError, KeyError, IndexError):
-        return datetime.fromisoformat(read_starts(run_dir)[-1]["time"]).timestamp()
-    with suppress(ValueError):
-        return datetime.strptime(run_dir.name[:15], RUN_ID).timestamp()
-    return 0
+def mark_start(run_dir: Path) -> None:
+    """Make a directory that of a run, without what a killed process has left half written."""
+    started = datetime.now().strftime(f"{TIME}_%f")
+    write_json({"started": started, "outcome": "interrupted"}, run_dir / MARK_NAME)
+    for half_written in run_dir.glob(".*.*.tmp"):
+        remove(half_written)
 
 
-def discard(run_dir: Path, with_files: bool = False) -> None:
-    """Remove a run directory again where nothing has been written to it, or files alone."""
-    with suppress(OSError):  # also where another process has removed it
-        for file in run_dir.iterdir() if with_files else ():
-            file.unlink()
-        for folder in (run_dir, *run_dir.parents[:2]):
-            folder.rmdir()  # only ever an empty one
+def mark_end(run_dir: Path, outcome: str) -> None:
+    """Note how the run has ended, which `-r auto` looks for."""
+    write_json(read_mark(run_dir) | {"outcome": outcome}, run_dir / MARK_NAME)
 
 
-def is_alive(pid: int, started: str) -> bool:
-    """Whether a process of this machine is there that may have had this number at that time."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    with suppress(OSError):  # Linux says when it began: a later one has got the number anew
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        boot = Path("/proc/stat").read_text().partition("btime ")[2].split()[0]
-        began = int(boot) + int(fields[19]) / os.sysconf("SC_CLK_TCK")
-        return fields[0] != "Z" and began <= datetime.fromisoformat(started).timestamp() + 2
-    return True
+def discard(made: list[Path], with_files: bool = False) -> None:
+    """Remove the folders that `make_run_dir` has made, where no run has begun; only empty ones.
+
+    With `with_files` also what the callbacks of a run that was refused have written.
+    """
+    if with_files and made and not is_run(made[0]):
+        shutil.rmtree(made[0], ignore_errors=True)
+    for folder in made:
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def remove(path: Path) -> None:
+    """Delete a checkpoint, which may be a folder or a link to one."""
+    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+
+
+def remove_old(run_dir: Path, keep_last: int | None, epochs_done: int) -> None:
+    """Delete all but the newest `keep_last` checkpoints of epochs in a run; None keeps all.
+
+    Those of more than `epochs_done` are the oldest: the run has gone on from one before them.
+    """
+    if keep_last is None or not is_run(run_dir):
+        return
+    found = []
+    for file in run_dir.glob(EPOCH_NAME.format("*")):
+        number = file.stem.removeprefix("checkpoint-epoch")
+        if number.isdecimal():
+            found.append((int(number) <= epochs_done, int(number), file))
+    for *_, file in sorted(found)[:-keep_last]:
+        remove(file)
+
+
+def newest_first(run_dir: Path) -> Iterator[Path]:
+    """The checkpoints of a run: last.pth, then by the position that each file tells."""
+    from utils.checkpoint import peek  # takes torch
+
+    def position(path: Path) -> tuple[int, int]:
+        state = peek(path)
+        return state.get("epoch", -1), state.get("batch_idx", 0)
+
+    last = run_dir / LAST_NAME
+    if last.exists():
+        yield last
+    yield from sorted({*run_dir.glob("[!.]*.pth")} - {last}, key=position, reverse=True)
+
+
+def find_named(config: Any, name: str, to_train: bool = False) -> Path | None:
+    """The newest checkpoint ("auto") of the runs of a config, or that of the best epoch ("best").
+
+    Both are of the run that was last started. None for "auto" with `to_train` where there is no run
+    or the last one is over. Raises UserError where there is none otherwise.
+    """
+    from utils.checkpoint import damage
+
+    logger = config.get_logger("train", verbosity=1 if distributed.is_main() else 0)
+    may_begin = to_train and name == "auto"
+    runs = [mark.parent for mark in config.runs_dir.rglob(MARK_NAME)]
+    runs.sort(key=lambda run: (read_mark(run).get("started", ""), run.name), reverse=True)
+    for path in (path for run in runs for path in newest_first(run)):
+        if damage(path):
+            logger.warning("%s is damaged, looking for the one before it", path)
+        elif may_begin and read_mark(path.parent).get("outcome") in OVER:
+            line = "-r auto: the last run is over, a new one begins; -r %s goes on with it"
+            logger.warning(line, path)
+            return None
+        elif name == "auto":
+            return path
+        elif (best := path.with_name(BEST_NAME)).exists() and not damage(best):
+            return best
+        else:
+            break
+    if may_begin:
+        return None
+    raise UserError(f"command line: -r {name}: there is no such checkpoint in {config.runs_dir}")

@@ -1,22 +1,28 @@
-"""Checkpoints that are written while training goes on."""
+"""Checkpoints that are written while training goes on: it waits for a copy in memory alone."""
 
 import copy
+from collections.abc import Callable
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from base import BaseTrainer, Callback
 from utils import checkpoint, distributed
 
 
-class BackgroundSaver:
-    """Saves from a thread of its own: training waits for a copy in memory, not for the disk.
+class Background(Callback):
+    """Lets a trainer save so, unless something else has given it a saver of its own."""
 
-    The memory for the copy is kept for the next one.
-    """
+    def on_setup(self, trainer: BaseTrainer) -> None:
+        if type(trainer.saver) is checkpoint.Saver:
+            trainer.saver = BackgroundSaver()
+
+
+class BackgroundSaver(checkpoint.Saver):
+    """Saves from a thread of its own. The memory for the copy is kept for the next one."""
 
     def __init__(self) -> None:
         self._buffers: dict[tuple, torch.Tensor] = {}
@@ -24,11 +30,8 @@ class BackgroundSaver:
         self._copiers = ThreadPoolExecutor(4, "copy")
         self._writing: Future | None = None
 
-    def save(self, state: Any, *paths: Path, then: Any = None) -> None:
-        """Begin to write `state` to all `paths`, and call `then` when it is done.
-
-        Of several processes the main one writes.
-        """
+    def save(self, state: Any, *paths: Path, then: Callable[[], None] | None = None) -> None:
+        """Begin to write `state` to all `paths`, and call `then` when it is done."""
         if not distributed.is_main():
             return
         self.wait()
@@ -39,11 +42,7 @@ class BackgroundSaver:
         list(self._copiers.map(lambda pair: pair[0].copy_(pair[1], non_blocking=True), copies))
         for device in {tensor.device for _, tensor in copies if tensor.is_cuda}:
             torch.cuda.synchronize(device)
-        self._writing = self._thread.submit(self._write, state, paths, then)
-
-    def load(self, path: Path) -> checkpoint.State:
-        """The state in a checkpoint, on the CPU; the counterpart of `save`."""
-        return checkpoint.load(path)
+        self._writing = self._thread.submit(super().save, state, *paths, then=then)
 
     def wait(self) -> None:
         """Until the last save is complete; raises what went wrong with it."""
@@ -51,12 +50,6 @@ class BackgroundSaver:
             futures.wait([self._writing])  # a signal may break in: then it is still being written
             writing, self._writing = self._writing, None
             writing.result()
-
-    def _write(self, state: Any, paths: tuple[Path, ...], then: Any) -> None:
-        checkpoint.save(state, *paths)
-        if then is not None:
-            with suppress(OSError):  # an old checkpoint that cannot be deleted ends no run
-                then()
 
     def _with_buffers(self, value: Any, path: tuple, copies: list) -> Any:
         """`value` with a buffer for each tensor; `copies` gets the pairs of buffer and tensor."""
