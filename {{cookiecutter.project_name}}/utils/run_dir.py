@@ -11,7 +11,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from utils import distributed
 from utils.errors import UserError
 from utils.files import read_json, write_json
 
@@ -123,16 +122,16 @@ def find_named(config: Any, name: str, to_train: bool = False) -> Path | None:
     """
     from utils.checkpoint import damage
 
-    logger = config.get_logger("train", verbosity=1 if distributed.is_main() else 0)
+    logger = config.get_logger("train")
     may_begin = to_train and name == "auto"
     runs = [mark.parent for mark in config.runs_dir.rglob(MARK_NAME)]
     runs.sort(key=lambda run: (read_mark(run).get("started", ""), run.name), reverse=True)
     for path in (path for run in runs for path in newest_first(run)):
         if damage(path):
-            logger.warning("%s is damaged, looking for the one before it", path)
+            logger.info("%s is damaged, looking for the one before it", path)
         elif may_begin and read_mark(path.parent).get("outcome") in OVER:
             line = "-r auto: the last run is over, a new one begins; -r %s goes on with it"
-            logger.warning(line, path)
+            logger.info(line, path)
             return None
         elif name == "auto":
             return path
