@@ -28,9 +28,10 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    print(report.page())
-    output, is_well = check(args.new, report.configs)
-    print(f"## Check\n\n{output}\n\nThis page is in {args.new / 'MIGRATED.md'}.")
+    print(report.done())
+    output, is_well = check(args.new, report)
+    print(f"## Check\n\n{output}\n\n{report.left_to_do()}")
+    print(f"All of this is in {args.new / 'MIGRATED.md'} too.")
     return 0 if is_well else 1
 
 

@@ -8,6 +8,7 @@ from keyword import iskeyword
 from typing import Any
 
 from migrating.rules import is_scheduler
+from migrating.tree import parse_config
 
 Config = dict[str, Any]
 Mistake = tuple[list[str], str]  # the way to a value, and what is wrong with it
@@ -29,6 +30,14 @@ def convert(config: Config) -> tuple[Config, list[str]]:
     if mode := trainer.pop("monitor_mode", None):
         trainer["monitor"] = f"{mode} {trainer.get('monitor', 'val_loss')}"
         reasons.append('trainer.monitor_mode stands in trainer.monitor, as in "min val_loss"')
+    if "trainer" in config and isinstance(trainer, dict):
+        if "monitor" not in trainer:
+            trainer["monitor"] = "off"
+            reasons.append('trainer: no monitor meant "off", and is "min val_loss" now')
+        early_stop = trainer.get("early_stop")
+        if isinstance(early_stop, int) and early_stop < 0:
+            trainer["early_stop"] = 0
+            reasons.append("trainer.early_stop: 0 means never, as a negative number did")
     if isinstance(config.get("n_gpu"), int) and config["n_gpu"] > 1:
         config["n_gpu"] = 1
         reasons.append("n_gpu: for several GPUs start train.py with torchrun")
@@ -40,14 +49,22 @@ def convert(config: Config) -> tuple[Config, list[str]]:
     return config, reasons
 
 
-def convert_text(text: str) -> tuple[str, list[str]]:
+def convert_text(text: str, name: str = "config.json") -> tuple[str, list[str]]:
     """The same for the text of a file, which is otherwise left as it is."""
-    wanted, reasons = convert(json.loads(text))
+    wanted, reasons = convert(parse_config(name, text))
     if not reasons:
         return text, []
+    if not name.endswith(".json"):
+        import yaml  # cookiecutter brings it
+
+        reasons.append("comments in YAML are lost where a value changes")
+        return yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True), reasons
     edited = re.sub(KEY.format("tensorboardX"), '"tensorboard": ', text)
     edited = re.sub(KEY.format("save_freq"), '"save_period": ', edited)
     edited = re.sub(KEY.format("n_gpu") + r"\d+", f'"n_gpu": {wanted.get("n_gpu")}', edited)
+    if 'no monitor meant "off"' in str(reasons):
+        edited = re.sub(r'("trainer"\s*:\s*\{)(\s*)', r'\1\2"monitor": "off",\2', edited, count=1)
+    edited = re.sub(KEY.format("early_stop") + r"-\d+", '"early_stop": 0', edited)
     for key in ("log_dir", "verbose"):
         item = KEY.format(key) + VALUE
         edited = re.sub(rf",\s*{item}|{item}\s*,?\s*", "", edited)

@@ -8,6 +8,7 @@ import json
 import random
 import sys
 import tempfile
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,9 @@ def model_and_input(config: State) -> tuple[torch.nn.Module, Any]:
 
     with tempfile.TemporaryDirectory() as folder:
         config = config | {"trainer": config["trainer"] | {"save_dir": folder, "verbosity": 0}}
-        trainer = first_trainer(train.main, ConfigParser(config))
+        parameters = signature(train.main).parameters.values()
+        n = len([one for one in parameters if one.default is one.empty])
+        trainer = first_trainer(train.main, *(ConfigParser(config), None)[:n])
 
         def stop(module: Any, args: Any, kwargs: Any) -> None:
             raise Seen(args, kwargs)

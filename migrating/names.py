@@ -6,18 +6,9 @@ Nothing here knows a version of the old base: its own source says what its train
 import ast
 from typing import Any
 
+from migrating.carry import ARGUMENTS
 from migrating.source import Source, dotted, is_trainer, methods, own_attributes
 
-NamesIn = dict[str, set[str]]  # the names that each package or module has
-
-# The arguments of BaseTrainer, and what they were called before
-ARGUMENTS = {
-    "model": "model",
-    "criterion": "criterion loss",
-    "metric_ftns": "metric_ftns metrics",
-    "optimizer": "optimizer",
-    "config": "config",
-}
 NO_MORE = {"resume", "train_logger"}
 # Attributes that the base set before
 ATTRIBUTES = {
@@ -26,26 +17,40 @@ ATTRIBUTES = {
     "gpu": "self.device",
     "device_ids": "[]",
 }
-PACKAGES = ("base", "logger", "utils")
 NAMED = "{{{prefix}m.__name__: value for m, value in zip(self.metric_ftns, {values})}}"
 
 
 class Names:
     """The rules, for a project whose old base and new base are known."""
 
-    def __init__(self, old: Any, new: Any, trainers: list[Any]) -> None:
+    def __init__(self, old: Any, new: Any, trainers: list[Any], has_old_init: bool = False) -> None:
+        self.has_old_init = has_old_init  # BaseTrainer takes what the old one took
         self.old_init = methods(old)["__init__"]
         self.old_parameters = [one.arg for one in self.old_init.args.args[1:]]
         self.old_attributes = own_attributes(old)
         self.lists = "'metrics'" in ast.unparse(old)  # train() took lists of metrics
         self.new_attributes = own_attributes(new)
-        used: list[set[str]] = [
-            {n.attr for n in ast.walk(one) if isinstance(n, ast.Attribute) and on_self(n)}
-            for one in trainers
-        ]
-        own: set[str] = set().union(*map(own_attributes, trainers), *map(methods, trainers))
-        missing = self.old_attributes - self.new_attributes
-        self.missing = sorted(set().union(*used) & missing - own)
+        self.trainers = trainers
+        self.gone = self.old_attributes - self.new_attributes
+
+    def missing(self, cls: Any) -> list[str]:
+        """What a class and those built on it read from self, and only the old base has set."""
+        found: set[str] = set()
+        todo = [(cls, set())] if not self.has_old_init else []
+        seen = []
+        while todo:
+            one, above = todo.pop()
+            seen.append(one)
+            own = above | own_attributes(one) | set(methods(one))
+            used = {n.attr for n in ast.walk(one) if isinstance(n, ast.Attribute) and on_self(n)}
+            found |= (used & self.gone) - own
+            for other in self.trainers:
+                is_built_on = any(
+                    dotted(base).rpartition(".")[2] == one.name for base in other.bases
+                )
+                if is_built_on and other not in seen:
+                    todo.append((other, own))
+        return sorted(found)
 
     def __call__(self, source: Source) -> None:
         for cls in source.nodes(ast.ClassDef):
@@ -68,8 +73,12 @@ class Names:
             and dotted(call.func.value.func) == "super"
         ]
         if not found:
+            for name in self.missing(cls):
+                source.note(cls, f"the old base set self.{name}, which is used; it does not now")
             return
         call = found[0]
+        if self.has_old_init:
+            return
         given = dict(zip(self.old_parameters, map(source.segment, call.args), strict=False))
         given |= {one.arg: source.segment(one.value) for one in call.keywords if one.arg}
         wanted = []
@@ -77,20 +86,22 @@ class Names:
             key = next((one for one in before.split() if one in given), None)
             if key is None:
                 source.note(call, f"BaseTrainer wants {name}, which this call does not give")
-                return
-            wanted.append(given[key])
-        if list(given.values()) != wanted:
+            else:
+                wanted.append(given[key])
+        if len(wanted) < len(ARGUMENTS):
+            pass
+        elif list(given.values()) != wanted:
             start, end = source.end(call.func), source.end(call)
             dropped = ", ".join(value for value in given.values() if value not in wanted)
             reason = f"BaseTrainer takes no {dropped}: the config knows what to resume"
             source.edit(start, end, f"({', '.join(wanted)})", reason)
             for one in given.keys() - NO_MORE - set(" ".join(ARGUMENTS.values()).split()):
                 source.note(call, f"the old BaseTrainer took {one}; see what it did with it")
-        self._attributes(source, call, given)
+        self._attributes(source, cls, call, given)
 
-    def _attributes(self, source: Source, call: Any, given: dict[str, str]) -> None:
+    def _attributes(self, source: Source, cls: Any, call: Any, given: dict[str, str]) -> None:
         lines = []
-        for name in self.missing:
+        for name in self.missing(cls):
             value = self._value_of(name, given)
             if value is None:
                 source.note(call, f"the old base set self.{name}, which is used; it does not now")
@@ -173,74 +184,3 @@ def summary(source: Source) -> None:
             if not call.args and not call.keywords:
                 text = f"print({source.segment(node.value.func.value)})"
                 source.replace(node, text, "a model says by itself how many parameters it has")
-
-
-def imports_of_base(source: Source, exported: NamesIn, added: NamesIn, modules: NamesIn) -> None:
-    """Imports from the parts that are new.
-
-    `exported` are the names that each package has, `added` those in its from_old.py, `modules` the
-    names in each of its modules.
-    """
-    util = "from utils import from_old" if added.get("utils") else "import utils"
-    for node in source.nodes(ast.Import):
-        for one in node.names:
-            if one.name.split(".")[0] in PACKAGES and one.name not in {*modules, *PACKAGES}:
-                if one.name == "utils.util" and one.asname and len(node.names) == 1:
-                    source.replace(node, f"{util} as {one.asname}", NO_UTIL)
-                else:
-                    source.note(node, f"there is no {one.name} any more")
-    for node in source.nodes(ast.ImportFrom):
-        module = absolute(source, node)
-        package, _, rest = module.partition(".")
-        if package not in PACKAGES:
-            continue
-        if module == "utils" and [one.name for one in node.names] == ["util"]:
-            source.replace(node, f"{util} as {node.names[0].asname or 'util'}", NO_UTIL)
-            continue
-        here = modules.get(module) if rest else exported[package] | submodules(modules, package)
-        if here is None or any(one.name not in here and one.name != "*" for one in node.names):
-            places = places_of_names(package, exported, added, modules)
-            _split_import(source, node, module, places)
-
-
-NO_UTIL = "there is no utils.util any more"
-
-
-def absolute(source: Source, node: Any) -> str:
-    """The module that an import is from, seen from the top of the project."""
-    if node.level == 0:
-        return node.module
-    above = source.name.split("/")[: -node.level]
-    return ".".join([*above, *filter(None, [node.module])])
-
-
-def places_of_names(
-    package: str, exported: NamesIn, added: NamesIn, modules: NamesIn
-) -> dict[str, str]:
-    """The module to import each name of a package from."""
-    places = {
-        name: path
-        for path, names in modules.items()
-        if path.startswith(f"{package}.") and not path.endswith("__init__")
-        for name in names
-    }
-    places |= dict.fromkeys(added[package], f"{package}.from_old")
-    return places | dict.fromkeys(exported[package], package)
-
-
-def submodules(modules: NamesIn, package: str) -> set[str]:
-    return {path.split(".")[1] for path in modules if path.startswith(f"{package}.")}
-
-
-def _split_import(source: Source, node: Any, module: str, places: dict[str, str]) -> None:
-    """Each name from where it is now."""
-    if gone := [one.name for one in node.names if one.name not in places]:
-        source.note(node, f"{module} has no {', '.join(gone)} any more")
-        return
-    lines: dict[str, list[str]] = {}
-    for one in node.names:
-        lines.setdefault(places[one.name], []).append(ast.unparse(one))
-    indent = "\n" + " " * node.col_offset
-    text = indent.join(f"from {place} import {', '.join(names)}" for place, names in lines.items())
-    moved = ", ".join(place for place in lines if place != module)
-    source.replace(node, text, f"some names of {module} are in {moved} now")

@@ -1,11 +1,17 @@
 """Runs the scripts of the old project: their own main(), with the command line of this one.
 
-migrate.py has put this file here. Once train.py is written anew, delete it.
+migrate.py has put this file here. Once train.py is written anew, delete it. For a script that reads
+its command line by itself, this tries everything on one batch and leaves nothing behind:
+
+python -m tools.old_script SCRIPT.py -c config.json
 """
 
 import argparse
+import json
+import runpy
+import sys
 from collections.abc import Callable, Iterable, Iterator
-from inspect import signature
+from functools import partial
 from typing import Any
 
 from base import BaseTrainer
@@ -22,43 +28,85 @@ class Built(Exception):
     """Not an error: carries the trainer out of main()."""
 
 
-def run(main: Main, parser: argparse.ArgumentParser, options: Iterable[Any] = ()) -> None:
+def run(
+    main: Main,
+    parser: argparse.ArgumentParser,
+    options: Iterable[Any] = (),
+    with_resume: bool = False,
+) -> None:
     """Call main(config), or main(config, resume), as the command line says."""
     help_text = "try everything on one batch and leave nothing behind"
     parser.add_argument("--check", action="store_true", help=help_text)
     with exit_on_user_error():
-        config = ConfigParser.from_args(parser, options)
+        plain = [one for one in options if not further_arguments(one)]
+        argv = as_overrides(sys.argv[1:], [one for one in options if one not in plain])
+        config = ConfigParser.from_args(parser, plain, argv)
         if config.args.check:
-            from tools.check import check  # takes torch
-
             for_one_process("--check")
-            return check(first_trainer(main, config))
+            return check(call, main, config, with_resume)
         with distributed.process_group():
             config = distributed.broadcast(config)
-            call(main, config)
+            call(main, config, with_resume)
 
 
-def call(main: Main, config: ConfigParser) -> None:
-    main(*(config, config.resume)[: len(signature(main).parameters)])
+def call(main: Main, config: ConfigParser, with_resume: bool = False) -> None:
+    main(*(config, config.resume)[: 1 + with_resume])
 
 
-def first_trainer(main: Main, config: ConfigParser) -> BaseTrainer:
-    """The trainer that main() puts together, from the moment when it would train.
+def further_arguments(option: Any) -> dict[str, Any]:
+    """What an option has for add_argument beside its flags, type, target and help."""
+    fields = getattr(option, "_asdict", dict)()
+    known = ("flags", "type", "target", "help")
+    return {key: value for key, value in fields.items() if key not in known and value is not None}
+
+
+def as_overrides(argv: list[str], options: list[Any]) -> list[str]:
+    """A command line with those options, such as with nargs="+", written as KEY=VALUE."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for number, option in enumerate(options):
+        more = {"default": None, **further_arguments(option)}
+        parser.add_argument(*option.flags, type=option.type, dest=f"option{number}", **more)
+    args, rest = parser.parse_known_args(argv)
+    for number, option in enumerate(options):
+        if (value := getattr(args, f"option{number}")) is not None:
+            keys = option.target
+            keys = keys.replace(";", ".") if isinstance(keys, str) else ".".join(keys)
+            rest.append(f"{keys}={json.dumps(value)}")
+    return rest
+
+
+def check(main: Callable[..., Any], *args: Any) -> None:
+    """What --check says of the trainer that a call of main puts together."""
+    from tools.check import check  # takes torch
+
+    check(first_trainer(main, *args))
+
+
+def first_trainer(main: Callable[..., Any], *args: Any) -> BaseTrainer:
+    """The trainer that main(*args) puts together, from the moment when it would train.
 
     Raises UserError where main() trains nothing.
     """
 
-    def stop(trainer: BaseTrainer) -> None:
+    def stop(trainer: BaseTrainer, *_: Any, **__: Any) -> None:
         raise Built(trainer)
 
-    replaced = [(cls, cls.train) for cls in trainers() if "train" in vars(cls)]
-    for cls, _ in replaced:
-        cls.train = stop
+    replaced: list[tuple[Any, Any]] = []
+
+    def replace(cls: Any, **_: Any) -> None:
+        if "train" in vars(cls):
+            replaced.append((cls, cls.train))
+            cls.train = stop
+
+    for cls in trainers():
+        replace(cls)
+    BaseTrainer.__init_subclass__ = classmethod(replace)  # of those that main() imports
     try:
-        call(main, config)
+        main(*args)
     except Built as built:
         return built.args[0]
     finally:
+        del BaseTrainer.__init_subclass__
         for cls, train in replaced:
             cls.train = train
     raise UserError("--check: main() trains nothing")
@@ -69,3 +117,14 @@ def trainers(cls: Any = BaseTrainer) -> Iterator[Any]:
     yield cls
     for one in cls.__subclasses__():
         yield from trainers(one)
+
+
+def check_script(script: str) -> None:
+    """--check of a script that reads its command line by itself."""
+    with exit_on_user_error():
+        check(partial(runpy.run_path, script, run_name="__main__"))
+
+
+if __name__ == "__main__":
+    sys.argv = sys.argv[1:]
+    check_script(sys.argv[0])

@@ -11,14 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from migrating import config, rules, scripts
-from migrating.additions import additions, changes_of_base
+from migrating.additions import Part, carried_classes, part_of
+from migrating.carry import NEW_PLACES, Carried
 from migrating.errors import UserError
-from migrating.names import PACKAGES, Names, NamesIn, imports_of_base
+from migrating.imports import FROM_OLD, Imports, NamesIn, module_of
+from migrating.names import Names
 from migrating.report import Report
-from migrating.source import Source, defined, is_trainer
-from migrating.tree import OldProject, trainer_class
+from migrating.source import Source, defined, is_trainer, loaded
+from migrating.tree import BASE, OldProject, parse_config, trainer_class
+from migrating.uses import Uses
 
 TEMPLATE = Path(__file__).resolve().parent.parent
+NEW = TEMPLATE / "{{cookiecutter.project_name}}"
+PACKAGES = ("base", "logger", "utils")
+MOST_CHECKS = 6  # are run at the end; the commands of all are shown
 # The parts of a fresh project that are no example: nothing of the old one takes their place
 PARTS = ["base", "logger", "utils", "tools", "parse_config.py", "settings.py", "pyproject.toml"]
 PARTS += ["requirements.txt"]
@@ -56,7 +62,7 @@ def bake(workshop: Path, name: str) -> Path:
     folders = {"cookiecutters_dir": str(workshop / "c"), "replay_dir": str(workshop / "r")}
     settings.write_text(json.dumps(folders))
     clean = shutil.copytree(TEMPLATE, workshop / "template", ignore=LEFTOVERS)
-    answers = [f"project_name={name}", "description=", "license=none"]
+    answers = [f"project_name={name}", "description=", "license=none", "size=full"]
     command = ["cookiecutter", "--no-input", "--config-file", settings, clean, *answers]
     done = run("-m", *command, cwd=workshop)
     if done.returncode:
@@ -80,43 +86,140 @@ def run(*command: Any, cwd: Path, **options: Any) -> subprocess.CompletedProcess
 def fill(old: OldProject, new: Path) -> Report:
     """Put the user's files into a fresh project, edited where they have to be."""
     report = Report(old)
+    renamed = clashes(old, new)
     modules = modules_of(new)
-    exported = {package: modules[f"{package}.__init__"] for package in PACKAGES}
-    added = {
-        package: carry_additions(old, new, package, exported[package], report)
-        for package in PACKAGES
-    }
+    classes = carried_classes(old)
+    wanted = imported_names(old) - set().union(*modules.values())
+    parts = [part_of(old, package, classes, wanted) for package in FROM_OLD]
     sources = read_sources(old, report)
-    modules |= {dotted_path(one.name): defined(one.tree) for one in sources}
-    classes = [n for one in sources for n in one.tree.body if hasattr(n, "bases")]
-    new_base = trainer_class((new / "base/base_trainer.py").read_text(encoding="utf-8"))
-    names = Names(old.base_class(), new_base, list(filter(is_trainer, classes)))
-    shutil.copy(TEMPLATE / "migrating/old_script.py", new / "tools/old_script.py")
+    generated = [generate(part, modules[part.package]) for part in parts if part.bodies]
+    replace_in_place(old, classes, sources, report)
+    edit(old, classes, [*sources, *generated], report)
+    imports = Imports(
+        old.trees, modules, {part.package: part.names for part in parts}, modules_renamed(renamed)
+    )
+    runner = Source("tools/old_script.py", text_of(TEMPLATE / "migrating/old_script.py") or "")
+    for source in [*sources, *generated, runner]:
+        imports(source)
+    (new / runner.name).write_text(runner.edited, encoding="utf-8")
+    report.kept += [line for part in parts for line in part.kept]
+    report.notes += [line for part in parts for line in part.left]
+    copy_files(old, new, renamed, report)
+    for source in [*sources, *generated]:
+        write(source, new, renamed.get(source.name, source.name), report, source in generated)
+    adapt_configs(old, new, report)
+    report.look_at(new)
+    report.checks = checks(sources, report)
+    return report
+
+
+def edit(
+    old: OldProject, classes: dict[str, Carried], sources: list[Source], report: Report
+) -> None:
+    """Everything but the imports."""
+    found = [n for one in sources for n in one.tree.body if isinstance(n, ast.ClassDef)]
+    new_base = trainer_class((NEW / "base/base_trainer.py").read_text(encoding="utf-8"))
+    has_old_init = "def __init__" in classes["BaseTrainer"].text
+    names = Names(old.base_class(), new_base, list(filter(is_trainer, found)), has_old_init)
+    uses = Uses(old, classes, sources)
+    had_from_args = not old.era.startswith(("2018", "early 2019"))
     for source in sources:
         for rule in rules.RULES:
             rule(source)
         names(source)
-        if not scripts.hand_over(source) and source.name in ("train.py", "test.py"):
-            report.notes.append(
-                f"{source.name}: how it ends is not understood: call run() of "
-                "tools/old_script.py there, for --check and the command line"
-            )
-        imports_of_base(source, exported, added, modules)
+        uses(source)
+        if scripts.is_entry(source):
+            report.entries[source.name] = reason = scripts.hand_over(source)
+            if reason:
+                scripts.old_config_parsers(source, had_from_args)
+                line = scripts.last_line(source)
+                report.notes.append(f"{source.name}:{line}: left as it is, since {reason}")
+
+
+def clashes(old: OldProject, new: Path) -> dict[str, str]:
+    """The user's files that have the name of a part of the new project, and their names now."""
+    found: dict[str, str] = {}
     for name in old.user_files:
-        if name.split("/")[0] in PARTS and (new / name).exists():
+        first, slash, rest = name.partition("/")
+        if not slash and name.endswith(".py") and (new / name.removesuffix(".py")).is_dir():
+            found[name] = f"old_{name}"  # utils.py beside utils/
+        elif name in ("settings.py", "tools.py"):
+            found[name] = f"old_{name}"
+        elif first in ("tools", "settings") and slash:
+            found[name] = f"old_{first}/{rest}"
+        elif first in PARTS and name.endswith(".py") and (new / name).exists():
+            folder, _, last = name.rpartition("/")
+            found[name] = f"{folder}/old_{last}"
+    return found
+
+
+def modules_renamed(files: dict[str, str]) -> dict[str, str]:
+    found = {module_of(a): module_of(b) for a, b in files.items() if a.endswith(".py")}
+    for name in files:
+        if name.startswith(("tools/", "settings/")):
+            first = name.partition("/")[0]
+            found[first] = f"old_{first}"
+    return found
+
+
+def imported_names(old: OldProject) -> set[str]:
+    """The names that the user's files take from others."""
+    names: set[str] = set()
+    for file, tree in old.trees.items():
+        if file in BASE:
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom):
+                names |= {one.name for one in node.names}
+                if node.names[0].name == "*":
+                    names |= loaded(tree)
+    return names
+
+
+def generate(part: Part, exported: set[str]) -> Source:
+    """What is carried over of a part of the base, as a file of the new project."""
+    is_read_by_others = part.package == "utils"  # as util
+    return Source(part.target, part.text(exported if is_read_by_others else set()))
+
+
+def replace_in_place(
+    old: OldProject, classes: dict[str, Carried], sources: list[Source], report: Report
+) -> None:
+    """Classes of the base that lie in files of the user's own."""
+    by_name = {source.name: source for source in sources}
+    for name, one in old.classes.items():
+        source, found = by_name.get(one.file), classes[name]
+        if one.is_in_base or source is None:
+            continue
+        report.kept += found.kept
+        report.notes += found.left
+        if found.is_as_it_was:
+            continue
+        module, new = NEW_PLACES[name]
+        node = next(n for n in source.tree.body if getattr(n, "name", "") == name)
+        reason = f"{name} of the base is replaced by today's"
+        if found.text:
+            head = "".join(f"{line}\n" for line in found.imports)
+            head += f"from {module} import {new} as New{new}\n\n\n"
+            source.replace(node, head + found.text.rstrip(), reason)
+        else:
+            package = module.partition(".")[0]
+            alias = f" as {name}" * (name != new)
+            source.replace(node, f"from {package} import {new}{alias}", reason)
+
+
+def copy_files(old: OldProject, new: Path, renamed: dict[str, str], report: Report) -> None:
+    for name in old.user_files:
+        target = new / renamed.get(name, name)
+        if name in renamed:
+            report.renamed[name] = renamed[name]
+        elif name.split("/")[0] in PARTS and target.exists():
             report.skipped.append(name)
             if name != "requirements.txt":  # of which report.look_at speaks
                 report.notes.append(f"{name}: the new project has such a file: not carried over")
             continue
-        target = new / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(old.root / name, target)
-    for source in sources:
-        write(source, new, report)
-    adapt_configs(old, new, report)
-    report.notes += changes_of_base(old, lambda name: text_of(new / name))
-    report.look_at(new)
-    return report
 
 
 def text_of(path: Path) -> str | None:
@@ -137,53 +240,38 @@ def read_sources(old: OldProject, report: Report) -> list[Source]:
     return sources
 
 
-def write(source: Source, new: Path, report: Report) -> None:
+def write(source: Source, new: Path, name: str, report: Report, is_new: bool) -> None:
     edited = source.edited
-    report.notes += source.notes
-    if edited != source.text and (new / source.name).exists():
-        (new / source.name).write_text(edited, encoding="utf-8", errors="surrogateescape")
+    report.notes += [one.replace(f"{source.name}:", f"{name}:", 1) for one in source.notes]
+    if is_new:
+        (new / name).write_text(edited, encoding="utf-8", errors="surrogateescape")
+        report.changed(name, "", edited, ["what the user had added to the old base"])
+    elif edited != source.text and (new / name).exists():
+        (new / name).write_text(edited, encoding="utf-8", errors="surrogateescape")
         reasons = dict.fromkeys(edit.reason for edit in source.applied)
-        report.changed(source.name, source.text, edited, reasons)
-
-
-def carry_additions(
-    old: OldProject, new: Path, package: str, exported: set[str], report: Report
-) -> set[str]:
-    """Put what the user has added to a part of the base into a file of its own; the names in it."""
-    found = additions(old, package, exported)
-    if found is None:
-        return set()
-    text, names = found
-    target = f"{package}/from_old.py"
-    (new / target).write_text(text, encoding="utf-8", errors="surrogateescape")
-    report.changed(target, "", text, ["what the user had added to the old base"])
-    return names
+        report.changed(name, source.text, edited, reasons)
 
 
 def modules_of(new: Path) -> NamesIn:
     """The names in each module of the base, by its dotted path."""
+    paths = [path for package in PACKAGES for path in (new / package).rglob("*.py")]
     return {
-        dotted_path(path.relative_to(new).as_posix()): defined(ast.parse(path.read_text("utf-8")))
-        for package in PACKAGES
-        for path in (new / package).rglob("*.py")
+        module_of(path.relative_to(new).as_posix()): defined(ast.parse(path.read_text("utf-8")))
+        for path in [*paths, new / "parse_config.py"]
     }
-
-
-def dotted_path(name: str) -> str:
-    return name.removesuffix(".py").replace("/", ".")
 
 
 def adapt_configs(old: OldProject, new: Path, report: Report) -> None:
     """Today's names in the configs, and settings.py with the user's own keys."""
     configs = []
-    for name in old.configs():
+    for name in old.configs:
         before = (new / name).read_text(encoding="utf-8")
-        after, reasons = config.convert_text(before)
-        configs.append(json.loads(after))
+        after, reasons = config.convert_text(before, name)
+        configs.append(parse_config(name, after))
         if reasons:
             (new / name).write_text(after, encoding="utf-8")
             report.changed(name, before, after, dict.fromkeys(reasons))
-    report.configs = list(old.configs())
+    report.configs = list(old.configs)
     done = run("-c", config.MISTAKES, cwd=new, input=json.dumps(configs))
     assert done.returncode == 0, done.stderr
     before = (new / "settings.py").read_text(encoding="utf-8")
@@ -192,7 +280,9 @@ def adapt_configs(old: OldProject, new: Path, report: Report) -> None:
         (new / "settings.py").write_text(after, encoding="utf-8")
         reasons = ["keys of the old config are declared, so that they are none by mistake"]
         report.changed("settings.py", before, after, reasons)
-    report.notes += [f"config: {'.'.join(path)}{words}" for path, words in left]
+    first = next(iter(old.configs), "config.json")
+    lines = [f"{first}: {'.'.join(map(str, path))}{words}" for path, words in left]
+    report.notes += dict.fromkeys(lines)
 
 
 def convert_checkpoints(old: OldProject, new: Path) -> list[dict[str, Any]]:
@@ -225,10 +315,33 @@ def convert_checkpoints(old: OldProject, new: Path) -> list[dict[str, Any]]:
     return findings
 
 
-def check(folder: Path, configs: list[str]) -> tuple[str, bool]:
-    """What `python train.py --check` says in the new project, and whether all was well."""
-    if not configs or not (folder / "train.py").exists():
-        return "not tried: there is no train.py, or no config", False
-    command = ["train.py", "-c", configs[0], "--check"]
-    done = run(*command, cwd=folder)
-    return f"$ python {' '.join(command)}\n{done.stdout}{done.stderr}".rstrip(), not done.returncode
+def checks(sources: list[Source], report: Report) -> list[list[str]]:
+    """The command of each check: of every config with the script that trains, of other scripts."""
+    found = []
+    scripts_that_train = [
+        one for one in sources if one.name in report.entries and scripts.trains(one)
+    ]
+    scripts_that_train.sort(key=lambda one: (one.name != "train.py", one.name))
+    for number, source in enumerate(scripts_that_train):
+        takes_config = "--config" in source.text or "-c" in source.text
+        for name in report.configs[: None if number == 0 else 1] or [""]:
+            arguments = ["-c", name] if name and takes_config else []
+            if report.entries[source.name]:
+                found.append(["-m", "tools.old_script", source.name, *arguments])
+            else:
+                found.append([source.name, *arguments, "--check"])
+    return found
+
+
+def check(folder: Path, report: Report) -> tuple[str, bool]:
+    """What the checks say in the new project, and whether all was well."""
+    if not report.checks:
+        return "not tried: there is no script that trains, or no config", False
+    said, is_well = [], True
+    for command in report.checks[:MOST_CHECKS]:
+        done = run(*command, cwd=folder)
+        said.append(f"$ python {' '.join(command)}\n{done.stdout}{done.stderr}".rstrip())
+        is_well = is_well and not done.returncode and "All is well." in done.stdout
+    for command in report.checks[MOST_CHECKS:]:
+        said.append(f"$ python {' '.join(command)}\nnot tried yet")
+    return "\n\n".join(said), is_well

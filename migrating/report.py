@@ -1,5 +1,6 @@
 """What migrate.py says, on the console and in MIGRATED.md."""
 
+import ast
 import re
 from collections.abc import Iterable
 from difflib import unified_diff
@@ -14,6 +15,10 @@ class Report:
         self.old = old
         self.changes: dict[str, tuple[list[str], str]] = {}  # {file: (reasons, diff)}
         self.skipped: list[str] = []
+        self.renamed: dict[str, str] = {}
+        self.kept: list[str] = []  # what was changed in the base, and is carried over
+        self.entries: dict[str, str] = {}  # scripts, and why each was left as it is
+        self.checks: list[list[str]] = []  # commands
         self.notes: list[str] = []
         self.configs: list[str] = []
         self.checkpoints: list[dict[str, Any]] = []
@@ -29,7 +34,7 @@ class Report:
             self.notes.append(
                 f"large files stay where they are, copy or link them: {', '.join(names)}"
             )
-        loaders = [one.get("data_loader") or {} for one in self.old.configs().values()]
+        loaders = [one.get("data_loader") or {} for one in self.old.configs.values()]
         if self.old.checkpoints and any("validation_split" in str(one) for one in loaders):
             self.notes.append(
                 "validation_split draws other samples than the old base did: on some of them, the "
@@ -40,13 +45,29 @@ class Report:
             have = self._packages(new / "requirements.txt") | {"tensorboardX", "tensorboardx"}
             if more := sorted(listed - have):
                 self.notes.append(f"requirements.txt: add what is still used of {', '.join(more)}")
-        for name in self.old.user_files:
-            if name.endswith(".py"):
-                text = self.old.text(name)
-                if re.search(r"batch_idx == self\.len_epoch", text):
-                    self.notes.append(
-                        f"{name}: with len_epoch, this loop makes one batch more than that"
-                    )
+        sets_length = any("len_epoch" in str(one) for one in self.old.configs.values())
+        for tree in self.old.trees.values():
+            for node in ast.walk(tree):
+                if isinstance(node, ast.keyword) and node.arg == "len_epoch":
+                    sets_length = sets_length or ast.unparse(node.value) != "None"
+        for name, tree in self.old.trees.items():
+            if name in self.old.user_files:
+                self._look_at_code(name, tree, sets_length)
+        if not self.configs:
+            self.notes.append("no config was found: a JSON or YAML file with a block `trainer`")
+
+    def _look_at_code(self, name: str, tree: ast.Module, sets_length: bool) -> None:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Compare) and "batch_idx == self.len_epoch" in ast.unparse(node):
+                if sets_length:
+                    line = "with len_epoch, this loop makes one batch more than that"
+                    self.notes.append(f"{name}:{node.lineno}: {line}")
+        for node in tree.body:
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):
+                keys = [getattr(key, "value", None) for key in node.value.keys]
+                if "trainer" in keys:
+                    line = "a config in Python: not checked; as JSON or YAML, -c takes it"
+                    self.notes.append(f"{name}:{node.lineno}: {line}")
 
     @staticmethod
     def _packages(path: Path) -> set[str]:
@@ -55,11 +76,15 @@ class Report:
 
     @property
     def unchanged(self) -> list[str]:
-        others = {*self.changes, *self.skipped}
+        others = {*self.changes, *self.skipped, *self.renamed}
         return [name for name in self.old.user_files if name not in others]
 
     def page(self) -> str:
         """The text of MIGRATED.md."""
+        return f"{self.done()}\n{self.left_to_do()}"
+
+    def done(self) -> str:
+        """What was done, file by file."""
         parts = [
             "# Moved from an old project",
             f"It is of {self.old.era}.",
@@ -67,15 +92,28 @@ class Report:
             ", ".join(self.unchanged) or "nothing",
             "Not carried over, since the new project has its own: "
             + ", ".join(self.old.base_files),
-            "## Edited, and why",
         ]
+        if self.renamed:
+            lines = [f"- {name} is {new} now" for name, new in self.renamed.items()]
+            parts += ["## Renamed, as the new project has such a name", "\n".join(lines)]
+        if self.kept:
+            lines = [f"- {line}" for line in self.kept]
+            parts += ["## Changed by you in the base, and carried over", "\n".join(lines)]
+        parts += ["## Edited, and why"]
         for name, (reasons, diff) in self.changes.items():
             parts += [f"### {name}", "\n".join(f"- {one}" for one in reasons)]
             parts += [f"```diff\n{diff.rstrip()}\n```"]
-        parts += ["## For a person to decide"]
-        parts += ["\n".join(f"- {one}" for one in self.notes) or "Nothing was found."]
         if self.checkpoints:
             parts += ["## Checkpoints", "\n".join(map(self._of_checkpoint, self.checkpoints))]
+        return "\n\n".join(parts) + "\n"
+
+    def left_to_do(self) -> str:
+        """What a person must see to, in order, and the commands that check it."""
+        lines = [f"{n}. {one}" for n, one in enumerate(sorted(set(self.notes), key=_order), 1)]
+        parts = ["## Left to do, in this order", "\n".join(lines) or "Nothing was found."]
+        if self.checks:
+            commands = "\n".join(f"python {' '.join(one)}" for one in self.checks)
+            parts += [f"Then check each config:\n\n```\n{commands}\n```"]
         return "\n\n".join(parts) + "\n"
 
     def _of_checkpoint(self, said: dict[str, Any]) -> str:
@@ -83,3 +121,10 @@ class Report:
         if "refused" in said:
             return f"- {name}: {said['refused']}"
         return f"- {name}: {said['weights']} weights, equal bit for bit; outputs {said['outputs']}"
+
+
+def _order(note: str) -> tuple[str, int, str]:
+    """By file and line; what is about no line comes first."""
+    file, _, rest = note.partition(":")
+    line = rest.partition(":")[0]
+    return (file, int(line), note) if line.isdecimal() else ("", 0, note)

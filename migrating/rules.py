@@ -5,17 +5,15 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from migrating.source import Source, defined, dotted, is_trainer, methods
+from migrating.removed import (
+    gone_modules,
+    inner_numpy,
+    moved_imports,
+    removed_attributes,
+    unsafe_yaml,
+)
+from migrating.source import Source, defined, dotted, is_trainer
 
-NUMPY = {
-    **{name: name for name in ("float", "int", "bool", "object", "str", "complex")},
-    "long": "int",
-    "Inf": "{np}.inf",
-    "Infinity": "{np}.inf",
-    "NaN": "{np}.nan",
-    "float_": "{np}.float64",
-    "unicode_": "{np}.str_",
-}
 LOAD_SOURCE = '''import importlib.util
 
 
@@ -34,6 +32,7 @@ def hard_coded_cuda(source: Source) -> None:
         name = dotted(call.func)
         if name.startswith("torch.cuda.") and name.endswith("Tensor"):
             source.note(call, f"{name} makes a tensor on the GPU only")
+        _named_cuda(source, call, name)
         if not isinstance(call.func, ast.Attribute) or call.func.attr != "cuda":
             continue
         if name == "torch.cuda" or (call.args and dotted(call.args[0]).endswith("device")):
@@ -42,6 +41,25 @@ def hard_coded_cuda(source: Source) -> None:
         start = source.end(call.func.value)
         more = [f", {ast.unparse(one)}" for one in call.keywords if one.arg == "non_blocking"]
         source.edit(start, source.end(call), f".to({device}{''.join(more)})", reason)
+
+
+def _named_cuda(source: Source, call: Any, name: str) -> None:
+    """`.to("cuda")`, `torch.device("cuda")`, `device="cuda"` and `map_location="cuda"`."""
+    given = [*call.args[:1], *(one.value for one in call.keywords if one.arg in DEVICES)]
+    for one in given:
+        if not (isinstance(one, ast.Constant) and CUDA.fullmatch(str(one.value))):
+            continue
+        reason = "'cuda' fails where there is no GPU, and ignores the config's device"
+        if name == "torch.device":
+            source.replace(one, "'cuda' if torch.cuda.is_available() else 'cpu'", reason)
+        elif name.rpartition(".")[2] in ("to", "empty", "zeros", "ones", "tensor", "load"):
+            source.replace(one, _device(source, call), reason)
+        elif one not in call.args:
+            source.note(one, f"{ast.unparse(one)} is there with a GPU only")
+
+
+DEVICES = ("device", "map_location")
+CUDA = re.compile(r"cuda(:\d+)?")
 
 
 def _device(source: Source, node: Any) -> str:
@@ -65,21 +83,6 @@ def _device(source: Source, node: Any) -> str:
 def _is_layer(call: Any) -> bool:
     name = dotted(call.func)
     return name.startswith(("nn.", "torch.nn.")) and name.rpartition(".")[2][:1].isupper()
-
-
-def removed_numpy_names(source: Source) -> None:
-    aliases = {
-        one.asname or one.name
-        for node in source.nodes(ast.Import)
-        for one in node.names
-        if one.name == "numpy"
-    }
-    for node in source.nodes(ast.Attribute):
-        alias = dotted(node.value)
-        if alias in aliases and node.attr in NUMPY:
-            new = NUMPY[node.attr].format(np=alias)
-            reason = f"{alias}.{node.attr} is not in NumPy any more; it was the same as {new}"
-            source.replace(node, new, reason)
 
 
 def verbose_schedulers(source: Source) -> None:
@@ -136,22 +139,60 @@ def unsafe_load(source: Source) -> None:
             source.edit(end, end, f"{comma} weights_only=True", reason)
 
 
-TRACKER = {"__init__", "reset", "update", "avg", "result"}
-
-
 def pandas_trackers(source: Source) -> None:
+    """Values set in a column of a table, which is a copy of it since pandas 3."""
+    reason = "since pandas 3, a column that is taken out is a copy: nothing was counted"
     for cls in source.nodes(ast.ClassDef):
-        if cls.name == "MetricTracker" and set(methods(cls)) - TRACKER:
-            more = ", ".join(sorted(set(methods(cls)) - TRACKER))
-            source.note(
-                cls, f"has more than the tracker of the base: {more}; it may fail on pandas 3"
-            )
-        elif cls.name == "MetricTracker":
-            reason = "the tracker built on pandas fails since pandas 3"
-            source.replace(cls, "from utils import MetricTracker", reason)
+        if "DataFrame" not in source.segment(cls):
+            continue
+        for node in source.nodes(ast.Subscript, inside=cls):
+            if isinstance(node.ctx, ast.Load):
+                continue
+            column = node.value
+            if dotted(column).endswith(".values"):
+                column, row = column.value, ":"
+            elif isinstance(column, ast.Attribute) and column.attr == "values":
+                column, row = column.value, ":"
+            else:
+                row = source.segment(node.slice)
+            table, name = _column(source, column)
+            if table:
+                source.replace(node, f"{table}.loc[{row}, {name}]", reason)
     for node in source.nodes(ast.Attribute):
         if node.attr == "_data" and "metrics" in dotted(node.value):
             source.note(node, "reads the pandas table of a MetricTracker: use avg() or result()")
+
+
+def _column(source: Source, node: Any) -> tuple[str, str]:
+    """The table and the column of `self._data.total` or `self._data["total"]`."""
+    if isinstance(node, ast.Subscript) and dotted(node.value).startswith("self._"):
+        return dotted(node.value), source.segment(node.slice)
+    if isinstance(node, ast.Attribute) and dotted(node.value).startswith("self._"):
+        if node.attr not in ("loc", "iloc", "at", "iat"):
+            return dotted(node.value), repr(node.attr)
+    return "", ""
+
+
+def doubled_lines(source: Source) -> None:
+    """logging.basicConfig in an old script gives the root logger a second handler."""
+    for node in source.nodes(ast.Expr):
+        if isinstance(node.value, ast.Call) and dotted(node.value.func) == "logging.basicConfig":
+            reason = "the project sets up logging: with this, each line came twice"
+            source.drop(node, reason)
+
+
+def divisions_of_the_epoch(source: Source) -> None:
+    """`batch_idx % (self.len_epoch // 10)`: nothing, for an epoch of fewer batches."""
+    for node in source.nodes(ast.BinOp):
+        right = node.right
+        if isinstance(node.op, (ast.Mod, ast.FloorDiv)) and isinstance(right, ast.BinOp):
+            is_short = isinstance(right.op, ast.FloorDiv) and isinstance(right.right, ast.Constant)
+            if is_short and LENGTH.search(ast.unparse(right.left)):
+                reason = "an epoch of fewer batches, as that of --check, divided by zero here"
+                source.replace(right, f"max(1, {source.segment(right)})", reason)
+
+
+LENGTH = re.compile(r"len_epoch|len\(.*loader")
 
 
 def in_f_strings(source: Source) -> None:
@@ -166,9 +207,15 @@ def in_f_strings(source: Source) -> None:
 RULES: list[Callable[[Source], None]] = [
     in_f_strings,
     hard_coded_cuda,
-    removed_numpy_names,
+    moved_imports,
+    inner_numpy,
+    gone_modules,
+    removed_attributes,
+    unsafe_yaml,
     verbose_schedulers,
     import_imp,
     unsafe_load,
     pandas_trackers,
+    doubled_lines,
+    divisions_of_the_epoch,
 ]

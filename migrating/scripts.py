@@ -3,45 +3,151 @@
 import ast
 from typing import Any
 
-from migrating.source import Source, dotted
+from migrating.source import Source, dotted, loaded, stored
 
 REASON = "one line for each mistake, -c, -r, -d and KEY=VALUE as everywhere, and --check"
 READERS = ("ConfigParser", "json.load", "read_json", "torch.load")
 
 
-def hand_over(source: Source) -> bool:
-    """Let run() of tools/old_script.py read the command line; True if that could be done."""
-    block: Any = next((node for node in source.tree.body if _is_main_block(node)), None)
-    if block is None:
-        return False
-    parser = next((name for node in block.body if (name := _parser_name(node))), None)
-    places = [i for i, node in enumerate(block.body) if _prepares(node, parser)]
-    if parser is None or not places:
-        return False
-    tail = block.body[places[-1] + 1 :]
-    text = "\n".join(map(ast.unparse, tail))
-    call = tail[-1].value if tail and isinstance(tail[-1], ast.Expr) else None
-    if not isinstance(call, ast.Call) or not any(reader in text for reader in READERS):
-        return False
-    names = {one.id for node in block.body for one in source.nodes(ast.Name, inside=node)}
-    options = ", options" if "options" in names else ""
-    text = f"run({source.segment(call.func)}, {parser}{options})"
-    source.edit(source.start(tail[0]), source.end(tail[-1]), text, REASON)
+class Block:
+    """The main block of a script, where it is as that of the original: see `is_plain`."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.node: Any = next((one for one in source.tree.body if is_main_block(one)), None)
+        body = self.node.body if self.node is not None else []
+        self.parser = next((name for one in body if (name := _parser_name(one))), None)
+        self.calls = [one for one in body if self._is_call_of_main(one)]
+        self.config = self.calls[0].value.args[0].id if self.calls else ""
+        self.args = {
+            dotted(one.targets[0])
+            for one in body
+            if self._is_call(one, f"{self.parser}.parse_args")
+        }
+        self.dropped = [one for one in body if self._reads_command_line(one)]
+        self.options = next((text for one in body if (text := self._options_in(one))), "")
+
+    def why_not(self) -> str:
+        """Why the block cannot be written anew; "" where it can."""
+        if self.node is None or self.parser is None:
+            return "it has no argparse parser in a main block"
+        if len(self.calls) != 1:
+            return "its end is no single call of main(config) or main(config, resume)"
+        text = "\n".join(map(ast.unparse, self.dropped))
+        if not any(reader in text for reader in READERS):
+            return "it reads no config"
+        for one in self.node.body:
+            others = one not in self.dropped and one not in self.calls and one is not self.node
+            if others and loaded(one) & ({self.config} | (self.args - {self.parser})):
+                return f"line {one.lineno} uses what was read"
+            if others and stored(one) & {self.config, *self.args} - {self.parser}:
+                return f"line {one.lineno} sets what was read"
+        for one in ast.walk(self.source.tree):
+            if isinstance(one, ast.FunctionDef):
+                own = stored(one) | {
+                    argument.arg for argument in ast.walk(one.args) if isinstance(argument, ast.arg)
+                }
+                if (loaded(one) - own) & ({self.config, *self.args} - {self.parser}):
+                    return f"{one.name}() uses what was read"
+        return ""
+
+    def _is_call_of_main(self, node: Any) -> bool:
+        """Exactly main(config) or main(config, resume)."""
+        call = node.value if isinstance(node, ast.Expr) else None
+        if not isinstance(call, ast.Call) or not isinstance(call.func, (ast.Name, ast.Attribute)):
+            return False
+        names = [dotted(one) for one in call.args]
+        is_known = bool(names) and names[0].isidentifier() and "config" in names[0].lower()
+        is_known = is_known and dotted(call.func) not in ("print", "pprint")
+        resume = len(names) == 1 or (len(names) == 2 and names[1].rpartition(".")[2] == "resume")
+        return is_known and resume and not call.keywords
+
+    @staticmethod
+    def _is_call(node: Any, name: str) -> bool:
+        return (
+            isinstance(node, ast.Assign)
+            and isinstance(node.value, ast.Call)
+            and dotted(node.value.func) == name
+        )
+
+    def _reads_command_line(self, node: Any) -> bool:
+        """Whether a statement does what run() does: parse, read the config, choose the device."""
+        if self._is_call(node, f"{self.parser}.parse_args"):
+            return not node.value.args
+        if self._is_config(node):
+            return True
+        if not isinstance(node, (ast.If, ast.Assert, ast.Assign)) or not self.config:
+            return False
+        return self._is_of_2018(node)
+
+    def _is_config(self, node: Any) -> bool:
+        """config = ConfigParser.from_args(parser, options), in early 2019 without from_args."""
+        if not any(self._is_call(node, f"ConfigParser{x}") for x in ("", ".from_args")):
+            return False
+        call = node.value
+        is_plain = dotted(call.args[0]) in {self.parser, *self.args} if call.args else False
+        return is_plain and len(call.args) <= 2 and not call.keywords
+
+    def _is_of_2018(self, node: Any) -> bool:
+        """What scripts of 2018 did with args.config, args.resume and args.device."""
+        if isinstance(node, ast.Assert):
+            return "exists" in ast.unparse(node)
+        if isinstance(node, ast.If):
+            return all(map(self._is_of_2018, [*node.body, *node.orelse])) and (
+                loaded(node.test) <= {*self.args, "resume"}
+            )
+        if isinstance(node, ast.Raise):
+            return True
+        if isinstance(node, ast.With):
+            return all(map(self._is_of_2018, node.body))
+        if not isinstance(node, ast.Assign):
+            return False
+        target = dotted(node.targets[0])
+        text = ast.unparse(node)
+        return (
+            (target == self.config and any(one in text for one in READERS))
+            or (target == "path" and "save_dir" in text)
+            or (target == "resume" and "resume" in text)
+            or "CUDA_VISIBLE_DEVICES" in ast.unparse(node.targets[0])
+        )
+
+    def _options_in(self, node: Any) -> str:
+        if self._is_config(node) and len(node.value.args) == 2:
+            return self.source.segment(node.value.args[1])
+        return ""
+
+
+def hand_over(source: Source) -> str:
+    """Let run() of tools/old_script.py read the command line; why not where that cannot be."""
+    block = Block(source)
+    if reason := block.why_not():
+        return reason
+    call = block.calls[0].value
+    text = f"run({source.segment(call.func)}, {block.parser}"
+    text += f", {block.options}" * bool(block.options)
+    text += ", with_resume=True" * (len(call.args) == 2)
+    source.replace(block.calls[0], text + ")", REASON)
+    for one in block.dropped:
+        source.remove_lines(one, REASON)
     _import_run(source, block)
-    return True
+    return ""
 
 
-def _import_run(source: Source, block: Any) -> None:
+def _import_run(source: Source, block: Block) -> None:
     imports = [n for n in source.tree.body if isinstance(n, (ast.Import, ast.ImportFrom))]
-    rest = source.text[: source.start(block)]
+    left = {id(inner) for one in block.dropped for inner in ast.walk(one)}
+    uses = [
+        one for one in source.nodes(ast.Name) if one.id == "ConfigParser" and id(one) not in left
+    ]
     for node in imports:
-        if getattr(node, "module", "") == "parse_config" and rest.count("ConfigParser") == 1:
-            source.replace(node, "from tools.old_script import run", REASON)
-            return
+        if getattr(node, "module", "") == "parse_config":
+            if [one.name for one in node.names] == ["ConfigParser"] and not uses:
+                source.replace(node, "from tools.old_script import run", REASON)
+                return
     source.insert_after(imports[-1], ["from tools.old_script import run"], REASON)
 
 
-def _is_main_block(node: ast.stmt) -> bool:
+def is_main_block(node: ast.stmt) -> bool:
     return isinstance(node, ast.If) and "__name__" in ast.unparse(node.test)
 
 
@@ -52,13 +158,36 @@ def _parser_name(node: ast.stmt) -> str | None:
     return None
 
 
-def _prepares(node: ast.stmt, parser: str | None) -> bool:
-    """Whether a statement only says what may be on the command line."""
-    if isinstance(node, ast.Assign):
-        targets = {dotted(target) for target in node.targets}
-        return _parser_name(node) is not None or bool(targets & {"options", "CustomArgs"})
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Call)
-        and dotted(node.value.func) == f"{parser}.add_argument"
-    )
+def is_entry(source: Source) -> bool:
+    """Whether a file is a script of the project's root that reads a config."""
+    has_block = any(map(is_main_block, source.tree.body))
+    return "/" not in source.name and has_block and "config" in source.text.lower()
+
+
+def trains(source: Source) -> bool:
+    """Whether a script trains something, so that it can be checked."""
+    return any(one.attr == "train" for one in source.nodes(ast.Attribute) if _is_trainer(one))
+
+
+def _is_trainer(node: Any) -> bool:
+    return "train" in dotted(node.value).lower() or not dotted(node.value)
+
+
+def old_config_parsers(source: Source, had_from_args: bool) -> None:
+    """ConfigParser(parser, options) of early 2019, in scripts whose end is left as it is."""
+    if had_from_args:
+        return
+    parsers = {name for one in ast.walk(source.tree) if (name := _parser_name(one))}
+    for call in source.nodes(ast.Call):
+        if dotted(call.func) == "ConfigParser" and call.args:
+            if dotted(call.args[0]) in parsers:
+                reason = "the command line is read by from_args since 2019"
+                source.replace(call.func, "ConfigParser.from_args", reason)
+            else:
+                source.note(call, "today: ConfigParser.from_args(parser, options)")
+
+
+def last_line(source: Source) -> int:
+    """Where the main block of a script is."""
+    block = next(one for one in source.tree.body if is_main_block(one))
+    return int(block.lineno)

@@ -58,6 +58,19 @@ class Source:
     def remove_lines(self, node: Any, reason: str) -> None:
         self.edit(self.starts[node.lineno - 1], self.starts[node.end_lineno], "", reason)
 
+    def drop(self, node: Any, reason: str) -> None:
+        """Take a statement out; `pass` stands for the last of a block."""
+        parent = self.parents[node]
+        is_alone = not isinstance(parent, ast.Module) and len(getattr(parent, "body", [])) < 2
+        if is_alone or node.lineno != node.end_lineno and not self._has_own_lines(node):
+            self.replace(node, "pass", reason)
+        else:
+            self.remove_lines(node, reason)
+
+    def _has_own_lines(self, node: Any) -> bool:
+        before = self.lines[node.lineno - 1].encode()[: node.col_offset]
+        return not before.strip()
+
     def insert_after(self, node: Any, lines: list[str], reason: str) -> None:
         """New lines after a statement, with its indentation."""
         place = self.starts[node.end_lineno]
@@ -144,3 +157,25 @@ def methods(cls: Any) -> dict[str, Any]:
 
 def is_trainer(cls: Any) -> bool:
     return "_train_epoch" in methods(cls) or any(dotted(b).endswith("Trainer") for b in cls.bases)
+
+
+def loaded(node: Any) -> set[str]:
+    """The names that a piece of code reads."""
+    return {
+        one.id
+        for one in ast.walk(node)
+        if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)
+    }
+
+
+def stored(node: Any) -> set[str]:
+    """The names that a statement binds, in the statements inside of it too."""
+    names: set[str] = set()
+    for one in ast.walk(node):
+        if isinstance(one, ast.Name) and not isinstance(one.ctx, ast.Load):
+            names.add(one.id)
+        elif isinstance(one, (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)):
+            names.add(one.name)
+        elif isinstance(one, (ast.Import, ast.ImportFrom)):
+            names |= {alias.asname or alias.name.split(".")[0] for alias in one.names}
+    return names

@@ -3,7 +3,8 @@
 import ast
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,30 @@ OF_BASE = """
 SKIPPED_FOLDERS = {"__pycache__", ".git", ".idea", ".vscode", ".ipynb_checkpoints", ".venv", "venv"}
 MAX_BYTES = 50_000_000
 CHECKPOINTS = (".pth", ".pth.tar", ".pt", ".ckpt")
+# The classes of the old base, and methods by which each is known wherever it lies
+CLASSES = {
+    "BaseDataLoader": "_split_sampler split_validation",
+    "BaseModel": "__str__ summary",
+    "BaseTrainer": "_train_epoch train",
+    "ConfigParser": "init_obj initialize init_ftn",
+    "MetricTracker": "update avg result",
+    "TensorboardWriter": "set_step __getattr__",
+    "WriterTensorboardX": "set_step __getattr__",
+    "WriterTensorboard": "set_step __getattr__",
+}
+
+
+@dataclass
+class OldClass:
+    """A class of the old base as the old project has it."""
+
+    file: str
+    node: ast.ClassDef
+
+    @property
+    def is_in_base(self) -> bool:
+        """Whether it lies where the original has it, in a file that the new project has anew."""
+        return self.file in BASE
 
 
 @dataclass
@@ -35,20 +60,34 @@ class OldProject:
     base_files: list[str]
     checkpoints: list[str]
     large_files: list[str]  # left where they are
+    classes: dict[str, OldClass] = field(default_factory=dict)
 
     def text(self, name: str) -> str:
         return (self.root / name).read_text(encoding="utf-8-sig", errors="surrogateescape")
 
     def base_class(self) -> ast.ClassDef:
-        return trainer_class(self.text("base/base_trainer.py"))
+        return self.classes["BaseTrainer"].node
 
+    @cached_property
+    def trees(self) -> dict[str, ast.Module]:
+        """The syntax trees of all Python files that can be read."""
+        found = {}
+        for name in [*self.base_files, *self.user_files]:
+            if name.endswith(".py"):
+                try:
+                    found[name] = ast.parse(self.text(name))
+                except (ValueError, SyntaxError):  # of which read_sources speaks
+                    continue
+        return found
+
+    @cached_property
     def configs(self) -> dict[str, dict[str, Any]]:
-        """The JSON files that are configs, by name, config.json first."""
+        """The JSON and YAML files that are configs, by name, config.json first."""
         found = {}
         for name in sorted(self.user_files, key=lambda one: (one != "config.json", one)):
-            if name.endswith(".json"):
+            if name.endswith((".json", ".yaml", ".yml")):
                 try:
-                    content = json.loads(self.text(name))
+                    content = parse_config(name, self.text(name))
                 except ValueError:
                     continue
                 if isinstance(content, dict) and isinstance(content.get("trainer"), dict):
@@ -56,11 +95,37 @@ class OldProject:
         return found
 
 
+def parse_config(name: str, text: str) -> Any:
+    """What a JSON or YAML file holds. Raises ValueError where it is none."""
+    if name.endswith(".json"):
+        return json.loads(text)
+    import yaml  # cookiecutter brings it
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from None
+
+
 def trainer_class(text: str) -> ast.ClassDef:
-    """The class BaseTrainer. Raises StopIteration where there is none with an __init__."""
-    classes = [one for one in ast.walk(ast.parse(text)) if isinstance(one, ast.ClassDef)]
-    found = next(one for one in classes if one.name == "BaseTrainer")
-    next(one for one in found.body if getattr(one, "name", "") == "__init__")
+    """The class BaseTrainer of a file. Raises StopIteration where there is none."""
+    return next(one for one in ast.parse(text).body if _is_of_base(one, "BaseTrainer"))  # type: ignore[return-value]
+
+
+def _is_of_base(node: Any, name: str) -> bool:
+    if not isinstance(node, ast.ClassDef) or node.name != name:
+        return False
+    return bool({getattr(one, "name", "") for one in node.body} & set(CLASSES[name].split()))
+
+
+def find_classes(trees: dict[str, ast.Module]) -> dict[str, OldClass]:
+    """Where each class of the old base is; a file of the original's name comes first."""
+    found: dict[str, OldClass] = {}
+    for name in sorted(trees, key=lambda one: (one not in BASE, one.count("/"), one)):
+        for node in trees[name].body:
+            is_known = getattr(node, "name", "") in CLASSES and node.name not in found
+            if is_known and (name in BASE or _is_of_base(node, node.name)):
+                found[node.name] = OldClass(name, node)
     return found
 
 
@@ -68,27 +133,23 @@ def read(root: Path) -> OldProject:
     """What an old project is made of. Raises UserError where the folder is none."""
     if not root.is_dir():
         raise UserError(f"{root}: there is no such folder")
-    names = sorted(_files(root))
-    era = _era(root, names)
-    user: list[str] = []
-    base: list[str] = []
-    checkpoints: list[str] = []
-    large: list[str] = []
-    for name in names:
+    project = OldProject(root, "", [], [], [], [])
+    for name in sorted(_files(root)):
         if name in BASE:
-            base.append(name)
+            project.base_files.append(name)
         elif name.endswith(CHECKPOINTS):
-            checkpoints.append(name)
+            project.checkpoints.append(name)
         elif name.split("/")[0] == "saved":
             continue  # logs and configs of old runs stay where they are
         elif (root / name).stat().st_size > MAX_BYTES:
-            large.append(name)
+            project.large_files.append(name)
         else:
-            user.append(name)
-    project = OldProject(root, era, user, base, checkpoints, large)
-    for name in base:
+            project.user_files.append(name)
+    for name in project.base_files:
         if name.endswith(".py"):
             _parse(root, name, project.text(name))
+    project.classes = find_classes(project.trees)
+    project.era = _era(project)
     return project
 
 
@@ -108,29 +169,23 @@ def _files(root: Path) -> Iterator[str]:
             yield "/".join(parts)
 
 
-def _era(root: Path, names: list[str]) -> str:
-    if "base/base_trainer.py" not in names:
-        what = "base/base_trainer.py, as projects in the layout of victoresque's template"
-        raise UserError(f"{root}: has no {what} do")
-    text = (root / "base/base_trainer.py").read_text(encoding="utf-8", errors="surrogateescape")
-    _parse(root, "base/base_trainer.py", text)
-    try:
-        trainer: Any = trainer_class(text)
-    except StopIteration:
-        raise UserError(
-            f"{root}/base/base_trainer.py: no class BaseTrainer with an __init__"
-        ) from None
-    arguments = [
-        one.arg
-        for node in trainer.body
-        if getattr(node, "name", "") == "__init__"
-        for one in node.args.args
-    ]
-    if "parse_config.py" not in names or "resume" in arguments:
+def _era(project: OldProject) -> str:
+    trainer = project.classes.get("BaseTrainer")
+    if trainer is None:
+        what = (
+            "class BaseTrainer with a train(), as projects in the layout of victoresque's template"
+        )
+        raise UserError(f"{project.root}: has no {what} do")
+    functions = {getattr(one, "name", ""): one for one in trainer.node.body}
+    if "__init__" not in functions:
+        where = f"{project.root}/{trainer.file}"
+        raise UserError(f"{where}: no class BaseTrainer with an __init__")
+    init: Any = functions["__init__"]
+    parser = project.classes.get("ConfigParser")
+    if parser is None or "resume" in [one.arg for one in init.args.args]:
         return "2018: a dict for the config, the checkpoint to resume handed to the trainer"
-    parse_config = (root / "parse_config.py").read_text(encoding="utf-8", errors="replace")
-    if "from_args" not in parse_config:
+    if "from_args" not in {getattr(one, "name", "") for one in parser.node.body}:
         return "early 2019: ConfigParser(args, options), config.initialize"
-    if "prepare_device" in ast.unparse(trainer):
+    if "prepare_device" in ast.unparse(trainer.node):
         return "2019 to 2020: ConfigParser.from_args, config.init_obj, the device in the trainer"
     return "December 2020 or later: as before, prepare_device called by train.py"

@@ -98,6 +98,6 @@ def run_script(project, arguments, output):
         os.dup2(file.fileno(), 2)
     os.chdir(project)
     sys.dont_write_bytecode = True
-    sys.path.insert(0, str(project))
+    sys.path[:] = [str(project), *(one for one in sys.path if one != str(PROJECT))]
     sys.argv = [*arguments]
     runpy.run_path(arguments[0], run_name="__main__")
