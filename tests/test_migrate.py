@@ -500,7 +500,7 @@ def test_files_that_stay_where_they_are(tmp_path, monkeypatch):
 @pytest.mark.parametrize("start", ["plain script", "Lightning"])
 def test_the_steps_from_elsewhere_lead_to_a_project_that_learns(start, bake):
     """Each file that docs/migrating.md shows, put where its first line says."""
-    project = bake()
+    project = bake(size="full")
     page = (project / "docs/migrating.md").read_text(encoding="utf-8")
     section = page.split(f"## From {'a ' * (start != 'Lightning')}{start}\n")[1].split("\n## ")[0]
     blocks = re.findall(r"^   ```(py|json)\n(.*?)^   ```$", section, re.DOTALL | re.MULTILINE)
