@@ -28,8 +28,7 @@ STARTERS = ("mnist", "minimal", "text", "tabular", "gan")
 # What only a full project has, and what of it any project has
 EXTRAS = ["tools/*", "docs/**/*", "notebooks/*", "export.py", "report.py", "sweep.py"]
 EXTRAS += [".editorconfig", ".pre-commit-config.yaml"]
-ESSENTIAL = ["tools/__init__.py", "tools/check.py"]
-ESSENTIAL += ["tools/compare.py", "tools/first_batches.py", "tools/history.py"]
+ESSENTIAL = ["tools/__init__.py", "tools/check.py", "tools/history.py"]
 ESSENTIAL += ["docs/config.md", "docs/data.md", "docs/model.md", "docs/runs.md"]
 # What belongs to the starter "mnist" alone, and what "gan" has too
 MNIST = ["notebooks/first_steps.ipynb"]
@@ -42,6 +41,8 @@ def main():
         extras = {p.as_posix() for one in EXTRAS for p in Path().glob(one) if p.is_file()}
         for name in extras.difference(ESSENTIAL):
             remove(name)
+        if CONFIG == "config.json":
+            remove("utils/yaml_config.py")
     if LICENSE != "none":
         move(f"LICENSE.{LICENSE}", "LICENSE")
     for name in ("MIT", "BSD-3-Clause", "Apache-2.0"):

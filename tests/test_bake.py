@@ -27,15 +27,15 @@ ESSENTIAL = """
     logger/progress.py logger/visualization.py
     model/__init__.py model/loss.py model/metric.py model/model.py
     tests/conftest.py tests/test_project.py
-    tools/__init__.py tools/check.py tools/compare.py tools/first_batches.py tools/history.py
+    tools/__init__.py tools/check.py tools/history.py
     trainer/__init__.py trainer/trainer.py
-    utils/__init__.py utils/batch_size.py utils/build.py utils/check.py
-    utils/check_together.py utils/checkpoint.py utils/collectors.py utils/command_line.py
-    utils/device.py utils/distributed.py utils/errors.py utils/explain.py utils/extras.py
+    utils/__init__.py utils/batch_size.py utils/check.py
+    utils/checkpoint.py utils/collectors.py utils/command_line.py
+    utils/device.py utils/distributed.py utils/errors.py utils/extras.py
     utils/files.py utils/finite.py utils/lookup.py utils/loop.py utils/meter.py
-    utils/mistakes.py utils/optim.py
+    utils/optim.py
     utils/run.py utils/run_dir.py utils/seed.py utils/signals.py utils/split.py
-    utils/task.py utils/yaml_config.py
+    utils/task.py
 """.split()
 # What a full one has beside
 EXTRAS = """
@@ -45,7 +45,8 @@ EXTRAS = """
     docs/faults.md docs/fine_tune.md docs/gradients.md docs/install.md docs/many_gpus.md
     docs/metric.md docs/migrating.md docs/notebook.md docs/speed.md docs/two_optimizers.md
     docs/updating.md docs/using.md docs/watching.md
-    tools/advice.py tools/alone.py tools/background.py tools/changes.py tools/convert.py
+    tools/advice.py tools/alone.py tools/background.py tools/changes.py tools/compare.py
+    tools/convert.py
     tools/drawing.py tools/fast_dev_run.py tools/find_lr.py tools/fsdp.py
     tools/init_from.py tools/manifest.py tools/monitor.py
     tools/overfit_batches.py tools/pictures.py tools/predictions.py tools/profile.py
@@ -110,6 +111,8 @@ def test_files(project, row):
         chosen |= {"Dockerfile", ".dockerignore", ".devcontainer/devcontainer.json"}
     if row["size"] == "full":
         chosen |= {*EXTRAS, *["notebooks/first_steps.ipynb"] * (row["starter"] == "mnist")}
+    if row["size"] == "full" or row["config_format"] == "yaml":
+        chosen.add("utils/yaml_config.py")
     assert files(project) == {*ESSENTIAL, *chosen}
 
 

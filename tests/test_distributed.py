@@ -260,7 +260,7 @@ def test_each_sample_comes_once_and_a_changed_number_of_processes_goes_on(
     assert len(counts) == 595
     assert set(counts.values()) == ({2} if len_epoch == "null" else {1, 2})  # of 1,190 at most
     log = (run_dir(tmp_path / "o") / "train.log").read_text()
-    changes = re.findall(r"resume: processes: (\d) in the checkpoint, (\d) now", log)
+    changes = re.findall(r"processes: (\d) -> (\d) from step", log)
     assert changes == [("2", "4"), ("4", "1")]
     assert len(rows(tmp_path / "o")) == 2
     position = literal_eval(succeed("-c", POSITION, on[2], cwd=project))

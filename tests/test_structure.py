@@ -295,7 +295,7 @@ def test_an_extra_can_be_deleted(names, project, launcher):
 
 @pytest.mark.slow
 def test_a_flag_whose_extra_misses_another_ends_in_one_line(project, launcher):
-    (project / "tools" / "first_batches.py").unlink()
+    (project / "tools" / "check.py").unlink()
     status, output = launcher.run(project, "train.py", "--fast-dev-run", "2")
     assert status == 2 and output.count("\n") == 1
-    assert "tools/first_batches.py" in output
+    assert "tools/check.py" in output

@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from parse_config import ConfigParser
 from test import load
-from train import build_model, part_modules
+from train import build_model
 from utils.command_line import CommandLine, exit_on_user_error
 from utils.errors import RunError, UserError
 from utils.extras import for_one_process
@@ -238,7 +238,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to write")
     with exit_on_user_error():
         for_one_process("export.py")
-        config = ConfigParser.from_args(parser, argv=argv, modules=part_modules, to_train=False)
+        config = ConfigParser.from_args(parser, argv=argv, to_train=False)
         if config.resume is None:
             raise UserError("command line: -r CHECKPOINT is missing: which model to export")
         form = FORMATS[config.args.to]

@@ -4,7 +4,7 @@ import argparse
 import atexit
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict
 from functools import cached_property, partial
@@ -17,10 +17,10 @@ from logger import setup_logging
 from settings import SERVED_BY, Metric, Optimizer, Part, Scheduler, Settings
 from utils import distributed
 from utils.check import Keys, Mistake, read_value
-from utils.check_together import check_together
-from utils.errors import UserError
+from utils.errors import IN_FULL, UserError
 from utils.files import PROJECT_DIR, project_path, read_config, to_plain, write_json
-from utils.lookup import find_part, look_up, with_tensors
+from utils.lookup import check_part, look_up, with_tensors
+from utils.optim import by_name
 from utils.run_dir import NAMES, discard, find_named, is_run, make_run_dir, mark_start
 
 
@@ -39,8 +39,6 @@ class ConfigParser:
     `config` is a dict as in config.json; `modification` maps keys such as "optimizer.args.lr" to
     values that win over it. `self[...]` is the dict with all defaults, `settings` the same, typed.
     `run_id` names the run directory in place of the time; `resume` is a checkpoint to go on from.
-    `modules`, a function that gives what `check_parts` wants, is called where there are mistakes,
-    to find all of them at once.
     """
 
     def __init__(
@@ -50,12 +48,12 @@ class ConfigParser:
         modification: dict[Any, Any] | None = None,
         run_id: str | None = None,
         source: Any = "config",
-        modules: Callable[[], dict[str, Any]] | None = None,
     ) -> None:
         self.resume = None if resume is None else Path(resume)
         self.run_id = run_id
-        self.source = source
+        self.source = source  # the file, for messages
         self.args: Any = None  # what else was on the command line
+        self.changes: dict[Keys, tuple[Any, Any]] = {}  # since the checkpoint that is taken up
         self._made: list[Path] = []  # the folders that were made for this run
         self.modification = {_keys(k): to_plain(v) for k, v in (modification or {}).items()}
         config = to_plain(config)
@@ -64,13 +62,11 @@ class ConfigParser:
             _set_by_path(config, path, value)
         mistakes: list[Mistake] = []
         self.settings: Settings = read_value(Settings, config, (), mistakes)
-        if mistakes and self.settings is not None and modules is not None:
-            mistakes += self._mistakes_in_parts(modules())
         self._raise(mistakes)
         if self.settings.n_gpu == 0:
             self.settings.device = "cpu"
-        self.config: dict[str, Any] = asdict(self.settings)
-        _merge(self.config, config)  # in the user's own form where there are two
+        as_given = {key: one for key, one in config.items() if not isinstance(one, dict)}
+        self.config: dict[str, Any] = asdict(self.settings) | as_given
 
     @classmethod
     def from_file(
@@ -86,7 +82,6 @@ class ConfigParser:
         parser: argparse.ArgumentParser,
         options: Iterable[Any] = (),
         argv: list[str] | None = None,
-        modules: Callable[[], dict[str, Any]] | None = None,
         to_train: bool = True,
     ) -> "ConfigParser":
         """Read the command line: -c, -r, -d, the given options, and any number of KEY=VALUE.
@@ -104,15 +99,23 @@ class ConfigParser:
         for action, option in zip(added, options, strict=True):
             if getattr(args, action.dest) is not None:
                 modification[option.target] = getattr(args, action.dest)
-        is_named = args.resume in NAMES
-        resume = None if is_named else find_file(args.resume)
-        config, source = _read_source(find_file(args.config), resume)
-        config_parser = cls(config, resume, modification, source=source, modules=modules)
-        if is_named and (path := find_named(config_parser, args.resume, to_train)) is not None:
-            config, source = _read_source(None, path)  # it has its own config
-            config_parser = cls(config, path, modification, source=source, modules=modules)
-        config_parser.args = args
-        return config_parser
+        file = find_file(args.config) if args.config else None
+        resume = find_file(args.resume) if args.resume else None
+        if args.resume in NAMES:
+            config = cls.from_file(file or default_config(), modification)  # of a new run
+            resume = find_named(config, args.resume, to_train)
+            file = file if resume is None else None  # the run that is found has its own config
+        if resume is not None and file is None:
+            from utils import checkpoint  # takes torch
+
+            found = checkpoint.peek(resume).get("config") or checkpoint.load(resume)["config"]
+            if not found:
+                raise UserError(f"{resume}: has no config in it: give one with -c")
+            config = cls(found, resume, modification, source=resume)
+        else:
+            config = cls.from_file(file or default_config(), modification, resume=resume)
+        config.args = args
+        return config
 
     def __getitem__(self, name: str) -> Any:
         return self.config[name]
@@ -122,21 +125,29 @@ class ConfigParser:
 
         `modules` maps keys of the config to the modules where their types are looked up, in order.
         """
-        mistakes = self._mistakes_in_parts(modules) + [*check_together(self.settings)]
-        defaults = Settings(Part(""), Part(""), Optimizer(""), Part(""))
+        mistakes = _check_together(self.settings)
+        for key, places in modules.items():
+            value = getattr(self.settings, key)
+            value = dict(enumerate(value)) if isinstance(value, list) else by_name(value)
+            for name, part in value.items():
+                if isinstance(part, Part):
+                    mistakes += check_part((key,) if name == "" else (key, name), part, places)
         for key, name in SERVED_BY.items():
-            is_set = attrgetter(key)(self.settings) != attrgetter(key)(defaults)
-            if is_set and not (PROJECT_DIR / "tools" / f"{name}.py").exists():
-                mistakes.append(Mistake(_keys(key), f": takes tools/{name}.py, which is not there"))
+            value = attrgetter(key)(self.settings)
+            if value and value != "ddp" and not (PROJECT_DIR / "tools" / f"{name}.py").exists():
+                mistakes.append(Mistake(_keys(key), f": {IN_FULL}"))
         self._raise(mistakes)
 
-    def _mistakes_in_parts(self, modules: dict[str, Any]) -> list[Mistake]:
+    def part(self, name: Any) -> Any:
+        """The type and arguments under `name`, a key or a tuple of keys; None for null."""
+        value: Any = self.config
+        for key in _keys(name):
+            value = value[key]
+        form = {"optimizer": Optimizer, "lr_scheduler": Scheduler}.get(_keys(name)[0], Metric)
         mistakes: list[Mistake] = []
-        for key, places in modules.items():
-            positional = 1 if key in ("optimizer", "lr_scheduler") else 0
-            for path, part in _parts((key,), getattr(self.settings, key), mistakes):
-                mistakes += find_part(path, part, places, positional)[1]
-        return mistakes
+        part = None if value is None else read_value(form, value, _keys(name), mistakes)
+        self._raise(mistakes)
+        return part
 
     def init_obj(self, name: Any, module: Any, *args: Any, **kwargs: Any) -> Any:
         """Build what the config has under `name`, a key or a tuple of keys; None where it has null.
@@ -144,13 +155,12 @@ class ConfigParser:
         The type is looked up in `module`, one or a list, and called with `args`, the args of the
         config and `kwargs`, which win over the config.
         """
-        part = self.part(name)
-        if part is None:
+        if (part := self.part(name)) is None:
             return None
-        found = self._found(name, part, module, len(args), kwargs)
+        found = self._look_up(name, part, module)
         try:
-            return found(*args, **{**with_tensors(found, part.args, "cpu"), **kwargs})
-        except Exception as error:
+            return found(*args, **{**with_tensors(found, part.args), **kwargs})
+        except (TypeError, ValueError) as error:
             if isinstance(error, UserError) or not found.__module__.startswith("torch."):
                 raise  # the user's own code, whose traceback says more
             raise UserError(f"{self.source}: {'.'.join(_keys(name))}.args: {error}") from None
@@ -162,15 +172,15 @@ class ConfigParser:
     def init_ftn(self, name: Any, module: Any, *args: Any, **kwargs: Any) -> Any:
         """As init_obj, but not called yet: a function that takes the remaining arguments."""
         part = self.part(name)
-        return partial(look_up(part.type, module), *args, **{**part.args, **kwargs})
+        return partial(self._look_up(name, part, module), *args, **{**part.args, **kwargs})
 
     def init_callable(self, name: Any, module: Any) -> Any:
         """A loss or metric: a function of (output, target) with its args set, or an object."""
         part = self.part(name)
-        found = self._found(name, part, module)
+        found = self._look_up(name, part, module)
         args = with_tensors(found, part.args, self["device"])
         ready: Any = found(**args) if isclass(found) else partial(found, **args)
-        ready.__name__ = part.name or getattr(found, "__name__", part.type)
+        ready.__name__ = part.name or found.__name__
         return ready
 
     def init_each(self, key: str, build: Callable[[Keys, str], Any]) -> Any:
@@ -180,20 +190,12 @@ class ConfigParser:
             return {name: build((key, name), name) for name in value}
         return build((key,), "")
 
-    def part(self, name: Any) -> Any:
-        """The class and arguments under `name`, a key or a tuple of keys; None for null."""
-        value: Any = self.config
-        for key in _keys(name):
-            value = value[key]
-        form = {"optimizer": Optimizer, "lr_scheduler": Scheduler}.get(_keys(name)[0], Metric)
-        return None if value is None else read_value(form, value, _keys(name), [])
-
-    def _found(
-        self, name: Any, part: Any, module: Any, positional: int = 0, keywords: Iterable[str] = ()
-    ) -> Any:
-        found, mistakes = find_part(_keys(name), part, module, positional, keywords)
-        self._raise(mistakes)
-        return found
+    def _look_up(self, name: Any, part: Any, module: Any) -> Any:
+        try:
+            return look_up(part.type, module)
+        except LookupError as error:
+            mistake = Mistake((*_keys(name), "type"), f": {error.args[0]}")
+            raise UserError(self._describe(mistake)) from None
 
     def _raise(self, mistakes: list[Mistake]) -> None:
         if mistakes:
@@ -236,12 +238,27 @@ class ConfigParser:
     def log_dir(self) -> Path:
         return self.save_dir
 
-    def start_run(self) -> None:
-        """Mark the run directory, keep the config in it and start its log file."""
+    def note_changes(self, before: dict[str, Any] | None) -> dict[Keys, tuple[Any, Any]]:
+        """What differs from the config of a checkpoint: {path: (old, new)}; `start_run` logs it."""
+        found: dict[Keys, tuple[Any, Any]] = {}
+        with suppress(UserError):  # it is of another project, or another version
+            if before:
+                found = changed_keys(asdict(ConfigParser(before).settings), asdict(self.settings))
+        self.changes |= found
+        return found
+
+    def start_run(self, step: int = 0) -> None:
+        """Mark the run directory, keep the config in it and start its log file.
+
+        Where a run goes on with other values, the log says from which step they hold.
+        """
         if distributed.is_main():
             mark_start(self.save_dir)
             write_json(self.config, self.save_dir / "config.json")
         setup_logging(self.save_dir)
+        for path, (old, new) in self.changes.items():
+            line = "%s: %s -> %s from step %d on"
+            logging.getLogger("trainer").info(line, ".".join(path), old, new, step)
 
     def discard_run(self, with_files: bool = False) -> None:
         """Remove what was made for a run that has not begun: empty folders, or `with_files`."""
@@ -260,7 +277,7 @@ STANDARD_ARGUMENTS: dict[tuple[str, ...], dict[str, Any]] = {
     ("-c", "--config"): {"metavar": "FILE", "help": "config, JSON or YAML (the project's own)"},
     ("-r", "--resume"): {"metavar": "CHECKPOINT", "help": "or auto, the newest; or best"},
     ("-d", "--device"): {"metavar": "DEVICE", "help": "auto, cpu, cuda, cuda:1 or mps"},
-    ("--allow-data-change",): {"action": "store_true", "help": "go on with other data"},
+    ("--allow-data-change",): {"action": "store_true", "help": "go on with other data (full)"},
     ("overrides",): {
         "nargs": "*",
         "metavar": "KEY=VALUE",
@@ -282,25 +299,18 @@ def _keys(name: Any) -> Keys:
 
 
 def _set_by_path(tree: dict[str, Any], path: Keys, value: Any) -> None:
-    for depth, key in enumerate(path[:-1], start=1):
-        if isinstance(tree.get(key), str) and path[depth] in ("type", "args"):
+    for key, after in zip(path, path[1:], strict=False):
+        if isinstance(tree.get(key), str):
             tree[key] = {"type": tree[key]}  # a part without arguments gets some
-        if tree.get(key) is None:
+        elif tree.get(key) is None:
             tree[key] = {}
-        if depth == 1 and path[1] in ("type", "args") and _is_several(tree[key]):
-            choice = " or ".join(f"{key}.{name}" for name in tree[key])
-            raise UserError(f"command line: {'.'.join(path)}: there are several, {choice}")
         tree = tree[key]
         if not isinstance(tree, dict):
-            inside = ".".join(path[:depth])
-            raise UserError(f"command line: {'.'.join(path)}: {inside} is not a block")
+            raise UserError(f"command line: {'.'.join(path)}: {key} is not a block")
+        if after == "args" and tree and "type" not in tree:
+            names = ", ".join(tree)
+            raise UserError(f"command line: {'.'.join(path)}: there are several: {names}")
     tree[path[-1]] = value
-
-
-def _is_several(block: Any) -> bool:
-    """Whether a block has several parts by name."""
-    parts = list(block.values()) if isinstance(block, dict) else []
-    return bool(parts) and all(isinstance(one, dict) and "type" in one for one in parts)
 
 
 def _parse_override(text: str) -> tuple[Keys, Any]:
@@ -314,10 +324,8 @@ def _parse_override(text: str) -> tuple[Keys, Any]:
         return _keys(name), words.get(value, value)  # a plain word needs no quotes
 
 
-def find_file(typed: Any) -> Any:
+def find_file(typed: str | Path) -> Path:
     """A file as a user names it: seen from the current directory, else from the project's."""
-    if typed is None:
-        return None
     inside = project_path(typed)
     return inside if inside.exists() and not Path(typed).exists() else Path(typed)
 
@@ -328,37 +336,34 @@ def default_config() -> Path:
     return in_yaml if in_yaml.exists() and not in_json.exists() else in_json
 
 
-def _read_source(config_path: Path | None, resume: Path | None) -> tuple[dict[str, Any], Path]:
-    """The config to use and the file to name in errors; a resumed run brings its own."""
-    if resume is None:
-        path = config_path or default_config()
-        return read_config(path), path
-    from utils import checkpoint  # takes torch
-
-    config = checkpoint.peek(resume).get("config") or checkpoint.load(resume)["config"]
-    if config_path is not None:
-        return read_config(config_path), config_path
-    if not config:
-        raise UserError(f"{resume}: has no config in it: give one with -c")
-    return config, resume
+def changed_keys(old: Any, new: Any, path: Keys = ()) -> dict[Keys, tuple[Any, Any]]:
+    """{path: (old value, new value)} of the values in which two configs differ."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return {} if old == new else {path: (old, new)}
+    keys = dict.fromkeys([*old, *new])
+    inner = [changed_keys(old.get(key), new.get(key), (*path, key)) for key in keys]
+    return {key: pair for one in inner for key, pair in one.items()}
 
 
-def _merge(config: dict[str, Any], changes: dict[str, Any]) -> None:
-    for key, value in changes.items():
-        if isinstance(value, dict) and isinstance(config.get(key), dict):
-            _merge(config[key], value)
-        else:
-            config[key] = value
-
-
-def _parts(path: Keys, value: Any, mistakes: list[Mistake]) -> Iterator[tuple[Keys, Part]]:
-    """Every part in a setting that is one, a list of them, or several by name."""
-    if isinstance(value, Part):
-        if isinstance(value.type, str) and isinstance(value.args, dict):  # else a mistake by itself
-            yield path, value
-            path = (*path, "args", "schedulers")
-            inner = value.args.get("schedulers", []) if path[0] == "lr_scheduler" else []
-            yield from _parts(path, read_value(list[Part], inner, path, mistakes), mistakes)
-    elif isinstance(value, (list, dict)):
-        for key, one in enumerate(value) if isinstance(value, list) else value.items():
-            yield from _parts((*path, key), one, mistakes)
+def _check_together(settings: Settings) -> list[Mistake]:
+    """Mistakes in what belongs together: each key alone would be right."""
+    found, taken = [], {"loss", "lr", "epoch"}
+    for index, metric in enumerate(settings.metrics):
+        name = metric.name or metric.type.rpartition(".")[2]
+        if name in taken:
+            text = f': the name {name!r} is taken; give it another, "name": "…"'
+            found.append(Mistake(("metrics", index), text))
+        taken.add(name)
+    optimizers, (mode, _, _) = by_name(settings.optimizer), settings.trainer.monitor.partition(" ")
+    if settings.trainer.accumulate_steps > 1 and "" not in optimizers:
+        found.append(Mistake(("trainer", "accumulate_steps"), ": goes with one optimizer alone"))
+    for name, scheduler in by_name(settings.lr_scheduler).items():
+        path = ("lr_scheduler", *filter(None, [name]))
+        if name not in optimizers:
+            names = ", ".join(optimizers) or "one alone"
+            found.append(Mistake(path, f": must go with optimizer: {names}"))
+        if scheduler.type.endswith("ReduceLROnPlateau"):
+            if scheduler.interval == "step" or mode != scheduler.args.get("mode", "min"):
+                text = f': follows trainer.monitor epoch by epoch: args.mode must be "{mode}"'
+                found.append(Mistake(path, text))
+    return found

@@ -16,10 +16,10 @@ from typing import Any
 
 from parse_config import find_file
 from tools.history import Run, duration, find_runs, flat
+from utils.check import nearest
 from utils.command_line import CommandLine, exit_on_user_error
 from utils.errors import UserError
 from utils.files import atomic_write
-from utils.mistakes import nearest
 
 Row = dict[str, Any]  # of the table: {column: value}
 LEAVE_OUT = ("$schema", "trainer.save_dir", "trainer.verbosity")  # of the keys that are compared

@@ -94,7 +94,7 @@ class TrainerSettings:
     accumulate_steps: Annotated[int, Range(1)] = 1
     """Batches that make one optimizer step, each with the weight of its samples."""
     clip_grad_norm: Annotated[float, Range(0)] | None = None
-    """The largest norm that the gradients of a step may have; null clips nothing."""
+    """The largest norm that the gradients of a step may have; 0 and null clip nothing."""
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
     """What a GPU computes in; bf16 and fp16 use autocast, fp16 with a scaled loss."""
     compile: bool | dict[str, Any] = False

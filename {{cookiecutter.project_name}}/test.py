@@ -9,12 +9,21 @@ from typing import TYPE_CHECKING, Any
 from parse_config import ConfigParser
 from train import build_model, part_modules
 from utils import distributed
-from utils.build import build_test_loader
 from utils.command_line import CommandLine, exit_on_user_error
 from utils.errors import UserError
 
 if TYPE_CHECKING:
     from trainer import Trainer
+
+
+def build_test_loader(config: ConfigParser) -> Any:
+    """The held-out data. Raises UserError where the loader does not take what says so."""
+    changes = {"shuffle": False, "validation_split": 0, "training": False}
+    try:
+        return config.init_obj("data_loader", part_modules()["data_loader"], **changes)
+    except TypeError as error:
+        needed = ", ".join(changes)
+        raise UserError(f"data_loader: test.py calls it with {needed}: {error}") from error
 
 
 def load_model(config: ConfigParser) -> tuple[int, Any, Any, Any, list[Any]]:
@@ -34,7 +43,7 @@ def load(config: ConfigParser) -> tuple["Trainer", int]:
 
     epoch, device, model, criterion, metrics = load_model(config)
     assert config.resume is not None
-    data_loader = build_test_loader(config, part_modules()["data_loader"])
+    data_loader = build_test_loader(config)
     config.save_dir = config.resume.parent  # no run begins here
     trainer = Trainer(model, criterion, metrics, None, config, device, data_loader)
     for callback in trainer.callbacks:
@@ -52,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
     """Read the command line, evaluate, print the table."""
     parser = CommandLine(__doc__)
     with exit_on_user_error():
-        config = ConfigParser.from_args(parser, argv=argv, modules=part_modules, to_train=False)
+        config = ConfigParser.from_args(parser, argv=argv, to_train=False)
         if config.resume is None:
             raise UserError("command line: -r CHECKPOINT is missing: which model to test")
         with distributed.process_group():

@@ -64,7 +64,7 @@ def build_model(config: ConfigParser) -> tuple[Any, Any, Any, list[Any]]:
 def build_trainer(config: ConfigParser) -> Any:
     """All that the config describes, put together: `.train()` on the result trains."""
     from trainer import Trainer
-    from utils.build import build_optimizers, build_schedulers
+    from utils.optim import build_optimizers, build_schedulers
 
     modules = part_modules()
     device, model, criterion, metrics = build_model(config)
@@ -94,7 +94,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = CommandLine(__doc__)
     add_flags(parser)
     with exit_on_user_error():
-        config = ConfigParser.from_args(parser, OPTIONS, argv, part_modules)
+        config = ConfigParser.from_args(parser, OPTIONS, argv)
         run = chosen_flag(config)
         with distributed.process_group():
             config = distributed.broadcast(config)

@@ -26,8 +26,8 @@ from tools.verify_resume import run as verify_resume
 from train import build_trainer, main
 from trainer.trainer import Trainer
 from utils import UserError, checkpoint
+from utils.command_line import explain
 from utils.errors import RunError
-from utils.explain import cause_of, explain
 from utils.files import PROJECT_DIR, read_json
 from utils.run_dir import mark_end
 from utils.signals import StopSignals
@@ -302,12 +302,11 @@ def test_the_death_of_a_worker_is_told_where_its_connection_ends_first():
     before = signal.signal(signal.SIGALRM, tell)
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.01)
-        assert cause_of(ConnectionResetError()) is death
+        assert explain(ConnectionResetError()) == explain(death)
     finally:
         signal.signal(signal.SIGALRM, before)
     assert explain(death).startswith("a worker of the data loader died, perhaps for want of memory")
-    other = ValueError()
-    assert cause_of(other) is other
+    assert explain(ValueError("of the code itself")) is None
 
 
 def test_batch_norm_on_one_sample_is_told_in_one_line():

@@ -17,9 +17,9 @@ from tools.check import describe
 from tools.convert import complete
 from train import part_modules
 from utils import UserError
+from utils.check import nearest
 from utils.files import PROJECT_DIR, read_config
 from utils.meter import plain_numbers
-from utils.mistakes import nearest
 
 
 def test_an_optimizer_that_takes_a_closure_is_refused(make_trainer):
@@ -109,7 +109,7 @@ def test_chained_schedulers(make_config, make_trainer):
 
 def test_one_learning_rate_for_several_optimizers(make_config):
     several = {"encoder": {"type": "SGD"}, "decoder": {"type": "SGD"}}
-    line = r"^command line: optimizer\.args\.lr: there are several, optimizer\.encoder or"
+    line = r"^command line: optimizer\.args\.lr: there are several: encoder, decoder"
     with pytest.raises(UserError, match=line):
         make_config({"optimizer": several, "optimizer.args.lr": 0.1})
 
@@ -141,7 +141,7 @@ def test_a_list_for_an_argument_that_is_a_tensor(make_config):
     expected = torch.nn.functional.cross_entropy(output, target)
     assert config.init_callable("loss", modules)(output, target) == expected
     config = make_config({"loss": {"type": "BCEWithLogitsLoss", "args": {"pos_weight": "x"}}})
-    with pytest.raises(UserError, match="null, or a list of numbers, which becomes a tensor"):
+    with pytest.raises(UserError, match="must be a list of numbers or null"):
         config.check_parts({"loss": modules})
 
 

@@ -23,12 +23,12 @@ from torch import nn
 
 from base import BaseTrainer, Callback
 from parse_config import ConfigParser
+from tools.recompute import parts_of
 from utils import checkpoint, distributed
 from utils.device import get_device
 from utils.errors import RunError, UserError
 from utils.files import sync_names
 from utils.finite import FiniteCheck
-from utils.lookup import parts_of
 from utils.optim import by_name, parameters_of
 
 # What else FSDP takes of torch takes a second to import: each function imports it by itself

@@ -42,12 +42,9 @@ class Manifest(Callback):
             run_dir = trainer.checkpoint_dir
             # The loader may have no such data, as test.py will say; old projects have other scripts
             with suppress(Exception), alone(), preserved_random_state():
-                from train import part_modules
-                from utils.build import build_test_loader
+                from test import build_test_loader
 
-                data = describe_test(
-                    build_test_loader(trainer.config, part_modules()["data_loader"])
-                ) | noted(run_dir)
+                data = describe_test(build_test_loader(trainer.config)) | noted(run_dir)
                 write_json(data, run_dir / NAME, indent=None)
 
     def on_test_start(self, trainer: BaseTrainer) -> None:

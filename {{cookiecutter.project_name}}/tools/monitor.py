@@ -3,7 +3,8 @@
 from typing import Any
 
 from base import BaseTrainer, Callback
-from tools.first_batches import FirstBatches
+from tools.check import FirstBatches
+from utils.check import nearest
 from utils.errors import UserError
 from utils.meter import name_of
 from utils.optim import learning_rates
@@ -43,8 +44,6 @@ def fault_of(trainer: Any) -> str | None:
     names |= {"grad_norm"} if trainer.clip_grad_norm is not None else set()
     if name in names:
         return None
-    from utils.mistakes import nearest  # few configs have one
-
     return f"an epoch gives no {name!r}; {nearest(name, sorted(names))}"
 
 

@@ -1,7 +1,8 @@
 """Train and validate on the same few batches: a model that cannot learn them has a bug."""
 
 from parse_config import ConfigParser
-from tools.first_batches import FirstBatches
+from tools.check import FirstBatches
+from tools.fast_dev_run import positive
 from train import build_trainer
 from utils import extras
 
@@ -10,7 +11,7 @@ FLAG = {"metavar": "N", "help": "train on the same N batches"}
 
 def run(config: ConfigParser, value: str) -> None:
     """Train on the first `value` batches. Raises UserError where that is no number."""
-    n = extras.positive(value, "--overfit-batches")
+    n = positive(value, "--overfit-batches")
     extras.of_a_new_run(config, "--overfit-batches")
     trainer = build_trainer(config)
     batches = FirstBatches(trainer.data_loader, n)

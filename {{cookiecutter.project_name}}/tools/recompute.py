@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from base import Callback
 from parse_config import ConfigParser
-from utils.lookup import parts_of
+from utils.errors import UserError
 
 
 class Recompute(Callback):
@@ -20,3 +20,15 @@ class Recompute(Callback):
         classes = config.settings.parallel.recompute
         for part in parts_of(model, classes, "parallel.recompute"):
             part.forward = partial(checkpoint, part.forward, use_reentrant=False)
+
+
+def parts_of(model: nn.Module, classes: list[str], key: str) -> list[nn.Module]:
+    """The parts of a model that are of these classes, which the config names under `key`.
+
+    Raises UserError where the model has none of a class.
+    """
+    parts = [(type(one).__name__.removeprefix("FSDP"), one) for one in model.modules()]
+    known = {name for name, _ in parts}
+    if missing := [name for name in classes if name not in known]:
+        raise UserError(f"{key}: the model has no {missing[0]}, but {', '.join(sorted(known))}")
+    return [one for name, one in parts if name in classes]

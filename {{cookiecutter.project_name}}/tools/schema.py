@@ -20,8 +20,8 @@ from parse_config import ConfigParser
 from settings import Settings
 from train import part_modules
 from utils import extras
-from utils.check import Pattern, Range, hints_of, is_of_torch, parameters_of, takes_tensor
-from utils.lookup import is_usable
+from utils.check import Pattern, Range, takes_tensor
+from utils.lookup import arguments_of, is_usable
 
 FLAG = {"action": "store_true", "help": "print a JSON Schema of the config, for editors"}
 Schema = dict[str, Any]
@@ -95,23 +95,9 @@ def args_schema(function: Callable[..., Any], key: str) -> Schema:
     """The arguments of a class or function by name, without those that the code gives."""
     is_call = key in ("loss", "metrics") and not inspect.isclass(function)
     given = 2 if is_call else 1 if key in ("optimizer", "lr_scheduler") else 0
-    try:
-        named, takes_any = parameters_of(function, given)
-    except ValueError:  # written in C, without a signature
-        return {"type": "object"}
-    hints = {name: value_schema(hint) for name, hint in hints_of(function).items()}
-    properties = {name: one for name, one in hints.items() if one and takes_any}
-    for name, p in named.items():
-        properties[name] = _with_default(hints.get(name, _like(p.default)), p.default)
-    return _block(properties, [n for n, p in named.items() if p.default is p.empty], takes_any)
-
-
-def _like(default: Any) -> Schema:
-    """What passes for an argument without a hint."""
-    if isinstance(default, bool):
-        return {"type": "boolean"}
-    is_number = isinstance(default, (int, float))
-    return {"type": ["number", "null", "array", "object"]} if is_number else {}
+    known, takes_any = arguments_of(function, given)
+    properties = {k: _with_default(value_schema(one.hint), one.default) for k, one in known.items()}
+    return _block(properties, [name for name, one in known.items() if one.is_required], takes_any)
 
 
 def _with_default(schema: Schema, default: Any) -> Schema:
@@ -162,7 +148,7 @@ def value_schema(hint: Any) -> Schema:
         limits = [_limit(one) for one in inner[1:]]
         return {k: v for one in [value_schema(inner[0]), *limits] for k, v in one.items()}
     if origin in (Union, UnionType):
-        members = [value_schema(one) for one in inner if not is_of_torch(one)]
+        members = [value_schema(one) for one in inner if not takes_tensor(one)]
         members += [{"type": "array", "items": {"type": ["number", "array"]}}] * takes_tensor(hint)
         if {} in members or not members:
             return {}

@@ -61,7 +61,7 @@ class Trainer(BaseTrainer):
         if self.len_epoch == 0:
             raise UserError("trainer.len_epoch: a data loader without length needs it")
         self.accumulate_steps = settings.accumulate_steps
-        self.clip_grad_norm = settings.clip_grad_norm
+        self.clip_grad_norm = settings.clip_grad_norm or None
         self.log_step = settings.log_step
         self.progress = Progress()
         self.train_metrics = MetricTracker(metrics=metric_ftns, device=self.device)

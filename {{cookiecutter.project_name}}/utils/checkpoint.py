@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from utils import distributed
-from utils.errors import RunError, UserError, in_one_line
+from utils.errors import IN_FULL, RunError, UserError, in_one_line
 from utils.files import atomic_write
 from utils.seed import get_random_state, set_random_state
 
@@ -265,21 +265,27 @@ def check(trainer: Any) -> None:
 
 def restore(trainer: Any, state: State) -> None:
     """The counterpart of `collect`. Raises UserError where the weights or the data do not fit."""
-    resume, config = trainer.config.resume, trainer.config.config
-    for key in ("optimizer", "lr_scheduler"):
-        if state["config"] and state["config"].get(key) != config[key]:
-            how = "go on without a change, or with tools/changes.py, which takes up numbers"
-            raise UserError(f"{key}: is not that of {resume}, whose state it has: {how}")
+    resume = trainer.config.resume
+    for path, (old, new) in trainer.config.note_changes(state["config"]).items():
+        if path[0] in ("optimizer", "lr_scheduler"):
+            key = ".".join(path)
+            raise UserError(f"{key}: {old} -> {new}: to change it in a run, {IN_FULL}")
     set_weights(distributed.unwrap(trainer.model), state["state_dict"], resume)
     parts = {"optimizer": trainer.optimizer, "lr_scheduler": trainer.lr_scheduler}
     for name, part in (parts | trainer.state).items():
-        set_state(part, state.get(name) or None)  # {} is that of a switch which was off
+        try:
+            set_state(part, state.get(name) or None)  # {} is that of a switch which was off
+        except ValueError as error:  # as of an optimizer of other parameters
+            how = "init_from begins a new run with its weights alone"
+            raise UserError(f"{resume}: its {name} does not fit: {error}; {how}") from None
     trainer.start_epoch = state["epoch"] + 1
     trainer.step, trainer.batch_idx = state["step"], state["batch_idx"]
     if state["monitor_best"] is not None:
         trainer.mnt_best = float(state["monitor_best"])
         trainer.not_improved_count = state["not_improved_count"]
     ranks = [state, *state["ranks"]]
+    if (n := distributed.world_size()) != len(ranks) and state["random"] is not None:
+        trainer.logger.info("processes: %d -> %d from step %d on", len(ranks), n, trainer.step)
     own = ranks[distributed.rank() :: distributed.world_size()]  # with fewer processes, several
     if own and own[0]["random"] is not None:
         set_random_state(own[0]["random"])

@@ -1,13 +1,34 @@
-"""What the scripts have in common: arguments, one line for a mistake."""
+"""What the scripts have in common: arguments, and one line for what ends them."""
 
 import argparse
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import sleep
 from typing import NoReturn
 
 from utils import distributed
-from utils.errors import UserError
+from utils.errors import IN_FULL, UserError
+
+EXTRA_FLAGS = """--allow-data-change --convert --fast-dev-run --find-lr --overfit-batches --profile
+--replay --schema --summary --unshard --verify-resume""".split()
+
+EXPLANATIONS = {  # of errors by what they say
+    "MemoryError|out of memory|allocate memory": (
+        "out of memory: a smaller data_loader.args.batch_size takes less"
+    ),
+    "Connection closed by peer": "another process has ended; its own message says why",
+    "find_unused_parameters=True": (
+        "parameters took no part in a step; parallel.find_unused_parameters=true allows it"
+    ),
+    "more than 1 value per channel": (
+        "batch norm needs two samples in a batch; data_loader.args.drop_last=true may help"
+    ),
+    r"DataLoader worker \(pid.*\) (is killed|exited)": (
+        "a worker of the data loader died, perhaps for want of memory"
+    ),
+}
 
 
 @contextmanager
@@ -16,14 +37,13 @@ def exit_on_user_error() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        if not getattr(error, "is_shown", False) and distributed.is_first_to_say(str(error)):
+        if not error.is_shown and distributed.is_first_to_say(str(error)):
             print(distributed.speaker() + str(error), file=sys.stderr)
         sys.exit(error.status)
     except ModuleNotFoundError as error:
         if error.name not in ("torch", "numpy"):
             raise
-        reason = f"{sys.executable} has no {error.name}: pip install -r requirements.txt"
-        print(reason, file=sys.stderr)
+        sys.stderr.write(f"{sys.executable} has no {error.name}: pip install -r requirements.txt\n")
         sys.exit(2)
 
 
@@ -34,6 +54,23 @@ class CommandLine(argparse.ArgumentParser):
         super().__init__(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
 
     def error(self, message: str) -> NoReturn:
+        flags = [flag for flag in EXTRA_FLAGS if flag in re.split("[ =]", message)]
+        hint = f"{flags[0]}: {IN_FULL}" if flags else f"{message}; --help lists what there is"
         with exit_on_user_error():
-            raise UserError(f"command line: {message}; --help lists what there is")
+            raise UserError(f"command line: {hint}")
         raise AssertionError("exit_on_user_error has ended the script")
+
+
+def explain(error: BaseException) -> str | None:
+    """One line for trouble that is not the code's: memory, files, killed workers; else None."""
+    if isinstance(error, (ConnectionError, EOFError)):  # of a worker that has just died
+        try:
+            sleep(3)
+        except RuntimeError as death:  # which DataLoader's signal handler tells
+            error = death
+    message = f"{type(error).__name__}: {error}: {error.__context__}"
+    for pattern, meaning in EXPLANATIONS.items():
+        if re.search(pattern, message):
+            return meaning
+    # An error in a worker brings its traceback
+    return str(error).strip().rpartition("\n")[2] if isinstance(error, OSError) else None

@@ -1,17 +1,17 @@
-"""What ends a script with one line in place of a traceback; utils/command_line.py prints it.
-
-`as_warning` is for what may go wrong without ending a run, such as its records.
-"""
+"""What ends a script with one line in place of a traceback; utils/command_line.py prints it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from logging import Logger
+
+IN_FULL = 'this is in the full project: see "More" in README.md'
 
 
 class UserError(ValueError):
     """A mistake that the user can mend: the scripts print its message alone and exit with 2."""
 
     status = 2
+    is_shown = False
 
 
 class RunError(UserError):
@@ -25,7 +25,7 @@ class RunError(UserError):
 
 @contextmanager
 def as_warning(logger: Logger, what: str) -> Iterator[None]:
-    """Whatever goes wrong inside is a warning of one line: `what`, and the reason."""
+    """Whatever goes wrong inside, as in a record of a run, is a warning of one line."""
     try:
         yield
     except Exception as error:

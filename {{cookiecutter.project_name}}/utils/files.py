@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from utils.errors import UserError
+from utils.errors import IN_FULL, UserError
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 
@@ -120,6 +120,8 @@ def _parse_json(text: str) -> Any:
 def _parse_yaml(text: str) -> Any:
     try:
         from utils.yaml_config import parse  # only a config in YAML needs PyYAML
-    except ImportError:
-        raise ValueError("reading YAML takes PyYAML: pip install pyyaml") from None
+    except ImportError as error:
+        has_file = error.name == "yaml"
+        takes = "reading YAML takes PyYAML: pip install pyyaml" if has_file else f"YAML: {IN_FULL}"
+        raise ValueError(takes) from None
     return parse(text, unique)

@@ -1,19 +1,11 @@
-"""The classes and functions that a config names."""
+"""The classes and functions that a config names, and whether they take its arguments."""
 
-from collections.abc import Iterable
+import inspect
 from importlib import import_module
 from inspect import isabstract, isclass
-from typing import Any
+from typing import Any, NamedTuple, get_type_hints
 
-from utils.check import (
-    Keys,
-    Mistake,
-    check_arguments,
-    hints_of,
-    is_numbers,
-    takes_tensor,
-)
-from utils.errors import UserError
+from utils.check import Keys, Mistake, is_numbers, nearest, read_value, takes_tensor
 
 
 def look_up(name: str, modules: Any) -> Any:
@@ -21,68 +13,22 @@ def look_up(name: str, modules: Any) -> Any:
 
     A dotted name is imported. Raises LookupError with the nearest names where there is none.
     """
-    if not all(name.split(".")):
-        raise LookupError(f"{name!r} is no name of a class or function")
     place, _, name = name.rpartition(".")
-    modules = [_import(place)] if place else modules if isinstance(modules, list) else [modules]
+    modules = modules if isinstance(modules, list) else [modules]
+    try:
+        modules = [import_module(place)] if place else modules
+    except (ImportError, TypeError) as error:
+        raise LookupError(f"cannot import {place!r}: {error}") from None
     for module in modules:
-        if is_usable(found := getattr(module, name, None)):
+        found: Any = getattr(module, name, None)
+        if is_usable(found):
             return found
-        if found is not None and isabstract(found) and found.__module__ == module.__name__:
+        if isabstract(found) and found.__module__ == module.__name__:
             missing = ", ".join(sorted(found.__abstractmethods__))
             raise LookupError(f"{name!r} in {module.__name__} is incomplete: it has no {missing}")
-    from utils.mistakes import nearest  # most configs have no mistake
-
-    names = [
-        one for module in modules for one in dir(module) if is_own(getattr(module, one), module)
-    ]
-    near = nearest(name, [one for one in names if not one.startswith("_")])
+    near = nearest(name, [one for module in modules for one in own_names(module)])
     places = " or ".join(module.__name__ for module in modules)
     raise LookupError(f"there is no {name!r} in {places}; {near}")
-
-
-def find_part(
-    path: Keys, part: Any, modules: Any, positional: int = 0, keywords: Iterable[str] = ()
-) -> tuple[Any, list[Mistake]]:
-    """What the part under `path` names, and the mistakes in the part; see `check_arguments`."""
-    try:
-        found = look_up(part.type, modules)
-    except LookupError as error:
-        return None, [Mistake((*path, "type"), f": {error.args[0]}")]
-    if path[0] in ("loss", "metrics") and not isclass(found):
-        positional = 2  # output and target
-    if path[0] == "lr_scheduler" and found.__name__ == "ChainedScheduler":
-        positional = 0  # the inner ones have the optimizer
-    mistakes = check_arguments(found, part.args, (*path, "args"), positional, keywords)
-    for pattern, args in getattr(part, "groups", {}).items():
-        mistakes += check_arguments(found, args, (*path, "groups", pattern), positional, part.args)
-    return found, mistakes
-
-
-def with_tensors(found: Any, args: dict[str, Any], device: str) -> dict[str, Any]:
-    """The arguments for a class or function, with lists of numbers as tensors where it takes these.
-
-    They are on the device: of a function's arguments, nobody moves them there.
-    """
-    lists = {name: value for name, value in args.items() if is_numbers(value)}
-    if not lists:
-        return args
-    hints = hints_of(found)
-    names = [name for name in lists if takes_tensor(hints.get(name))]
-    if not names:
-        return args
-    import torch
-
-    from utils.device import get_device
-
-    at: dict[str, Any] = {"dtype": torch.get_default_dtype(), "device": get_device(device)}
-    return args | {name: torch.tensor(lists[name], **at) for name in names}
-
-
-def is_own(found: Any, module: Any) -> bool:
-    """Whether a name of a module is worth showing: not of what it has imported from elsewhere."""
-    package = module.__name__.partition(".")[0]
-    return is_usable(found) and str(getattr(found, "__module__", "")).startswith(package)
 
 
 def is_usable(found: Any) -> bool:
@@ -91,20 +37,113 @@ def is_usable(found: Any) -> bool:
     return callable(found) and not isabstract(found) and not is_alias
 
 
-def _import(name: str) -> Any:
+def own_names(module: Any) -> list[str]:
+    """What a config can name of a module, without what that has imported from elsewhere."""
+    found = {name: one for name, one in vars(module).items() if is_usable(one) and name[0] != "_"}
+    origins = {name: str(getattr(one, "__module__", "")) for name, one in found.items()}
+    return [name for name in found if origins[name].startswith(module.__name__)]
+
+
+def check_part(path: Keys, part: Any, modules: Any) -> list[Mistake]:
+    """What is wrong with the part under `path`: its type, its arguments, and what is in these."""
     try:
-        return import_module(name)
-    except ImportError as error:
-        raise LookupError(f"cannot import {name!r}: {error}") from None
+        found = look_up(part.type, modules)
+    except LookupError as error:
+        return [Mistake((*path, "type"), f": {error.args[0]}")]
+    key, name = path[0], found.__name__
+    given = int(key == "optimizer" or (key == "lr_scheduler" and name != "ChainedScheduler"))
+    if key in ("loss", "metrics") and not isclass(found):
+        given = 2  # output and target
+    mistakes = check_arguments(found, part.args, (*path, "args"), given)
+    for pattern, args in getattr(part, "groups", {}).items():
+        group = check_arguments(found, part.args | args, (*path, "groups", pattern), given)
+        mistakes += [mistake for mistake in group if mistake.path[-1] in args]
+    return mistakes
 
 
-def parts_of(model: Any, classes: Iterable[str], key: str) -> list[Any]:
-    """The parts of a model that are of these classes, which the config names under `key`.
+def check_arguments(function: Any, args: Any, path: Keys, given: int = 0) -> list[Mistake]:
+    """What is wrong with `args` as keyword arguments of a class or function.
 
-    Raises UserError where the model has none of a class.
+    The code itself gives the first `given` arguments. Types are judged by the hints, else by the
+    default; what cannot be judged, passes.
     """
-    parts = [(type(one).__name__.removeprefix("FSDP"), one) for one in model.modules()]
-    known = {name for name, _ in parts}
-    if missing := [name for name in classes if name not in known]:
-        raise UserError(f"{key}: the model has no {missing[0]}, but {', '.join(sorted(known))}")
-    return [one for name, one in parts if name in classes]
+    known, takes_any = arguments_of(function, given)
+    mistakes = [
+        Mistake((*path, name), f": is missing, {function.__name__} needs it")
+        for name, argument in known.items()
+        if argument.is_required and name not in args
+    ]
+    for name, value in args.items():
+        if name in known:
+            read_value(known[name].hint, value, (*path, name), mistakes)
+        elif not takes_any:
+            mistakes.append(Mistake((*path, name), f": unknown key; {nearest(name, known)}"))
+    return mistakes
+
+
+class Argument(NamedTuple):
+    hint: Any
+    default: Any
+    is_required: bool
+
+
+def arguments_of(function: Any, given: int = 0) -> tuple[dict[str, Argument], bool]:
+    """The arguments of a class or function by name, and whether it takes others as well.
+
+    Where a class hands on what it does not name (**kwargs), those of its bases count too, as
+    optional. What a base says of an argument holds where the class itself says no more.
+    """
+    bases = [vars(cls).get("__init__") for cls in getattr(function, "__mro__", [object])[:-1]]
+    chain = list(filter(None, bases)) if isclass(function) else [function]
+    known: dict[str, Argument] = {}
+    takes_any = bool(chain)
+    for one in chain:
+        try:
+            parameters = list(inspect.signature(one).parameters.values())[isclass(function) :]
+        except ValueError:  # written in C, without a signature
+            return {}, True
+        hints, types = _hints(one, with_limits=True), _hints(one, with_limits=False)
+        for p in parameters[given if one is chain[0] else 0 :]:
+            hint, own = hints.get(p.name), known.get(p.name)
+            if own is not None and own.hint in (None, types.get(p.name)):
+                known[p.name] = own._replace(hint=hint or own.hint)
+            elif own is None and takes_any and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY):
+                known[p.name] = Argument(hint, p.default, one is chain[0] and p.default is p.empty)
+        takes_any = takes_any and any(p.kind is p.VAR_KEYWORD for p in parameters)
+    for name, own in known.items():
+        known[name] = own._replace(hint=own.hint or hint_like(own.default))
+    return known, takes_any
+
+
+def _hints(function: Any, with_limits: bool) -> dict[str, Any]:
+    try:
+        return get_type_hints(function, include_extras=with_limits)
+    except (NameError, TypeError, AttributeError):
+        return {}  # hints that cannot be evaluated here tell nothing
+
+
+def hint_like(default: Any) -> Any:
+    """What an argument without a hint takes. A default of 0 or 1 may stand for any number."""
+    if isinstance(default, bool):
+        return bool
+    if isinstance(default, (int, float)):
+        is_whole = isinstance(default, int) and default not in (0, 1)
+        return (int if is_whole else float) | list | dict | None
+    return object
+
+
+def with_tensors(function: Any, args: dict[str, Any], device: str = "cpu") -> dict[str, Any]:
+    """The arguments, with a list of numbers as a tensor where the function takes one."""
+    lists = [name for name, value in args.items() if is_numbers(value)]
+    known = arguments_of(function)[0] if lists else {}
+    names = [name for name in lists if name in known and takes_tensor(known[name].hint)]
+    if not names:
+        return args
+    import torch
+
+    from utils.device import get_device
+
+    kind = torch.get_default_dtype()
+    return args | {
+        name: torch.tensor(args[name], dtype=kind, device=get_device(device)) for name in names
+    }

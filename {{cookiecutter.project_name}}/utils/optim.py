@@ -1,6 +1,5 @@
-"""Optimizers and schedules, one or several by name: parameter groups, learning rates, intervals."""
+"""Optimizers and schedules, one or several by name: built from the config, and what they say."""
 
-import json
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -14,27 +13,22 @@ def by_name(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {"": value}
 
 
-def schedulers_for(interval: str, schedulers: Any, config: Any) -> list[Any]:
-    """Those of `schedulers` that move on with each "step" or each "epoch", as the config says."""
-    if schedulers is None:
-        return []
-    intervals = {name: x.interval for name, x in by_name(config.settings.lr_scheduler).items()}
-    several = by_name(schedulers).items()
-    return [one for name, one in several if intervals.get(name, "epoch") == interval]
+def build_optimizers(config: Any, modules: Any, model: Any) -> Any:
+    """The optimizer of the config, of all that is trained; or those of parts of the model by name.
 
+    Raises UserError where the model has no such part.
+    """
 
-def learning_rates(optimizer: Any) -> dict[str, float]:
-    """{"lr": …}, with the name of the optimizer and the number of the group if there are more."""
-    return {
-        "_".join(filter(None, ["lr", name, str(index or "")])): group["lr"]
-        for name, one in by_name(optimizer).items()
-        for index, group in enumerate(one.param_groups)
-    }
+    def build(key: Any, name: str) -> Any:
+        try:
+            part = model.get_submodule(name)
+        except AttributeError:
+            parts = ", ".join(child for child, _ in model.named_children())
+            raise UserError(f"optimizer.{name}: the model has no such part, but {parts}") from None
+        groups = by_name(config.settings.optimizer)[name].groups
+        return config.init_obj(key, modules, parameter_groups(part, groups))
 
-
-def parameters_of(optimizer: Any) -> list[Any]:
-    """All that an optimizer trains."""
-    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    return config.init_each("optimizer", build)
 
 
 def parameter_groups(part: Any, patterns: dict[str, dict[str, Any]]) -> list[Any]:
@@ -44,14 +38,51 @@ def parameter_groups(part: Any, patterns: dict[str, dict[str, Any]]) -> list[Any
     of all patterns that it fits, later ones winning. Raises UserError for one that fits nothing.
     """
     named = {name: p for name, p in part.named_parameters() if p.requires_grad}
-    if not patterns:
-        return list(named.values())
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in named):
             raise UserError(f"optimizer.groups: no parameter that is trained fits {pattern!r}")
-    by_arguments: dict[str, list] = {"{}": []}  # those without arguments of their own come first
+    groups: dict[str, dict[str, Any]] = {"": {"params": []}}
     for name, parameter in named.items():
-        fitting = [patterns[pattern] for pattern in patterns if fnmatchcase(name, pattern)]
-        arguments = {key: value for one in fitting for key, value in one.items()}
-        by_arguments.setdefault(json.dumps(arguments, sort_keys=True), []).append(parameter)
-    return [{"params": some, **json.loads(args)} for args, some in by_arguments.items() if some]
+        fitting = [pattern for pattern in patterns if fnmatchcase(name, pattern)]
+        group = groups.setdefault(" ".join(fitting), {"params": [], "name": " ".join(fitting)})
+        group["params"].append(parameter)
+        for pattern in fitting:
+            group |= patterns[pattern]
+    return [group for group in groups.values() if group["params"]]
+
+
+def build_schedulers(config: Any, modules: Any, optimizers: Any) -> Any:
+    """The schedule of the config, or those by name, as the optimizers; None without."""
+
+    def build(key: Any, name: str) -> Any:
+        if (part := config.part(key)) is None:
+            return None
+        inner = range(len(part.args.get("schedulers", [])))  # as in SequentialLR
+        schedulers = [build((*key, "args", "schedulers", index), name) for index in inner]
+        given = {"schedulers": schedulers} if schedulers else {}
+        is_chain = part.type.rpartition(".")[2] == "ChainedScheduler"  # its schedulers have it
+        optimizer = [] if is_chain else [by_name(optimizers)[name]]
+        return config.init_obj(key, modules, *optimizer, **given)
+
+    return config.init_each("lr_scheduler", build)
+
+
+def schedulers_for(interval: str, schedulers: Any, config: Any) -> list[Any]:
+    """Those of `schedulers` that move on with each "step" or each "epoch", as the config says."""
+    intervals = {name: x.interval for name, x in by_name(config.settings.lr_scheduler).items()}
+    several = by_name(schedulers).items()
+    return [one for name, one in several if intervals.get(name, "epoch") == interval]
+
+
+def learning_rates(optimizer: Any) -> dict[str, float]:
+    """{"lr": …}, with the names of the optimizer and of the group where there are several."""
+    return {
+        "_".join(filter(None, ["lr", name, group.get("name") or str(index or "")])): group["lr"]
+        for name, one in by_name(optimizer).items()
+        for index, group in enumerate(one.param_groups)
+    }
+
+
+def parameters_of(optimizer: Any) -> list[Any]:
+    """All that an optimizer trains."""
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]

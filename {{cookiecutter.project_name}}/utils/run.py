@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Any
 
 from utils import checkpoint, distributed
+from utils.command_line import explain
 from utils.errors import RunError, UserError, as_warning
 from utils.run_dir import LAST_NAME, mark_end, remove_old
 
@@ -37,7 +38,7 @@ def prepare(trainer: Any) -> None:
     if config.resume is not None and not config.goes_on:
         line = "%s is in no run directory: its state goes on in a new run"
         trainer.logger.info(line, config.resume)
-    config.start_run()
+    config.start_run(trainer.step)
     model = distributed.unwrap(trainer.model)
     trainer.logger.info("%s\nRun directory: %s", model, trainer.checkpoint_dir)
     done = trainer.start_epoch + trainer._epochs_done - 1
@@ -106,9 +107,6 @@ def ending_well(trainer: Any) -> Iterator[None]:
         yield
         trainer.saver.wait()
     except Exception as error:
-        from utils.explain import cause_of, explain  # few runs end so
-
-        error = cause_of(error)
         reason = str(error) if isinstance(error, UserError) else explain(error)
         with suppress(RunError):
             trainer.saver.wait()
