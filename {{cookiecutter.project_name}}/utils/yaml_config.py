@@ -7,9 +7,9 @@ from typing import Any
 import yaml
 
 SCALARS = {  # what plain words are, all others being strings, and what they look like
-    "null": r"null|~|",
-    "bool": r"true|false",
-    "int": r"[-+]?\d+",
+    "null": r"null|Null|~|",
+    "bool": r"true|True|false|False",
+    "int": r"[-+]?(0|[1-9]\d*)",
     "float": r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?",
 }
 
