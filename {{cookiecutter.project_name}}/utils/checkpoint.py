@@ -30,7 +30,7 @@ NO_ARCHIVE = "not a checkpoint of torch 1.6 or later, or a damaged one"
 DEFAULTS: State = {"epoch": 0, "step": 0, "batch_idx": 0, "not_improved_count": 0, "ranks": []}
 DEFAULTS |= dict.fromkeys(["optimizer", "lr_scheduler", "monitor_best", "random", "config"])
 DEFAULTS |= dict.fromkeys(["data_loader", "train_metrics", "ema"])
-OTHER_NAMES = {"model_state_dict": "state_dict", "optimizer_state_dict": "optimizer"}
+TUTORIAL = {"model_state_dict": "state_dict", "optimizer_state_dict": "optimizer"}
 OWN_KEYS = {*DEFAULTS, "arch", "state_dict"} - {"data_loader", "train_metrics", "ema"}
 
 
@@ -63,34 +63,24 @@ def save(state: State, path: Path, *more_paths: Path) -> None:
         with atomic_write(path, "wb") as file:
             torch.save(state, file)
             file.flush()
-            prove(file.name, path)
+            torch.load(file.name, weights_only=True, mmap=True)  # all but the numbers
         for other in more_paths:
-            _link(path, other)
-    except (OSError, RuntimeError) as error:
+            link(path, other)
+    except Exception as error:
         cause = error if isinstance(error, OSError) else error.__context__ or error
-        reason = getattr(cause, "strerror", cause)  # torch closes its archive in vain, raises again
+        reason = getattr(cause, "strerror", None) or in_one_line(cause)
         raise RunError(f"{path}: cannot be written: {reason}; the others are intact") from None
 
 
-def prove(file: str, path: Path) -> None:
-    """Raises RunError where `file`, which is to become `path`, could not be loaded."""
-    try:
-        torch.load(file, weights_only=True, mmap=True)  # looks at everything but the numbers
-    except Exception as error:  # such as a kind of tensor that this version of torch refuses
-        reason = f"could not be read again: {in_one_line(error)}"
-        raise RunError(f"{path}: {reason}; the others are intact") from None
-
-
-def _link(path: Path, other: Path) -> None:
+def link(path: Path, other: Path) -> None:
     """Give a file a second name, or make a copy where the file system has no links."""
     temporary = other.with_name(f".{other.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
     try:
         os.link(path, temporary)
-        os.replace(temporary, other)
     except OSError:
-        with atomic_write(other, "wb") as file, open(path, "rb") as original:
-            shutil.copyfileobj(original, file)
+        shutil.copyfile(path, temporary)
+    os.replace(temporary, other)
 
 
 def load(path: str | Path) -> State:
@@ -119,12 +109,10 @@ def read(path: Path) -> Any:
 
 def complete(state: Any, path: str | Path) -> State:
     """A state with all keys that this project expects. Raises UserError where it has no weights."""
-    if isinstance(state, dict):
-        state = {OTHER_NAMES.get(key, key): value for key, value in state.items()}
-        state = state | DEFAULTS | state  # in the order of the file
-    if not isinstance(state, dict) or not state.get("state_dict"):
+    state = {TUTORIAL.get(k, k): v for k, v in state.items()} if isinstance(state, dict) else {}
+    if not state.get("state_dict"):
         raise UserError(f"{path}: holds no weights under 'state_dict' or 'model_state_dict'")
-    return state
+    return state | DEFAULTS | state  # in the order of the file
 
 
 def peek(path: Path) -> State:
@@ -140,9 +128,7 @@ def damage(path: Path) -> str | None:
     if (path / ".metadata").exists():  # in a sharded one, this file is written last
         return None
     if path.is_dir():
-        found = max(path.rglob("*.pth"), default=None)
-        example = "there is none in it" if found is None else f"such as {found}"
-        return f"is a folder: name a checkpoint, {example}"
+        return "is a folder: name a checkpoint in it, such as that of a run, last.pth"
     try:
         with zipfile.ZipFile(path) as archive:
             return "damaged" if archive.testzip() else None
@@ -243,19 +229,21 @@ def collect(trainer: Any, epochs_done: int) -> State:
 def check(trainer: Any) -> None:
     """Raises UserError where a checkpoint could not hold all of a trainer, with what and where."""
     model = distributed.unwrap(trainer.model)
-    saved = {id(one) for one in (*model.modules(), *model.parameters())}
+    known = {id(parameter) for parameter in model.parameters()}
     for name, module in model.named_modules(prefix="model"):
         for key, value in vars(module).items():
-            for part in value if isinstance(value, (list, tuple)) else ():
-                if isinstance(part, (nn.Module, nn.Parameter)) and id(part) not in saved:
-                    what = f"a {type(value).__name__} of what is neither trained nor saved"
+            for one in value if isinstance(value, (list, tuple)) else ():
+                inside = [*one.parameters()] if isinstance(one, nn.Module) else [one]
+                learn = [p for p in inside if isinstance(p, nn.Parameter) and p.requires_grad]
+                if not known.issuperset(map(id, learn)):
+                    what = f"a {type(value).__name__} of parameters is neither trained nor saved"
                     raise UserError(f"{name}.{key}: {what}: take nn.ModuleList or nn.ParameterList")
     parts = {"state_dict": model, "optimizer": trainer.optimizer}
     parts |= {"lr_scheduler": trainer.lr_scheduler}
     for name, part in (parts | trainer.state | trainer.rank_state).items():
         if name in OWN_KEYS and name not in parts:
             raise UserError(f"trainer.state[{name!r}]: a checkpoint has a {name} of its own")
-        if part is trainer.rank_state.get("data_loader"):  # some start workers to tell their state
+        if name == "data_loader":  # some start workers to tell their state
             continue
         try:
             to_plain(get_state(part), name)
@@ -301,17 +289,16 @@ def restore_loader(trainer: Any, state: State, ranks: list[State]) -> None:
 
     Raises UserError for one whose state is of as many processes as there are no longer.
     """
-    has_state, n = "data_loader" in trainer.rank_state, distributed.world_size()
-    loader = (trainer.rank_state if has_state else vars(trainer)).get("data_loader")
+    loader, n = trainer.rank_state.get("data_loader"), distributed.world_size()
     is_same_in_all = hasattr(loader, "n_samples_mean")  # of a BaseDataLoader
-    if has_state and state["data_loader"] is not None:
+    if loader is not None and state["data_loader"] is not None:
         if len(ranks) != n and not is_same_in_all:
             what = f"{trainer.config.resume}: a {type(loader).__name__} has a state in each process"
             raise UserError(f"{what}: go on with {len(ranks)} of them, not with {n}")
         loader.load_state_dict(ranks[0 if is_same_in_all else distributed.rank()]["data_loader"])
     elif trainer.batch_idx > 0 or (trainer.step > 0 and not trainer.epoch_is_pass):
         of_checkpoint = "checkpoint has no state of the data loader"
-        what = of_checkpoint if has_state else "data loader has no state_dict"
+        what = "data loader has no state_dict" if loader is None else of_checkpoint
         line = "The %s: its pass starts again, and samples may come twice in epoch %d"
         trainer.logger.warning(line, what, state["epoch"] + 1)
         if is_same_in_all:

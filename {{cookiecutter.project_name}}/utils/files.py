@@ -63,38 +63,26 @@ def write_json(content: Any, path: str | Path, indent: int | None = 4) -> None:
 def read_config(path: str | Path) -> dict[str, Any]:
     """The mapping in a JSON or YAML file.
 
-    Raises UserError where the file is missing, cannot be parsed, gives a key twice, or does not
-    hold a mapping.
+    Raises UserError where it cannot be read or parsed, gives a key twice, or holds no mapping.
     """
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8-sig")  # as some editors on Windows write it
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "is not UTF-8 text"
-        raise UserError(f"{path}: cannot be read: {reason}") from None
-    try:
-        config = _parse_yaml(text) if path.suffix in (".yaml", ".yml") else _parse_json(text)
-    except ValueError as error:
-        raise UserError(f"{path}: {error}") from None
+        if path.suffix in (".yaml", ".yml"):
+            from utils.yaml_config import parse  # only a config in YAML needs PyYAML
+
+            config = parse(text, unique)
+        else:
+            config = json.loads(text, object_pairs_hook=unique)
+    except ImportError as error:
+        is_here = error.name == "yaml"
+        takes = "reading YAML takes PyYAML: pip install pyyaml" if is_here else f"YAML: {IN_FULL}"
+        raise UserError(f"{path}: {takes}") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read: {getattr(error, 'strerror', error)}") from None
     if not isinstance(config, dict):
-        raise UserError(f"{path}: must hold a mapping of keys to values, not {_kind(config)}")
+        raise UserError(f"{path}: must hold a mapping of keys to values")
     return config
-
-
-def to_plain(value: Any) -> Any:
-    """A copy of a config's value, with paths as strings and NumPy's numbers as Python's."""
-    if isinstance(value, dict):
-        return {key: to_plain(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(map(to_plain, value))
-    if isinstance(value, Path):
-        return str(value)
-    is_number = type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0
-    return value.item() if is_number else copy.deepcopy(value)
-
-
-def _kind(value: Any) -> str:
-    return "nothing" if value is None else f"a {type(value).__name__}"
 
 
 def unique(pairs: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
@@ -109,19 +97,13 @@ def unique(pairs: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
     return mapping
 
 
-def _parse_json(text: str) -> Any:
-    try:
-        return json.loads(text, object_pairs_hook=unique)
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno} column {error.colno}"
-        raise ValueError(f"not valid JSON at {place}: {error.msg}") from None
-
-
-def _parse_yaml(text: str) -> Any:
-    try:
-        from utils.yaml_config import parse  # only a config in YAML needs PyYAML
-    except ImportError as error:
-        has_file = error.name == "yaml"
-        takes = "reading YAML takes PyYAML: pip install pyyaml" if has_file else f"YAML: {IN_FULL}"
-        raise ValueError(takes) from None
-    return parse(text, unique)
+def to_plain(value: Any) -> Any:
+    """A copy of a config's value, with paths as strings and NumPy's numbers as Python's."""
+    if isinstance(value, dict):
+        return {key: to_plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(to_plain, value))
+    if isinstance(value, Path):
+        return str(value)
+    is_number = type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0
+    return value.item() if is_number else copy.deepcopy(value)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from math import inf
 from signal import Signals
 from time import monotonic
 from typing import Any
@@ -54,12 +55,10 @@ def begin_pass(trainer: Any, epoch: int) -> None:
     loader: Any = getattr(trainer, "data_loader", None)
     if hasattr(loader, "n_samples_mean"):  # a BaseDataLoader
         loader.set_epoch(trainer.config.settings.seed, epoch - 1)
-        return
-    parts: list[Any] = [loader, getattr(loader, "sampler", None)]  # or of a DistributedSampler
-    for part in parts:
-        if hasattr(part, "set_epoch"):
-            part.set_epoch(epoch - 1)
-            return
+    elif hasattr(loader, "set_epoch"):
+        loader.set_epoch(epoch - 1)
+    elif hasattr(getattr(loader, "sampler", None), "set_epoch"):  # a DistributedSampler
+        loader.sampler.set_epoch(epoch - 1)
 
 
 def save(trainer: Any, epochs_done: int, names: list[str]) -> None:
@@ -77,10 +76,9 @@ def save_or_stop_if_due(trainer: Any) -> None:
     """Between two steps: save as `save_every` says, and leave if a signal asks."""
     every = trainer.config.settings.trainer.save_every
     is_due = every.steps is not None and trainer.step % every.steps == 0
-    save_at = 0  # the step at which `minutes` are over
-    if every.minutes is not None and distributed.is_main():
-        are_over = monotonic() - trainer.saved_at >= 60 * every.minutes
-        save_at = trainer.step if are_over else 0
+    minutes = inf if every.minutes is None or not distributed.is_main() else every.minutes
+    are_over = monotonic() - trainer.saved_at >= 60 * minutes
+    save_at = trainer.step if are_over else 0  # the main process says it to the others
     signal, save_at = distributed.latest_max(trainer.stop_signals.received, save_at)
     if is_due or save_at > trainer.saved_step:  # else it was saved since
         trainer._save(trainer.epoch - 1, [LAST_NAME])

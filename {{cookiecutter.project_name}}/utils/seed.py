@@ -13,7 +13,7 @@ import torch
 def seed_everything(seed: int, deterministic: bool = False) -> None:
     """Seed Python, NumPy and torch; `deterministic` also forbids operations that are not."""
     seed_cpu(seed)
-    torch.manual_seed(seed)
+    torch.manual_seed(seed)  # the GPU too
     if deterministic != torch.are_deterministic_algorithms_enabled():  # to set it takes a second
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
         torch.use_deterministic_algorithms(deterministic)
@@ -49,7 +49,6 @@ def get_random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """The counterpart of `get_random_state`."""
     random.setstate(state["python"])
     np.random.set_state(tuple(state["numpy"]))
     torch.set_rng_state(state["torch"])
@@ -58,8 +57,10 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 
 @contextmanager
-def preserved_random_state() -> Iterator[None]:
-    """Whatever is drawn or seeded inside, the states on the CPU are afterwards as before."""
+def preserved_random_state(device: torch.device | None = None) -> Iterator[None]:
+    """Whatever is drawn or seeded inside, the states on the CPU, and `device`, are as before."""
+    on_gpu = device is not None and device.type == "cuda"
+    of_gpu = torch.cuda.get_rng_state(device) if on_gpu else None
     states = random.getstate(), NUMPY.get_state(), torch.get_rng_state()
     outside = NUMPY.get_bit_generator()
     NUMPY.set_bit_generator(SPARE.pop() if SPARE else np.random.MT19937())
@@ -73,13 +74,5 @@ def preserved_random_state() -> Iterator[None]:
         if states[1][3]:  # half of a pair of Gaussian numbers, which the exchange drops
             np.random.set_state(states[1])
         torch.set_rng_state(states[2])
-
-
-@contextmanager
-def preserved_with_gpu(device: torch.device) -> Iterator[None]:
-    """As `preserved_random_state`, for the generator of a GPU too."""
-    state = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-    with preserved_random_state():
-        yield
-    if state is not None:
-        torch.cuda.set_rng_state(state, device)
+        if of_gpu is not None:
+            torch.cuda.set_rng_state(of_gpu, device)

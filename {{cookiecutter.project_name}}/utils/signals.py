@@ -14,15 +14,13 @@ NUMBERS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]  # 
 class StopSignals:
     """While entered, remembers a signal to stop until the loop asks; a second SIGINT is at once."""
 
-    def __init__(self) -> None:
-        self.received = 0  # the number of the signal
-        self._before: dict[int, Any] = {}
+    received = 0  # the number of the signal
 
     def __enter__(self) -> "StopSignals":
-        self.received, self._before = 0, {}
+        self.received = 0
+        self._before: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():  # others cannot set handlers
-            for number in NUMBERS:
-                self._before[number] = signal.signal(number, self._remember)
+            self._before = {number: signal.signal(number, self._remember) for number in NUMBERS}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -35,7 +33,7 @@ class StopSignals:
         self.received = number
 
 
-def ignore_stop_signals(*_: object) -> None:
+def ignore_stop_signals(*_: Any) -> None:
     """For workers, which get the signals of their group: the main process says when they end."""
     for number in NUMBERS:
         signal.signal(number, signal.SIG_IGN)
@@ -50,15 +48,6 @@ def end_workers() -> None:
             worker.kill()
 
 
-def end_workers_quietly() -> None:
-    """Let the workers of data loaders end without a word: whoever asks for a batch tells why."""
+def end_workers_at_exit() -> None:
+    """Let Python end though workers ignore signals."""
     atexit.register(end_workers)
-    before = threading.excepthook
-
-    def hook(args: threading.ExceptHookArgs) -> None:
-        is_broken = isinstance(args.exc_value, (ConnectionError, EOFError))
-        if not (is_broken and "_pin_memory_loop" in getattr(args.thread, "name", "")):
-            before(args)
-
-    if "end_workers_quietly" not in getattr(before, "__qualname__", ""):
-        threading.excepthook = hook
