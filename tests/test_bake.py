@@ -57,11 +57,11 @@ EXTRAS = """
 MOST_FILES, MOST_LINES = 80, 4850  # of an essential project; lines of Python that are not blank
 
 STARTER_FILES = {
-    "mnist": ["data/mnist_5k.npz", "data_loader/mnist.py"],
+    "mnist": ["data/mnist_5k.npz"],
     "minimal": ["data/penguins.npz"],
     "text": ["data/names.csv", "data_loader/names.py"],
     "tabular": ["data/diamonds.csv", "data_loader/diamonds.py"],
-    "gan": ["data/mnist_5k.npz", "data_loader/mnist.py", "trainer/gan_trainer.py"],
+    "gan": ["data/mnist_5k.npz", "trainer/gan_trainer.py"],
 }
 
 ANSWERS = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))

@@ -3,7 +3,7 @@
 from torch.utils.data import Dataset
 
 from base import BaseDataLoader
-from data_loader.mnist import MnistDataset
+from data_loader.data_loaders import MnistDataset
 from peers.ours import Loader
 from peers.turns import turn
 from peers.work import WORKS

@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import Dataset
 
 from base import BaseDataLoader
-from data_loader.mnist import MnistDataset
+from data_loader.data_loaders import MnistDataset
 from peers.turns import turn, watch
 from peers.work import WORKS, LeNet, SmallConv, accuracy
 

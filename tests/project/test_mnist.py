@@ -1,17 +1,12 @@
 """The digits, the network and the metrics that the project begins with."""
 
-import gzip
-
-import numpy as np
 import pytest
 import torch
 
-from data_loader.data_loaders import MnistDataLoader
-from data_loader.mnist import random_shift
+from data_loader.data_loaders import MnistDataLoader, random_shift
 from model.loss import focal_loss
 from model.metric import accuracy, top_k_acc
 from model.model import MnistModel
-from utils import UserError
 
 
 def test_forward_gives_logits_per_class():
@@ -70,38 +65,6 @@ def test_random_shift_moves_each_image_as_a_whole():
     assert (places.sum(dim=1) == 1).all()
     rows, columns = places.argmax(dim=1) // 9, places.argmax(dim=1) % 9
     assert {*rows.tolist()} == {*columns.tolist()} == {2, 3, 4, 5, 6}
-
-
-def write_idx(folder, name, array, packed=False):
-    header = bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
-    content = header + array.tobytes()
-    path = folder / (f"{name}.gz" if packed else name)
-    path.write_bytes(gzip.compress(content) if packed else content)
-
-
-def test_the_full_data_set_is_read_from_its_four_files(tmp_path):
-    images = np.zeros((10_000, 28, 28), np.uint8)
-    images[7] = 255
-    labels = np.arange(10_000, dtype=np.uint8) % 10
-    write_idx(tmp_path, "t10k-images-idx3-ubyte", images, packed=True)
-    write_idx(tmp_path, "t10k-labels-idx1-ubyte", labels)
-    loader = MnistDataLoader(str(tmp_path), shuffle=False, training=False, source="full")
-    image, label = loader.dataset[7]
-    assert image.shape == (1, 28, 28) and label == 7
-    assert torch.allclose(image, torch.tensor((1 - 0.1307) / 0.3081))
-
-
-def test_missing_and_damaged_files_are_named(tmp_path):
-    with pytest.raises(UserError, match="train-images-idx3-ubyte is missing"):
-        MnistDataLoader(str(tmp_path), source="full")
-    write_idx(tmp_path, "train-images-idx3-ubyte", np.zeros((59_999, 28, 28), np.uint8))
-    with pytest.raises(UserError, match="train-images-idx3-ubyte: is not an IDX file"):
-        MnistDataLoader(str(tmp_path), source="full")
-
-
-def test_digits_that_are_not_there_are_named(tmp_path):
-    with pytest.raises(UserError, match="mnist_5k.npz is missing: it comes with the project"):
-        MnistDataLoader(str(tmp_path))
 
 
 def test_new_digits_are_prepared_as_those_of_training():

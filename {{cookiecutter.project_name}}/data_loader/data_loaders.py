@@ -1,17 +1,19 @@
 """The data loaders: classes for `data_loader.type` in the config to name."""
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from torch.utils.data import Dataset
 
 from base import BaseDataLoader
-from data_loader.mnist import MnistDataset, load_embedded, load_idx, normalise, whole_batch
 from utils.files import project_path
 
 
 class MnistDataLoader(BaseDataLoader):
-    """Handwritten digits: those that come with the project, or the "full" set in `data_dir`.
+    """The handwritten digits in data/mnist_5k.npz.
 
     With `training` the training part, of which `validation_split` goes to validation; without, the
     held-out test part.
@@ -40,15 +42,12 @@ class MnistDataLoader(BaseDataLoader):
         validation_split: int | float = 0.1,
         num_workers: int = 0,
         training: bool = True,
-        source: Literal["embedded", "full"] = "embedded",
         augment: bool = True,
         **options: Any,
     ) -> None:
-        folder = project_path(data_dir)
-        if source == "full":
-            images, labels = load_idx(folder, training)
-        else:
-            images, labels = load_embedded(folder / "mnist_5k.npz", training)
+        part = "train" if training else "test"
+        with np.load(project_path(data_dir) / "mnist_5k.npz") as arrays:
+            images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
         super().__init__(
             MnistDataset(images, labels, augment=augment and training),
             batch_size,
@@ -59,3 +58,53 @@ class MnistDataLoader(BaseDataLoader):
             valid_dataset=MnistDataset(images, labels),
             **options,
         )
+
+
+class MnistDataset(Dataset):
+    """(N, 28, 28) uint8 images and N labels as normalised (1, 28, 28) floats and class numbers.
+
+    Whole batches are made at once: see `__getitems__`. `augment` shifts each image at random.
+    """
+
+    def __init__(self, images: Any, labels: Any, augment: bool = False) -> None:
+        self.images = torch.as_tensor(images)
+        self.labels = torch.as_tensor(labels, dtype=torch.long)
+        self.augment = augment
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        images, labels = self.__getitems__([index])
+        return images[0], labels[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """The finished batch: (B, 1, 28, 28) images and (B,) labels."""
+        seed = getattr(indices, "seed", 0)  # a BaseDataLoader gives both, see SeededBatch
+        chosen = getattr(indices, "tensor", indices)
+        images = normalise(self.images[chosen])
+        if self.augment:
+            images = random_shift(images, torch.Generator().manual_seed(seed))
+        return images, self.labels[chosen]
+
+
+def whole_batch(batch: Any) -> Any:
+    """For `collate_fn`: the data set hands over batches that are finished."""
+    return batch
+
+
+def normalise(images: torch.Tensor) -> torch.Tensor:
+    """(B, 28, 28) uint8 images as (B, 1, 28, 28) floats: what the model is trained on."""
+    images = images.unsqueeze(1).float().div_(255)
+    return images.sub_(0.1307).div_(0.3081)  # mean and deviation of the training images
+
+
+def random_shift(images: torch.Tensor, generator: torch.Generator, pixels: int = 2) -> torch.Tensor:
+    """Move each of (B, C, H, W) images by up to `pixels` to either side and up or down."""
+    batch, _, height, width = images.shape
+    padded = F.pad(images, [pixels] * 4, value=images.min().item())
+    corner = torch.randint(0, 2 * pixels + 1, (batch, 2, 1), generator=generator)
+    rows = corner[:, 0] + torch.arange(height)
+    columns = corner[:, 1] + torch.arange(width)
+    each = torch.arange(batch)[:, None, None]
+    return padded[each, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
