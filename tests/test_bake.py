@@ -40,11 +40,10 @@ ESSENTIAL = """
 # What a full one has beside
 EXTRAS = """
     .editorconfig .pre-commit-config.yaml export.py report.py
-    docs/clusters.md
     docs/clusters/job.yaml docs/clusters/train.sbatch
-    docs/faults.md docs/fine_tune.md docs/gradients.md docs/install.md docs/many_gpus.md
-    docs/metric.md docs/migrating.md docs/notebook.md docs/speed.md docs/two_optimizers.md
-    docs/updating.md docs/using.md docs/watching.md
+    docs/extras.md docs/faults.md docs/fine_tune.md docs/install.md docs/many_gpus.md
+    docs/migrating.md docs/speed.md docs/two_optimizers.md docs/updating.md docs/using.md
+    docs/watching.md
     tools/advice.py tools/alone.py tools/background.py tools/changes.py tools/compare.py
     tools/convert.py
     tools/drawing.py tools/fast_dev_run.py tools/find_lr.py tools/fsdp.py

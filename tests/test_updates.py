@@ -95,7 +95,7 @@ def release_second_version(repository, commit):
     edit(inner / "pyproject.toml", "description | escaped", "description | quoted")
     edit(inner / "pyproject.toml", "author | escaped", "author | quoted")
     (inner / "new.md").write_text("{{ cookiecutter.tone }}\n", encoding="utf-8")
-    (inner / "docs" / "notebook.md").unlink()
+    (inner / "docs" / "speed.md").unlink()
     append(inner / TRAINER, "# of the second version\n")
     append(inner / LOSS, "# of the second version\n")
     append(inner / "README.md", "Of the second version\n")
@@ -146,7 +146,7 @@ def test_update_of_a_changed_project(project, repository, cruft, commit, run):
     assert (project / "model" / "unet.py").read_text(encoding="utf-8") == "# mine\n"
     assert (project / "saved" / "run" / "last.pth").read_bytes() == b"mine"
     assert (project / "new.md").read_text(encoding="utf-8") == "calm\n"
-    assert not (project / "docs" / "notebook.md").exists(), "the template has it no more"
+    assert not (project / "docs" / "speed.md").exists(), "the template has it no more"
     assert not (project / "docs" / "faults.md").exists(), "the user did away with it"
     assert ANSWERS["description"] in (project / "README.md").read_text(encoding="utf-8")
     assert "up to date" in cruft("check", cwd=project)

@@ -4,7 +4,7 @@ python predict.py -r best data/mnist_5k.npz --array test_images     each entry o
 python predict.py -r saved/<name>/<run_id>/model_best.pth a.png b.png -o predictions.csv
 python predict.py -r best lines.txt table.csv                       each line; each row, as a dict
 
-`prepare(sample)` of the data loader says what the model takes: see docs/using.md.
+`prepare(sample)` of the data loader says what the model takes: see docs/runs.md.
 """
 
 import csv
@@ -70,7 +70,7 @@ def predict(config: Any, args: Any, skipped: list[str]) -> Iterator[dict[str, An
     part = config.settings.data_loader
     loader = look_up(part.type, part_modules()["data_loader"])
     if not hasattr(loader, "prepare"):
-        raise UserError(f"{part.type} has no static method 'prepare(sample)': see docs/using.md")
+        raise UserError(f"{part.type} has no static method 'prepare(sample)': see docs/runs.md")
     known = signature(loader.prepare).parameters
     options = {name: value for name, value in part.args.items() if name in known}
     samples = (

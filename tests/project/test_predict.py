@@ -344,7 +344,7 @@ def test_without_prepare_a_line_says_what_is_missing(
 ):
     monkeypatch.delattr(type(trained.data_loader), "prepare")
     np.save(tmp_path / "digits.npy", digits)
-    line = "DigitsDataLoader has no static method 'prepare(sample)': see docs/using.md\n"
+    line = "DigitsDataLoader has no static method 'prepare(sample)': see docs/runs.md\n"
     assert predict(tmp_path / "digits.npy") == (2, "", line)
 
 
@@ -404,15 +404,16 @@ def test_the_commands_of_the_docs(trained, path, digits, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_json(trained.config.config, tmp_path / "config.json")
     monkeypatch.setattr("parse_config.default_config", lambda: tmp_path / "config.json")
-    (tmp_path / "data").mkdir()
-    np.savez("data/mnist_5k.npz", test_images=digits)
-    pages = [PROJECT_DIR / "README.md", PROJECT_DIR / "docs" / "using.md"]
+    file = "digits.npy"
+    np.save(file, digits)
+    pages = [PROJECT_DIR / "docs" / name for name in ("runs.md", "using.md")]
     text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
     commands = re.findall(r"^python (predict|export)\.py (.*)$", text, re.MULTILINE)
-    assert len(commands) == 6
+    assert len(commands) == 5
     for script, arguments in commands:
         arguments = shlex.split(
-            re.sub(r"saved/.+/model_best.pth", str(path), arguments), comments=True
+            re.sub(r"saved/.+/model_best.pth", str(path), arguments.replace("FILE", file)),
+            comments=True,
         )
         import_module(script).main(arguments)
     assert {"predictions.csv", "weights.safetensors"} <= {file.name for file in tmp_path.iterdir()}
