@@ -95,7 +95,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused(make_config, changes, expecte
 
 @pytest.mark.parametrize(("changes", "lr"), [({}, 0.002), ({"optimizer.args.lr": 0.1}, 0.1)])
 def test_a_schedule_that_was_at_its_end_can_be_made_longer(make_config, changes, lr):
-    """As docs/runs.md says: more epochs, and a cosine that is as long."""
+    """As docs/faults.md says: more epochs, and a cosine that is as long."""
     first = build_trainer(make_config({"lr_scheduler.args.T_max": 2}))
     first.train()
     assert first.optimizer.param_groups[0]["lr"] == 0
