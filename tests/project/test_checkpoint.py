@@ -17,8 +17,9 @@ from tools.background import BackgroundSaver
 from tools.history import find_runs
 from train import build_trainer, main
 from utils import UserError, checkpoint
+from utils.errors import RunError
 from utils.files import read_json, write_json
-from utils.run_dir import MARK_NAME, mark_end, newest_first, remove_old
+from utils.run_dir import MARK_NAME, mark, newest_first, remove_old
 
 
 def same(a, b):
@@ -264,6 +265,21 @@ def test_what_no_checkpoint_can_hold_is_named_with_its_place(tmp_path, value, ex
     assert not any(tmp_path.iterdir())
 
 
+def test_what_torch_would_not_read_again_is_refused_before_it_gets_its_name(tmp_path):
+    """A sparse tensor that is none: its index is out of bounds."""
+    indices, path = torch.tensor([[0, 7]]), tmp_path / "last.pth"
+    bad = torch.sparse_coo_tensor(indices, torch.ones(2), (3,), check_invariants=False)
+    checkpoint.save({"state_dict": {"w": torch.ones(1)}}, path)
+    before = path.read_bytes()
+    torch.save({"state_dict": {"w": bad}}, tmp_path / "other.pth")
+    with torch.sparse.check_sparse_tensor_invariants():
+        with pytest.raises(RunError, match="last.pth: cannot be written: .* found index 7"):
+            checkpoint.save({"state_dict": {"w": bad}}, path)
+        with pytest.raises(UserError, match="other.pth: cannot be read: .* found index 7"):
+            checkpoint.load(tmp_path / "other.pth")
+    assert path.read_bytes() == before and len([*tmp_path.iterdir()]) == 2
+
+
 class Evil:
     def __reduce__(self):
         return exec, ("raise SystemExit('code was run')",)
@@ -360,7 +376,7 @@ def interrupted(run_dir):
     """As after a kill within its third epoch."""
     for name in ("last.pth", "checkpoint-epoch4.pth", "checkpoint-epoch3.pth", "model_best.pth"):
         (run_dir / name).unlink()
-    mark_end(run_dir, "interrupted")
+    mark(run_dir, outcome="interrupted")
 
 
 def test_a_run_that_auto_goes_on_with_has_its_own_config(train, tmp_path):
@@ -419,3 +435,23 @@ def test_the_best_or_the_newest_checkpoint_is_found_for_a_test(train, capsys):
     with pytest.raises(SystemExit, match="2"):
         evaluate(["-r", "best", *where, "name=other"])
     assert "-r best: there is no such checkpoint in " in capsys.readouterr().err
+
+
+def test_a_run_that_has_not_begun_leaves_nothing_and_no_folder_of_the_user_goes(
+    make_config, train, tmp_path
+):
+    for folder in (tmp_path / "mine", tmp_path / "new" / "er"):
+        (tmp_path / "mine").mkdir(exist_ok=True)
+        train("--check", f"trainer.save_dir={folder}")
+        config = make_config({"trainer.save_dir": str(folder)})
+        assert config.save_dir.parents[1] == folder
+        (config.save_dir / "of_a_callback.txt").touch()
+        config.discard_run()
+        assert config.save_dir.exists()
+        config.discard_run(with_files=True)
+        assert [*tmp_path.iterdir()] == [tmp_path / "mine"]
+        assert not any((tmp_path / "mine").iterdir())
+    begun = make_config()
+    begun.start_run()
+    begun.discard_run(with_files=True)
+    assert (begun.save_dir / "config.json").exists()

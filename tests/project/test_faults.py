@@ -29,7 +29,7 @@ from utils import UserError, checkpoint
 from utils.command_line import explain
 from utils.errors import RunError
 from utils.files import PROJECT_DIR, read_json
-from utils.run_dir import mark_end
+from utils.run_dir import mark
 from utils.signals import StopSignals
 
 LENGTH = ["trainer.epochs=3", "trainer.len_epoch=40", "trainer.save_every.steps=2"]
@@ -154,7 +154,7 @@ def test_auto_starts_anew_where_there_is_nothing_and_passes_over_damage(
     content[len(content) // 2] ^= 1  # one bit
     for name in ("checkpoint-epoch3.pth", "last.pth", "model_best.pth"):
         (run_dir / name).write_bytes(content)
-    mark_end(run_dir, "interrupted")
+    mark(run_dir, outcome="interrupted")
     capsys.readouterr()
     main(["-r", "auto", *args])
     out = capsys.readouterr().out

@@ -140,7 +140,7 @@ class Broken(Memory):
     [
         ("mine", Broken(), r"mine.parts\[0\].where is a set"),
         ("mine", 5, "has no attribute 'state_dict'"),
-        ("epoch", Memory(), "a checkpoint has a epoch of its own"),
+        ("epoch", Memory(), "a checkpoint has a key 'epoch' of its own"),
     ],
 )
 def test_a_state_that_no_checkpoint_can_hold_is_refused_before_training(
@@ -151,6 +151,27 @@ def test_a_state_that_no_checkpoint_can_hold_is_refused_before_training(
     with pytest.raises(UserError, match=expected):
         trainer.train()
     assert trainer.step == 0 and not trainer.checkpoint_dir.exists()
+
+
+class InLists(nn.Linear):
+    """Keeps modules in a plain list."""
+
+    def __init__(self, *others):
+        super().__init__(1, 1)
+        self.others = [self, *others]
+
+
+def test_parameters_in_a_plain_list_are_refused_where_they_would_learn(make):
+    frozen = nn.Linear(1, 1).requires_grad_(False)
+    trainer = make(ours())
+    for hidden in (nn.Linear(1, 1), nn.Parameter(torch.ones(1))):
+        trainer.model.inner = InLists(hidden)
+        with pytest.raises(UserError, match=r"^model\.inner\.others: a list of .* nn.ModuleList"):
+            trainer.train()
+        assert trainer.step == 0 and not trainer.checkpoint_dir.exists()
+    for harmless in (nn.ReLU(), frozen, "text"):
+        trainer.model.inner = InLists(harmless)
+        checkpoint.check(trainer)
 
 
 # The place in the data

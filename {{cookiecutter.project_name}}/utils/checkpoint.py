@@ -67,7 +67,7 @@ def save(state: State, path: Path, *more_paths: Path) -> None:
         for other in more_paths:
             link(path, other)
     except Exception as error:
-        cause = error if isinstance(error, OSError) else error.__context__ or error
+        cause: Any = error if isinstance(error, OSError) else error.__context__ or error
         reason = getattr(cause, "strerror", None) or in_one_line(cause)
         raise RunError(f"{path}: cannot be written: {reason}; the others are intact") from None
 
@@ -238,17 +238,16 @@ def check(trainer: Any) -> None:
                 if not known.issuperset(map(id, learn)):
                     what = f"a {type(value).__name__} of parameters is neither trained nor saved"
                     raise UserError(f"{name}.{key}: {what}: take nn.ModuleList or nn.ParameterList")
-    parts = {"state_dict": model, "optimizer": trainer.optimizer}
-    parts |= {"lr_scheduler": trainer.lr_scheduler}
-    for name, part in (parts | trainer.state | trainer.rank_state).items():
-        if name in OWN_KEYS and name not in parts:
-            raise UserError(f"trainer.state[{name!r}]: a checkpoint has a {name} of its own")
-        if name == "data_loader":  # some start workers to tell their state
-            continue
+    if own := OWN_KEYS & {*trainer.state, *trainer.rank_state}:
+        raise UserError(f"trainer.state: a checkpoint has a key {own.pop()!r} of its own")
+    parts = trainer.state | trainer.rank_state | {"state_dict": model}
+    parts |= {"optimizer": trainer.optimizer, "lr_scheduler": trainer.lr_scheduler}
+    parts.pop("data_loader", None)  # some start workers to tell their state
+    for name, part in parts.items():
         try:
             to_plain(get_state(part), name)
         except (AttributeError, TypeError) as error:
-            raise UserError(f"trainer.state[{name!r}]: {error}") from None
+            raise UserError(f"a checkpoint cannot hold {name!r}: {error}") from None
 
 
 def restore(trainer: Any, state: State) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from utils import checkpoint, distributed
 from utils.command_line import explain
 from utils.errors import RunError, UserError, as_warning
-from utils.run_dir import LAST_NAME, mark_end, remove_old
+from utils.run_dir import LAST_NAME, mark, remove_old
 
 
 def prepare(trainer: Any) -> None:
@@ -36,16 +36,14 @@ def prepare(trainer: Any) -> None:
     except Exception:
         config.discard_run(with_files=True)
         raise
+    say, done = trainer.logger.info, trainer.start_epoch + trainer._epochs_done - 1
     if config.resume is not None and not config.goes_on:
-        line = "%s is in no run directory: its state goes on in a new run"
-        trainer.logger.info(line, config.resume)
+        say("%s is in no run directory: its state goes on in a new run", config.resume)
     config.start_run(trainer.step)
-    model = distributed.unwrap(trainer.model)
-    trainer.logger.info("%s\nRun directory: %s", model, trainer.checkpoint_dir)
-    done = trainer.start_epoch + trainer._epochs_done - 1
+    say("%s\nRun directory: %s", distributed.unwrap(trainer.model), trainer.checkpoint_dir)
     trainer.epoch_log.start(done + 1)
     if done >= trainer.epochs:
-        trainer.logger.info("All %d epochs are done; set trainer.epochs for more.", done)
+        say("All %d epochs are done; set trainer.epochs for more.", done)
 
 
 def begin_pass(trainer: Any, epoch: int) -> None:
@@ -125,5 +123,5 @@ def ending_well(trainer: Any) -> Iterator[None]:
                 callback.on_train_end(trainer, trainer.outcome)
         if distributed.is_main():
             with as_warning(trainer.logger, "how the run has ended is not noted"):
-                mark_end(trainer.checkpoint_dir, trainer.outcome)
+                mark(trainer.checkpoint_dir, outcome=trainer.outcome)
         trainer.writer.close()

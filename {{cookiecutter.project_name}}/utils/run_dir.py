@@ -56,15 +56,14 @@ def read_mark(run_dir: Path) -> dict[str, str]:
 
 def mark_start(run_dir: Path) -> None:
     """Make a directory that of a run, without what a killed process has left half written."""
-    started = datetime.now().strftime(f"{TIME}_%f")
-    write_json({"started": started, "outcome": "interrupted"}, run_dir / MARK_NAME)
+    mark(run_dir, started=datetime.now().strftime(f"{TIME}_%f"), outcome="interrupted")
     for half_written in run_dir.glob(".*.*.tmp"):
         remove(half_written)
 
 
-def mark_end(run_dir: Path, outcome: str) -> None:
-    """Note how the run has ended, which `-r auto` looks for."""
-    write_json(read_mark(run_dir) | {"outcome": outcome}, run_dir / MARK_NAME)
+def mark(run_dir: Path, **notes: str) -> None:
+    """Note something of a run in its mark."""
+    write_json(read_mark(run_dir) | notes, run_dir / MARK_NAME)
 
 
 def discard(made: list[Path], with_files: bool = False) -> None:
@@ -91,13 +90,12 @@ def remove_old(run_dir: Path, keep_last: int | None, epochs_done: int) -> None:
     """
     if keep_last is None or not is_run(run_dir):
         return
-    found = []
-    for file in run_dir.glob(EPOCH_NAME.format("*")):
-        number = file.stem.removeprefix("checkpoint-epoch")
-        if number.isdecimal():
-            found.append((int(number) <= epochs_done, int(number), file))
-    for *_, file in sorted(found)[:-keep_last]:
-        remove(file)
+    files = {
+        file.stem.rpartition("epoch")[2]: file for file in run_dir.glob(EPOCH_NAME.format("*"))
+    }
+    numbers = [int(number) for number in files if number.isdecimal()]
+    for number in sorted(numbers, key=lambda n: (n <= epochs_done, n))[:-keep_last]:
+        remove(files[str(number)])
 
 
 def newest_first(run_dir: Path) -> Iterator[Path]:
@@ -115,10 +113,9 @@ def newest_first(run_dir: Path) -> Iterator[Path]:
 
 
 def find_named(config: Any, name: str, to_train: bool = False) -> Path | None:
-    """The newest checkpoint ("auto") of the runs of a config, or that of the best epoch ("best").
+    """The newest checkpoint ("auto") of the run of a config last started, or its best ("best").
 
-    Both are of the run that was last started. None for "auto" with `to_train` where there is no run
-    or the last one is over. Raises UserError where there is none otherwise.
+    None for "auto" with `to_train` where there is none, or the run is over; else UserError.
     """
     from utils.checkpoint import damage
 

@@ -59,8 +59,8 @@ def set_random_state(state: dict[str, Any]) -> None:
 @contextmanager
 def preserved_random_state(device: torch.device | None = None) -> Iterator[None]:
     """Whatever is drawn or seeded inside, the states on the CPU, and `device`, are as before."""
-    on_gpu = device is not None and device.type == "cuda"
-    of_gpu = torch.cuda.get_rng_state(device) if on_gpu else None
+    gpu = device if device is not None and device.type == "cuda" else None
+    of_gpu = None if gpu is None else torch.cuda.get_rng_state(gpu)
     states = random.getstate(), NUMPY.get_state(), torch.get_rng_state()
     outside = NUMPY.get_bit_generator()
     NUMPY.set_bit_generator(SPARE.pop() if SPARE else np.random.MT19937())
@@ -74,5 +74,5 @@ def preserved_random_state(device: torch.device | None = None) -> Iterator[None]
         if states[1][3]:  # half of a pair of Gaussian numbers, which the exchange drops
             np.random.set_state(states[1])
         torch.set_rng_state(states[2])
-        if of_gpu is not None:
-            torch.cuda.set_rng_state(of_gpu, device)
+        if gpu is not None and of_gpu is not None:
+            torch.cuda.set_rng_state(of_gpu, gpu)
