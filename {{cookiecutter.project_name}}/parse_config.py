@@ -7,14 +7,14 @@ import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict
-from functools import cached_property, partial
+from functools import cached_property, partial, reduce
 from inspect import isclass
-from operator import attrgetter
+from operator import attrgetter, getitem
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from logger import setup_logging
-from settings import SERVED_BY, Metric, Optimizer, Part, Scheduler, Settings
+from settings import SERVED_BY, Part, Settings
 from utils import distributed
 from utils.check import Keys, Mistake, read_value
 from utils.errors import IN_FULL, UserError
@@ -91,14 +91,18 @@ class ConfigParser:
         for flags, kwargs in STANDARD_ARGUMENTS.items():
             with suppress(argparse.ArgumentError):  # the script may have added it by itself
                 parser.add_argument(*flags, **kwargs)
-        added = [_add_option(parser, option) for option in options]
+        options = [(option, ".".join(_keys(option.target))) for option in options]
+        for option, target in options:
+            words = f"{getattr(option, 'help', None) or ''} (sets {target})".strip()
+            flag = argparse.BooleanOptionalAction  # --flag and --no-flag
+            kind = {"action": flag} if option.type is bool else {"type": option.type}
+            parser.add_argument(*option.flags, dest=target, help=words, **kind)
         args = parser.parse_intermixed_args(argv)  # KEY=VALUE may stand anywhere
         modification = dict(_parse_override(text) for text in args.overrides)
         if (device := args.device) is not None:
             modification["device",] = f"cuda:{device}" if device.isdecimal() else device
-        for action, option in zip(added, options, strict=True):
-            if getattr(args, action.dest) is not None:
-                modification[option.target] = getattr(args, action.dest)
+        given = {target: getattr(args, target) for _, target in options}
+        modification |= {target: one for target, one in given.items() if one is not None}
         file = find_file(args.config) if args.config else None
         resume = find_file(args.resume) if args.resume else None
         if args.resume in NAMES:
@@ -138,17 +142,6 @@ class ConfigParser:
                 mistakes.append(Mistake(_keys(key), f": {IN_FULL}"))
         self._raise(mistakes)
 
-    def part(self, name: Any) -> Any:
-        """The type and arguments under `name`, a key or a tuple of keys; None for null."""
-        value: Any = self.config
-        for key in _keys(name):
-            value = value[key]
-        form = {"optimizer": Optimizer, "lr_scheduler": Scheduler}.get(_keys(name)[0], Metric)
-        mistakes: list[Mistake] = []
-        part = None if value is None else read_value(form, value, _keys(name), mistakes)
-        self._raise(mistakes)
-        return part
-
     def init_obj(self, name: Any, module: Any, *args: Any, **kwargs: Any) -> Any:
         """Build what the config has under `name`, a key or a tuple of keys; None where it has null.
 
@@ -159,11 +152,11 @@ class ConfigParser:
             return None
         found = self._look_up(name, part, module)
         try:
-            return found(*args, **{**with_tensors(found, part.args), **kwargs})
+            return found(*args, **{**with_tensors(found, part["args"]), **kwargs})
         except (TypeError, ValueError) as error:
             if isinstance(error, UserError) or not found.__module__.startswith("torch."):
                 raise  # the user's own code, whose traceback says more
-            raise UserError(f"{self.source}: {'.'.join(_keys(name))}.args: {error}") from None
+            raise UserError(self._describe(Mistake((*_keys(name), "args"), f": {error}"))) from None
 
     def initialize(self, name: Any, module: Any, *args: Any, **kwargs: Any) -> Any:
         """As init_obj, by the name that it had in 2019."""
@@ -172,15 +165,15 @@ class ConfigParser:
     def init_ftn(self, name: Any, module: Any, *args: Any, **kwargs: Any) -> Any:
         """As init_obj, but not called yet: a function that takes the remaining arguments."""
         part = self.part(name)
-        return partial(self._look_up(name, part, module), *args, **{**part.args, **kwargs})
+        return partial(self._look_up(name, part, module), *args, **{**part["args"], **kwargs})
 
     def init_callable(self, name: Any, module: Any) -> Any:
         """A loss or metric: a function of (output, target) with its args set, or an object."""
         part = self.part(name)
         found = self._look_up(name, part, module)
-        args = with_tensors(found, part.args, self["device"])
+        args = with_tensors(found, part["args"], self["device"])
         ready: Any = found(**args) if isclass(found) else partial(found, **args)
-        ready.__name__ = part.name or found.__name__
+        ready.__name__ = part["name"] or found.__name__
         return ready
 
     def init_each(self, key: str, build: Callable[[Keys, str], Any]) -> Any:
@@ -190,9 +183,15 @@ class ConfigParser:
             return {name: build((key, name), name) for name in value}
         return build((key,), "")
 
-    def _look_up(self, name: Any, part: Any, module: Any) -> Any:
+    def part(self, name: Any) -> Any:
+        """What is under `name`, a key or a tuple of keys, with "type" and "args"; None for null."""
+        value: Any = reduce(getitem, _keys(name), self.config)
+        value = {"type": value} if isinstance(value, str) else value
+        return value and {"args": {}, "name": None, **value}
+
+    def _look_up(self, name: Any, part: dict[str, Any], module: Any) -> Any:
         try:
-            return look_up(part.type, module)
+            return look_up(part.get("type", ""), module)
         except LookupError as error:
             mistake = Mistake((*_keys(name), "type"), f": {error.args[0]}")
             raise UserError(self._describe(mistake)) from None
@@ -286,13 +285,6 @@ STANDARD_ARGUMENTS: dict[tuple[str, ...], dict[str, Any]] = {
 }
 
 
-def _add_option(parser: argparse.ArgumentParser, option: Any) -> argparse.Action:
-    words = f"{getattr(option, 'help', None) or ''} (sets {'.'.join(_keys(option.target))})".strip()
-    flag = argparse.BooleanOptionalAction  # --flag and --no-flag
-    kind: dict[str, Any] = {"action": flag} if option.type is bool else {"type": option.type}
-    return parser.add_argument(*option.flags, default=None, help=words, **kind)
-
-
 def _keys(name: Any) -> Keys:
     """The keys in "optimizer.args.lr" or "optimizer;args;lr"; a tuple or list of keys as it is."""
     return tuple(name.replace(";", ".").split(".")) if isinstance(name, str) else tuple(name)
@@ -332,8 +324,8 @@ def find_file(typed: str | Path) -> Path:
 
 def default_config() -> Path:
     """The project's own config file."""
-    in_json, in_yaml = PROJECT_DIR / "config.json", PROJECT_DIR / "config.yaml"
-    return in_yaml if in_yaml.exists() and not in_json.exists() else in_json
+    in_yaml = PROJECT_DIR / "config.yaml"
+    return in_yaml if in_yaml.exists() else PROJECT_DIR / "config.json"
 
 
 def changed_keys(old: Any, new: Any, path: Keys = ()) -> dict[Keys, tuple[Any, Any]]:

@@ -179,7 +179,7 @@ def raise_in(error):
         ),
         (
             lambda trainer: setattr(trainer, "train_step", raise_in(MemoryError())),
-            "failed: out of memory: a smaller data_loader.args.batch_size takes less",
+            "failed: out of memory: take a smaller batch_size",
         ),
         (
             lambda trainer: setattr(trainer, "train_step", raise_in(KeyError("x"))),

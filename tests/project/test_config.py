@@ -99,7 +99,7 @@ BAD_VALUES = [
     ({"optimizer.args.learning_rate": 1}, "learning_rate: unknown key; did you mean 'lr'?"),
     ({"optimizer.args.lr": "0.1"}, 'optimizer.args.lr = "0.1": must be a number'),
     ({"optimizer.args.betas": 0.9}, "optimizer.args.betas = 0.9: must be a list"),
-    ({"lr_scheduler": "StepLR"}, "lr_scheduler.args.step_size: is missing, StepLR needs it"),
+    ({"lr_scheduler": "StepLR"}, "lr_scheduler.args.step_size: is missing"),
     ({"lr_scheduler.interval": "batch"}, 'interval = "batch": must be "epoch" or "step"'),
     ({"data_loader.args.batch_size": 0}, "batch_size = 0: must be a whole number, 1 or more"),
     ({"data_loader.args.shuffle": "no"}, 'shuffle = "no": must be true or false'),

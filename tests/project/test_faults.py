@@ -262,9 +262,9 @@ def die():
     [
         (missing, 0, "No such file or directory: '/no/such/file.png'"),
         (missing, 2, "No such file or directory: '/no/such/file.png'"),
-        (no_memory, 0, "out of memory: a smaller data_loader.args.batch_size"),
+        (no_memory, 0, "out of memory: take a smaller batch_size"),
         pytest.param(
-            *(die, 2, "a worker of the data loader died"),
+            *(die, 2, "a data loader's worker died"),
             # DataLoader's signal can come as multiprocessing opens a socket, which stays open then
             marks=pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
         ),
@@ -305,7 +305,7 @@ def test_the_death_of_a_worker_is_told_where_its_connection_ends_first():
         assert explain(ConnectionResetError()) == explain(death)
     finally:
         signal.signal(signal.SIGALRM, before)
-    assert explain(death).startswith("a worker of the data loader died, perhaps for want of memory")
+    assert explain(death).startswith("a data loader's worker died: out of memory?")
     assert explain(ValueError("of the code itself")) is None
 
 

@@ -42,7 +42,7 @@ def train(example_parts, tmp_path, capsys):
 def test_check_reports_and_leaves_nothing_behind(train, tmp_path):
     status, output, _ = train("--check", "trainer.tensorboard=true")
     assert status == 0 and output.endswith("All is well.\n")
-    for line in ("float32 (64, 1, 8, 8), int64 (64,)", "of which 38,282 are", "val_accuracy"):
+    for line in ("float32 (64, 1, 8, 8), int64 (64,)", "val_accuracy"):
         assert line in output
     assert "MB, read back" in output and "for an epoch of 22 batches" in output
     assert not any(tmp_path.iterdir())

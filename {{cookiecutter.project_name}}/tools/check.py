@@ -55,19 +55,13 @@ def findings(trainer: Any) -> Iterator[tuple[str, str]]:
     if valid_loader is not None:
         trainer.valid_data_loader = FirstBatches(valid_loader, 1)
         yield "validation batch", describe(trainer.valid_data_loader.batches[0][0])
-    parameters = list(trainer.model.parameters())
-    trained = [p for p in parameters if p.requires_grad]
-    numbers = [sum(p.numel() for p in some) for some in (parameters, trained)]
-    yield "parameters", f"{numbers[0]:,}, of which {numbers[1]:,} are trained"
+    trained = [p for p in trainer.model.parameters() if p.requires_grad]
     before = [p.detach().clone() for p in trained]
     yield "first step", values_of_epoch(trainer)
     if all(map(torch.equal, before, trained)) and any(learning_rates(trainer.optimizer).values()):
         raise UserError("the first step has changed no weight: train_step is to call self.optimize")
     yield "monitor", trainer.monitor
     yield "checkpoint", size_of_checkpoint(trainer)
-    if trainer.device.type == "cuda":
-        memory = torch.cuda.max_memory_allocated(trainer.device)
-        yield "memory", f"{memory / 1e6:,.0f} MB on the GPU at most"
     began = time.perf_counter()
     use(trainer, FirstBatches(loader, 5))
     trainer._train_epoch(2)

@@ -96,8 +96,12 @@ def args_schema(function: Callable[..., Any], key: str) -> Schema:
     is_call = key in ("loss", "metrics") and not inspect.isclass(function)
     given = 2 if is_call else 1 if key in ("optimizer", "lr_scheduler") else 0
     known, takes_any = arguments_of(function, given)
-    properties = {k: _with_default(value_schema(one.hint), one.default) for k, one in known.items()}
-    return _block(properties, [name for name, one in known.items() if one.is_required], takes_any)
+    properties = {
+        k: _with_default(value_schema(one.annotation), one.default) for k, one in known.items()
+    }
+    return _block(
+        properties, [name for name, one in known.items() if one.default is one.empty], takes_any
+    )
 
 
 def _with_default(schema: Schema, default: Any) -> Schema:

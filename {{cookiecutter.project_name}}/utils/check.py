@@ -20,9 +20,13 @@ WORDS: dict[Any, str] = {  # what a config can hold
     dict: "a block",
     NoneType: "null",
 }
-SYNONYMS = {"learning_rate": "lr", "bs": "batch_size", "workers": "num_workers", "acc": "accuracy"}
-SYNONYMS |= {"val_acc": "val_accuracy", "model": "arch", "criterion": "loss"}
-SYNONYMS |= {"max_epochs": "epochs", "num_epochs": "epochs", "patience": "early_stop"}
+SYNONYMS = {  # what others call a key
+    **dict.fromkeys(["epochs", "max_epochs", "num_epochs"], "trainer.epochs"),
+    **dict.fromkeys(["lr", "learning_rate"], "optimizer.args.lr"),
+    **dict.fromkeys(["bs", "batch_size"], "data_loader.args.batch_size"),
+    **{"workers": "data_loader.args.num_workers", "patience": "trainer.early_stop"},
+    **{"acc": "accuracy", "val_acc": "val_accuracy", "model": "arch", "criterion": "loss"},
+}
 
 
 @dataclass(frozen=True)
@@ -91,24 +95,20 @@ def _read_block(cls: Any, value: Any, path: Keys, mistakes: list[Mistake]) -> An
     if not isinstance(value, dict):
         mistakes.append(Mistake(path, must_be(value, "a block" + " or a name" * ("type" in hints))))
         return None
-    for key in [key for key in value if key not in hints]:
-        near = nearest(key, [*hints, *_inner_keys(hints, value)])
-        mistakes.append(Mistake((*path, key), f": unknown key; {near}"))
     required = [f.name for f in fields(cls) if f.default is f.default_factory is MISSING]
-    missing = [key for key in required if key not in value]
-    mistakes += [Mistake((*path, key), ": is missing") for key in missing]
-    known = [key for key in value if key in hints]
-    values = {key: read_value(hints[key], value[key], (*path, key), mistakes) for key in known}
-    return None if missing else cls(**values)
+    values = read_keys(hints, required, value, path, mistakes, takes_any=False)
+    return cls(**values) if values.keys() >= {*required} else None
 
 
-def _inner_keys(hints: dict[str, Any], value: dict[str, Any]) -> list[str]:
-    """Keys of the blocks in a block, "trainer.epochs", and of the arguments that are given."""
-    blocks = {key: fields(hint) for key, hint in hints.items() if is_dataclass(hint)}
-    parts = {key: one.get("args") for key, one in value.items() if isinstance(one, dict)}
-    return [f"{key}.{field.name}" for key, found in blocks.items() for field in found] + [
-        f"{key}.args.{name}" for key, args in parts.items() for name in args or ()
-    ]
+def read_keys(
+    hints: Any, required: Any, block: Any, path: Keys, mistakes: list[Mistake], takes_any: bool
+) -> dict[str, Any]:
+    """The values of the keys in a block that have a hint, read; `takes_any` lets others pass."""
+    for key in [key for key in block if key not in hints and not takes_any]:
+        mistakes.append(Mistake((*path, key), f": unknown key; {nearest(key, hints)}"))
+    mistakes += [Mistake((*path, key), ": is missing") for key in required if key not in block]
+    known = [key for key in block if key in hints]
+    return {key: read_value(hints[key], block[key], (*path, key), mistakes) for key in known}
 
 
 def fits(hint: Any, value: Any) -> bool:
@@ -164,11 +164,12 @@ def nearest(name: str, names: Iterable[str]) -> str:
     def letters(text: str) -> str:
         return re.sub(r"[\W_]", "", text).lower()
 
-    meant, by_letters = SYNONYMS.get(name, name), {letters(one): one for one in names}
-    found = [one for one in by_letters.values() if one.rpartition(".")[2] == meant]
-    found += [by_letters[one] for one in get_close_matches(letters(meant), by_letters, n=1)]
-    if found:
-        return f"did you mean {found[0]!r}?"
+    by_letters, meant = {letters(one): one for one in names}, SYNONYMS.get(name, name)
+    end = meant.rpartition(".")[2]
+    near = get_close_matches(letters(end), by_letters, n=1)
+    if end in by_letters.values() or near or "." in meant:
+        found = end if end in by_letters.values() else by_letters[near[0]] if near else meant
+        return f"did you mean {found!r}?"
     some = get_close_matches(letters(name), by_letters, n=12, cutoff=0)
     more = ", …" * (len(some) < len(by_letters))
     return f"valid: {', '.join(by_letters[one] for one in some) or 'none'}{more}"

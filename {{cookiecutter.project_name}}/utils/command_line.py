@@ -14,20 +14,12 @@ from utils.errors import IN_FULL, UserError
 EXTRA_FLAGS = """--allow-data-change --convert --fast-dev-run --find-lr --overfit-batches --profile
 --replay --schema --summary --unshard --verify-resume""".split()
 
-EXPLANATIONS = {  # of errors by what they say
-    "MemoryError|out of memory|allocate memory": (
-        "out of memory: a smaller data_loader.args.batch_size takes less"
-    ),
+EXPLANATIONS = {  # of errors, by what they say
+    "MemoryError|out of memory|allocate memory": "out of memory: take a smaller batch_size",
     "Connection closed by peer": "another process has ended; its own message says why",
-    "find_unused_parameters=True": (
-        "parameters took no part in a step; parallel.find_unused_parameters=true allows it"
-    ),
-    "more than 1 value per channel": (
-        "batch norm needs two samples in a batch; data_loader.args.drop_last=true may help"
-    ),
-    r"DataLoader worker \(pid.*\) (is killed|exited)": (
-        "a worker of the data loader died, perhaps for want of memory"
-    ),
+    "unused_parameters=True": "unused parameters: parallel.find_unused_parameters=true allows it",
+    "more than 1 value per channel": "batch norm of a single sample: try drop_last=true",
+    r"DataLoader worker \(pid.* (is killed|exited)": "a data loader's worker died: out of memory?",
 }
 
 

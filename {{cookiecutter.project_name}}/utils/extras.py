@@ -33,10 +33,9 @@ def import_extra(name: str) -> Any:
     try:
         return import_module(f"tools.{name}")
     except ModuleNotFoundError as error:
-        missing = str(error.name).replace(".", "/")
-        if not missing.startswith("tools/"):
+        if not str(error.name).startswith("tools."):
             raise
-        raise UserError(f"tools/{name}.py needs {missing}.py, which was deleted") from None
+        raise UserError(f"tools/{name}.py needs {error.name}, which was deleted") from None
 
 
 @cache

@@ -2,10 +2,10 @@
 
 import inspect
 from importlib import import_module
-from inspect import isabstract, isclass
-from typing import Any, NamedTuple, get_type_hints
+from inspect import Parameter, isabstract, isclass
+from typing import Any, get_type_hints
 
-from utils.check import Keys, Mistake, is_numbers, nearest, read_value, takes_tensor
+from utils.check import Keys, Mistake, is_numbers, nearest, read_keys, read_value, takes_tensor
 
 
 def look_up(name: str, modules: Any) -> Any:
@@ -58,6 +58,11 @@ def check_part(path: Keys, part: Any, modules: Any) -> list[Mistake]:
     for pattern, args in getattr(part, "groups", {}).items():
         group = check_arguments(found, part.args | args, (*path, "groups", pattern), given)
         mistakes += [mistake for mistake in group if mistake.path[-1] in args]
+    inner = part.args.get("schedulers", []) if key == "lr_scheduler" else []  # as in SequentialLR
+    for index, one in enumerate(inner):
+        where = (*path, "args", "schedulers", index)
+        scheduler = read_value(type(part), one, where, mistakes)
+        mistakes += check_part(where, scheduler, modules) if scheduler else []
     return mistakes
 
 
@@ -68,26 +73,14 @@ def check_arguments(function: Any, args: Any, path: Keys, given: int = 0) -> lis
     default; what cannot be judged, passes.
     """
     known, takes_any = arguments_of(function, given)
-    mistakes = [
-        Mistake((*path, name), f": is missing, {function.__name__} needs it")
-        for name, argument in known.items()
-        if argument.is_required and name not in args
-    ]
-    for name, value in args.items():
-        if name in known:
-            read_value(known[name].hint, value, (*path, name), mistakes)
-        elif not takes_any:
-            mistakes.append(Mistake((*path, name), f": unknown key; {nearest(name, known)}"))
+    hints = {name: argument.annotation for name, argument in known.items()}
+    required = [name for name, argument in known.items() if argument.default is argument.empty]
+    mistakes: list[Mistake] = []
+    read_keys(hints, required, args, path, mistakes, takes_any)
     return mistakes
 
 
-class Argument(NamedTuple):
-    hint: Any
-    default: Any
-    is_required: bool
-
-
-def arguments_of(function: Any, given: int = 0) -> tuple[dict[str, Argument], bool]:
+def arguments_of(function: Any, given: int = 0) -> tuple[dict[str, Parameter], bool]:
     """The arguments of a class or function by name, and whether it takes others as well.
 
     Where a class hands on what it does not name (**kwargs), those of its bases count too, as
@@ -95,7 +88,7 @@ def arguments_of(function: Any, given: int = 0) -> tuple[dict[str, Argument], bo
     """
     bases = [vars(cls).get("__init__") for cls in getattr(function, "__mro__", [object])[:-1]]
     chain = list(filter(None, bases)) if isclass(function) else [function]
-    known: dict[str, Argument] = {}
+    known: dict[str, Parameter] = {}
     takes_any = bool(chain)
     for one in chain:
         try:
@@ -105,13 +98,15 @@ def arguments_of(function: Any, given: int = 0) -> tuple[dict[str, Argument], bo
         hints, types = _hints(one, with_limits=True), _hints(one, with_limits=False)
         for p in parameters[given if one is chain[0] else 0 :]:
             hint, own = hints.get(p.name), known.get(p.name)
-            if own is not None and own.hint in (None, types.get(p.name)):
-                known[p.name] = own._replace(hint=hint or own.hint)
+            if own is not None and own.annotation in (None, types.get(p.name)):
+                known[p.name] = own.replace(annotation=hint or own.annotation)
             elif own is None and takes_any and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY):
-                known[p.name] = Argument(hint, p.default, one is chain[0] and p.default is p.empty)
+                is_required = one is chain[0] and p.default is p.empty
+                default = None if p.default is p.empty and not is_required else p.default
+                known[p.name] = p.replace(annotation=hint, default=default)
         takes_any = takes_any and any(p.kind is p.VAR_KEYWORD for p in parameters)
     for name, own in known.items():
-        known[name] = own._replace(hint=own.hint or hint_like(own.default))
+        known[name] = own.replace(annotation=own.annotation or hint_like(own.default))
     return known, takes_any
 
 
@@ -136,7 +131,7 @@ def with_tensors(function: Any, args: dict[str, Any], device: str = "cpu") -> di
     """The arguments, with a list of numbers as a tensor where the function takes one."""
     lists = [name for name, value in args.items() if is_numbers(value)]
     known = arguments_of(function)[0] if lists else {}
-    names = [name for name in lists if name in known and takes_tensor(known[name].hint)]
+    names = [name for name in lists if name in known and takes_tensor(known[name].annotation)]
     if not names:
         return args
     import torch

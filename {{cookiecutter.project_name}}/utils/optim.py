@@ -57,10 +57,10 @@ def build_schedulers(config: Any, modules: Any, optimizers: Any) -> Any:
     def build(key: Any, name: str) -> Any:
         if (part := config.part(key)) is None:
             return None
-        inner = range(len(part.args.get("schedulers", [])))  # as in SequentialLR
+        inner = range(len(part["args"].get("schedulers", [])))  # as in SequentialLR
         schedulers = [build((*key, "args", "schedulers", index), name) for index in inner]
         given = {"schedulers": schedulers} if schedulers else {}
-        is_chain = part.type.rpartition(".")[2] == "ChainedScheduler"  # its schedulers have it
+        is_chain = part["type"].endswith("ChainedScheduler")  # its schedulers have it
         optimizer = [] if is_chain else [by_name(optimizers)[name]]
         return config.init_obj(key, modules, *optimizer, **given)
 
