@@ -1,0 +1,79 @@
+"""Runs that differ in their seed or fold alone: mean, standard deviation, and what they prove."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from math import atan, cos, pi, sin, sqrt
+from statistics import fmean, stdev
+from typing import Any
+
+Case = tuple[Any, Any]  # seed and fold; the fold is None where there is none
+
+
+@dataclass
+class Group:
+    """The values of its runs, by (seed, fold)."""
+
+    key: Any
+    values: dict[Case, float]
+
+    @property
+    def mean(self) -> float:
+        return fmean(self.values.values())
+
+    @property
+    def std(self) -> float | None:
+        """The standard deviation of a sample; None for a single run."""
+        return stdev(self.values.values()) if len(self.values) > 1 else None
+
+    @property
+    def shown(self) -> str:
+        return f"{self.mean:.4g}" + (f" ± {self.std:.2g}" if self.std is not None else "")
+
+
+def ranked(groups: Sequence[Group], mode: str) -> list[Group]:
+    """The best first."""
+    return sorted(groups, key=lambda group: group.mean, reverse=mode == "max")
+
+
+def p_values(groups: Sequence[Group]) -> list[float | None]:
+    """For each group but the first, how likely its difference to the first is chance.
+
+    None for what no test is right for: groups that were not run with the same seeds and folds, or
+    with fewer than five of them. The pairs are those of a seed, in a paired t-test; or those of a
+    fold, the mean over its seeds, whose training data overlap: so the variance is corrected (Nadeau
+    and Bengio, 2003). As the first was chosen by looking, all pairs of groups count (Bonferroni).
+    """
+    first, *others = groups
+    n_pairs = len([*combinations(groups, 2)])
+    found = [paired_p(first, other) for other in others]
+    return [None if p is None else min(1.0, p * n_pairs) for p in found]
+
+
+def paired_p(a: Group, b: Group) -> float | None:
+    """The two-sided p of a paired t-test, corrected where the pairs are folds."""
+    if a.values.keys() != b.values.keys():
+        return None
+    has_folds = any(fold is not None for _, fold in a.values)
+    pairs: dict[Any, list[float]] = {}
+    for (seed, fold), value in a.values.items():
+        pairs.setdefault(fold if has_folds else seed, []).append(value - b.values[seed, fold])
+    differences = [fmean(values) for values in pairs.values()]
+    if (n := len(differences)) < 5:
+        return None
+    overlap = 1 / (n - 1) if has_folds else 0.0  # validation samples for each of training
+    if (deviation := stdev(differences)) == 0:
+        return None
+    return two_sided(fmean(differences) / (deviation * sqrt(1 / n + overlap)), n - 1)
+
+
+def two_sided(t: float, df: int) -> float:
+    """How likely Student's t with whole degrees of freedom is at least as far from 0."""
+    angle = atan(abs(t) / sqrt(df))
+    term, total = (1.0, 0.0) if df % 2 == 0 else (cos(angle), 0.0)
+    for k in range(1 + df % 2, df, 2):
+        total += term
+        term *= cos(angle) ** 2 * k / (k + 1)
+    if df % 2 == 0:
+        return 1 - sin(angle) * total
+    return 1 - 2 / pi * (angle + sin(angle) * total)
