@@ -52,6 +52,8 @@ EXTRAS = """
     tools/quiet_end.py
     tools/recompute.py tools/record.py tools/replay.py tools/report.py tools/schema.py
     tools/steps.py tools/summary.py tools/trackers.py tools/unshard.py tools/verify_resume.py
+    docs/sweep.md sweep.py tools/folds.py tools/groups.py tools/plan.py tools/search.py
+    tools/study.py tools/sweep_table.py tools/trial.py tools/work.py
 """.split()
 MOST_FILES, MOST_LINES = 80, 4850  # of an essential project; lines of Python that are not blank
 

@@ -24,7 +24,7 @@ LAYERS = [
     {"train"},
     {"test"},
     {"tools"},
-    {"predict", "export", "report", "runs"},
+    {"predict", "export", "report", "runs", "sweep"},
 ]
 LAYER = {part: number for number, parts in enumerate(LAYERS) for part in parts}
 EXTRAS = LAYERS[-2] | LAYERS[-1]  # found by being there, or started by the user

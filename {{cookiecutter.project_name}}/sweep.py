@@ -54,7 +54,7 @@ def make_plan(config: ConfigParser, args: Any) -> Any:
     from tools.search import read_search
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    if config.resume is not None:
+    if args.resume is not None:
         raise UserError("command line: -r: a sweep goes on by the same command, without -r")
     if config["trainer"]["monitor"] == "off":
         raise UserError("trainer.monitor = 'off': a sweep compares what it names")
@@ -114,6 +114,8 @@ def sweep(config: ConfigParser, args: Any) -> None:
     if number:
         raise RunError("stopped by a signal; the same command goes on", 128 + number)
     print(f"{results.progress()}\n{folder / 'report.html'}")
+    if results.n_failed:
+        raise RunError("--retry takes the trials that have failed again", 1)
 
 
 def main(argv: list[str] | None = None) -> None:

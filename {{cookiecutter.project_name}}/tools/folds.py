@@ -55,6 +55,9 @@ class InFolds:
     def _split_sampler(self, split: float) -> tuple[Any, Any]:
         if not split:  # the test data
             return super()._split_sampler(split)  # type: ignore[misc]
+        if self.dataset_to_split is None:
+            name = type(self).__name__
+            raise UserError(f"folds: {name} calls BaseDataLoader.__init__ by name, not by super()")
         fold_of = find_folds(self.dataset_to_split, self.folds, self)
         held_out = fold_of == self.fold
         train, valid = (part.nonzero().flatten() for part in (~held_out, held_out))
@@ -131,7 +134,7 @@ def labels_of(dataset: Any) -> list[Any] | None:
     if isinstance(dataset, ConcatDataset):
         parts = [labels_of(part) for part in dataset.datasets]
         return None if None in parts else [label for part in parts for label in part or ()]
-    known = [getattr(dataset, name, None) for name in LABELS]
+    known: list[Any] = [getattr(dataset, name, None) for name in LABELS]
     known += [dataset.tensors[-1]] if isinstance(dataset, TensorDataset) else []
     for values in known:
         values = values.tolist() if hasattr(values, "tolist") else values
@@ -147,7 +150,7 @@ def label_in(sample: Any) -> Any:
     """The class in a pair (input, class), or in a dict under a usual name; None without."""
     if isinstance(sample, dict):
         sample = (None, next((sample[name] for name in LABELS if name in sample), None))
-    label = sample[-1] if isinstance(sample, (tuple, list)) and len(sample) > 1 else None
+    label: Any = sample[-1] if isinstance(sample, (tuple, list)) and len(sample) > 1 else None
     label = label.item() if getattr(label, "ndim", None) == 0 else label
     return label if isinstance(label, (int, str)) else None
 

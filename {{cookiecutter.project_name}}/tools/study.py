@@ -93,14 +93,16 @@ def now() -> str:
 class Study:
     """The first `n_trials` of a study; methods can be called by several threads."""
 
-    def __init__(self, storage: Any, name: str, mode: str, search: Search | None, seed: int):
+    def __init__(
+        self, storage: Any, name: str, mode: str, search: Search | None, seed: int
+    ) -> None:
         self.storage, self.name, self.search, self.seed = storage, name, search, seed
         self.n_trials = 0
         self.me = {"host": platform.node(), "pid": os.getpid(), "time": now()}
         self.points = search.points() if search is not None and search.is_grid else None
         self.lock = threading.Lock()  # one thread at a time looks for a trial
         self.seen: dict[int, tuple[Any, float]] = {}  # owners of others, and since when unchanged
-        direction = {"min": "minimize", "max": "maximize"}[mode]
+        direction: Any = {"min": "minimize", "max": "maximize"}[mode]
         optuna.create_study(
             storage=storage, study_name=name, direction=direction, load_if_exists=True
         )

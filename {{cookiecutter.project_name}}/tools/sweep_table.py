@@ -66,8 +66,8 @@ class Results:
         for trial in self.trials:
             start = self.start_of(trial)
             for run in runs_of(trial):
-                row = start | {"run": run["run"], "seed": run["seed"], "fold": run["fold"]}
-                row |= {self.name: run["value"], "epoch": run["epoch"], "epochs": run["epochs"]}
+                row = start | {"seed": run["seed"], "fold": run["fold"], self.name: run["value"]}
+                row |= {"epoch": run["epoch"], "epochs": run["epochs"], "run": run["run"]}
                 rows.append(row | {"state": "complete"})
             if trial.state != TrialState.COMPLETE:
                 rows.append(start | {self.name: trial.value, "state": state_of(trial)})
@@ -75,9 +75,15 @@ class Results:
 
     def start_of(self, trial: FrozenTrial) -> Row:
         """The number and the values, with None for those that are not used in this trial."""
+        if self.plan.search is None:
+            seed, fold = self.plan.cases[trial.number]
+            return {"trial": trial.number, "seed": seed, "fold": fold}
         values = trial.user_attrs.get("params", {})
-        space = self.plan.search.space if self.plan.search is not None else ()
-        return {"trial": trial.number, **{key: values.get(key) for key in space}}
+        return {"trial": trial.number, **{key: values.get(key) for key in self.plan.search.space}}
+
+    @property
+    def n_failed(self) -> int:
+        return sum(state_of(trial).startswith("failed") for trial in self.trials)
 
     def progress(self) -> str:
         """A line: how many are done, what the best is, the time that is left."""
