@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from base.sampler import derive_seed
@@ -26,23 +26,41 @@ from utils.lookup import look_up
 from utils.run_dir import is_alive
 
 BEAT = 10  # seconds between two signs of life
+LOCKED = 30  # seconds that nothing takes with the lock of a journal
 UNOWNED = 5  # seconds that a process has between taking a trial and saying so
 WAITING, RUNNING = TrialState.WAITING, TrialState.RUNNING
 
 
-class OwnedLock(JournalFileSymlinkLock):
-    """Optuna's lock of a journal, which a killed process of this machine holds no longer."""
+class Lock:
+    """Of a journal, as Optuna's; but a process of this machine that was killed holds it no longer.
 
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        self._lock_target_file = f"{platform.node()}:{os.getpid()}"  # what the link points to
+    A link is made by one process only, on a shared file system too. It names its owner.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.with_name(path.name + ".lock")
+        self.owner = f"{platform.node()}:{os.getpid()}"
 
     def acquire(self) -> bool:
-        with suppress(OSError, ValueError, RuntimeError):
-            host, pid = os.readlink(self._lock_file).rsplit(":", 1)
-            if host == platform.node() and not is_alive(int(pid), now()):
-                self.release()
-        return super().acquire()
+        seen, since = "", 0.0
+        while True:
+            try:
+                self.path.symlink_to(self.owner)
+                return True
+            except FileExistsError:
+                with suppress(OSError):  # it was released just now
+                    owner = os.readlink(self.path)
+                    host, _, pid = owner.rpartition(":")
+                    is_dead = host == platform.node() and not is_alive(int(pid), now())
+                    if owner != seen:
+                        seen, since = owner, time.monotonic()
+                    if is_dead or time.monotonic() - since > LOCKED:
+                        self.path.unlink()
+                time.sleep(0.005)
+
+    def release(self) -> None:
+        with suppress(OSError):
+            self.path.unlink()
 
 
 def open_storage(where: str) -> Any:
@@ -57,7 +75,7 @@ def open_storage(where: str) -> Any:
             return optuna.storages.get_storage(optuna.storages.RDBStorage(where, arguments))
         path = Path(where)
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = OwnedLock(str(path))
+        lock: Any = Lock(path)
         drop_half_line(path, lock)
         return optuna.storages.JournalStorage(JournalFileBackend(str(path), lock))
     except ImportError as error:
