@@ -1,4 +1,4 @@
-"""sweep.py with real trainings: killed anywhere, by several processes, with torchrun, on a database."""
+"""sweep.py with real trainings: killed anywhere, shared, with torchrun, on a database."""
 
 import csv
 import json
@@ -9,11 +9,10 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 import pytest
 
-from helpers import ENVIRONMENT, python, succeed
+from helpers import ENVIRONMENT, succeed
 
 pytest.importorskip("optuna")
 pytestmark = pytest.mark.slow

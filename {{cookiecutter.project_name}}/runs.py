@@ -19,6 +19,7 @@ from tools.history import Run, duration, find_runs, flat
 from utils.check import nearest
 from utils.command_line import CommandLine, exit_on_user_error
 from utils.errors import UserError
+from utils.extras import add_flags, chosen_flag
 from utils.files import atomic_write
 
 Row = dict[str, Any]  # of the table: {column: value}
@@ -155,6 +156,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--sort", metavar="COLUMN", help="put the largest, or the best, last")
     parser.add_argument("--html", metavar="FILE", help="write a page with the curves too")
     parser.add_argument("--delete", action="store_true", help="delete those listed, if you agree")
+    add_flags(parser, "RUNS_FLAG")
     args = parser.parse_intermixed_args(argv)
     with exit_on_user_error():
         folder = find_file(args.dir)
@@ -162,6 +164,8 @@ def main(argv: list[str] | None = None) -> None:
         if not runs:
             print(f"No such run in {folder}" if args.conditions else f"No run in {folder}")
             return
+        if show := chosen_flag(args, "RUNS_FLAG"):
+            return show(runs)
         pairs = list(zip(runs, rows_of(runs), strict=True))
         if args.sort:
             pairs = sort_rows(pairs, args.sort)

@@ -93,8 +93,9 @@ def sweep(config: ConfigParser, args: Any) -> None:
     """Train all that is missing, then show what was found."""
     check_numbers(args)
     plan = make_plan(config, args)
+    from tools.groups import as_text
     from tools.study import Study, open_storage
-    from tools.sweep_table import Results, as_text
+    from tools.sweep_table import Results
     from tools.work import Work, environments
 
     where = environments(args.jobs, args.nproc_per_trial, config["device"])

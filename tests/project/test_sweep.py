@@ -22,11 +22,11 @@ from base import BaseDataLoader
 from data_loader import data_loaders
 from sweep import main
 from tools import folds
-from tools.groups import Group, p_values, paired_p, two_sided
+from tools.groups import Group, as_text, p_values, paired_p, two_sided
 from tools.plan import Plan
 from tools.search import Search, read_search
 from tools.study import Study, open_storage
-from tools.sweep_table import Results, as_text
+from tools.sweep_table import Results
 from train import part_modules
 from utils.build import build_test_loader
 from utils.check import read_value

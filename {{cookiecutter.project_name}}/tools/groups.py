@@ -1,4 +1,7 @@
-"""Runs that differ in their seed or fold alone: mean, standard deviation, and what they prove."""
+"""Runs that differ in their seed or fold alone: mean, standard deviation, and what they prove.
+
+`python runs.py --groups` shows the groups of all runs that are over.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +10,11 @@ from math import atan, cos, pi, sin, sqrt
 from statistics import fmean, stdev
 from typing import Any
 
+from tools.history import Run, flat
+
+RUNS_FLAG = {"action": "store_true", "help": "means over seeds and folds, the best first"}
+FREE = ("seed", "data_loader.args.fold")  # keys in which the runs of a group differ
+UNCOUNTED = ("$schema", "trainer.save_dir", "trainer.verbosity")
 Case = tuple[Any, Any]  # seed and fold; the fold is None where there is none
 
 
@@ -29,6 +37,34 @@ class Group:
     @property
     def shown(self) -> str:
         return f"{self.mean:.4g}" + (f" ± {self.std:.2g}" if self.std is not None else "")
+
+
+def run(runs: list[Run], _: Any) -> None:
+    """Print the groups, for each monitored value apart."""
+    over = [one for one in runs if one.status in ("finished", "stopped early") and one.best]
+    for mode, name in dict.fromkeys(one.monitor for one in over):
+        alike = [one for one in over if one.monitor == (mode, name)]
+        groups = ranked(groups_of(alike, name), mode)
+        configs = [dict(group.key) for group in groups]
+        keys = dict.fromkeys(key for config in configs for key in config)
+        differing = [key for key in keys if len({config.get(key) for config in configs}) > 1]
+        rows = [
+            {f"{mode} {name}": group.shown, "n": len(group.values), "p": p}
+            | {key: config.get(key) for key in differing}
+            for group, config, p in zip(groups, configs, [None, *p_values(groups)], strict=True)
+        ]
+        print(as_text(rows))
+
+
+def groups_of(runs: Sequence[Run], name: str) -> list[Group]:
+    """By what the configs of runs share; of two with the same seed and fold, the later counts."""
+    found: dict[Any, Group] = {}
+    for one in runs:
+        config = flat(one.config)
+        case = config.get("seed"), config.get("data_loader.args.fold")
+        key = tuple((k, repr(v)) for k, v in config.items() if k not in FREE + UNCOUNTED)
+        found.setdefault(key, Group(key, {})).values[case] = (one.best or {})[name]
+    return list(found.values())
 
 
 def ranked(groups: Sequence[Group], mode: str) -> list[Group]:
@@ -77,3 +113,22 @@ def two_sided(t: float, df: int) -> float:
     if df % 2 == 0:
         return 1 - sin(angle) * total
     return 1 - 2 / pi * (angle + sin(angle) * total)
+
+
+def columns(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """The names of all columns that have a value."""
+    return list(dict.fromkeys(k for row in rows for k, x in row.items() if x is not None))
+
+
+def shown(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def as_text(rows: Sequence[dict[str, Any]]) -> str:
+    """The rows with their heading, in columns."""
+    names = columns(rows)
+    lines = [names] + [[shown(row.get(name)) for name in names] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)

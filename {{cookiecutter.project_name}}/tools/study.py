@@ -154,6 +154,8 @@ class Study:
                     continue
                 if trial.state == RUNNING and self.take_over(trial, grace):
                     return self.prepared(trial._trial_id)
+                if trial.state == RUNNING and trial.user_attrs.get("owner") is None:
+                    return None  # that will be known in a moment: the order of trials stays
                 if trial.state == WAITING and self.storage.set_trial_state_values(
                     trial._trial_id, RUNNING
                 ):
@@ -161,11 +163,12 @@ class Study:
                     return self.prepared(trial._trial_id)
             if len(trials) == self.n_trials:
                 return None
-            trial_id = self.storage.create_new_trial(self.id)
+            attributes = {"owner": self.me | {"beat": time.time()}}
+            new = optuna.trial.create_trial(state=RUNNING, user_attrs=attributes)
+            trial_id = self.storage.create_new_trial(self.id, new)
             if self.storage.get_trial(trial_id).number >= self.n_trials:  # others were faster
-                self.storage.set_trial_state_values(trial_id, WAITING)
+                self.leave(self.storage.get_trial(trial_id))
                 return None
-            self.own(trial_id)
             return self.prepared(trial_id)
 
     def take_over(self, trial: FrozenTrial, grace: float) -> bool:

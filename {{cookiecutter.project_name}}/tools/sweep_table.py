@@ -14,7 +14,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from tools import drawing
-from tools.groups import Group, p_values, ranked
+from tools.groups import Group, columns, p_values, ranked, shown
 from tools.history import duration
 from tools.plan import Plan
 from tools.study import Study
@@ -139,25 +139,6 @@ def state_of(trial: FrozenTrial) -> str:
     """In words, with the reason where it has failed."""
     error = trial.user_attrs.get("error")
     return f"failed: {error}" if error else trial.state.name.lower()
-
-
-def columns(rows: Sequence[Row]) -> list[str]:
-    """The names of all columns that have a value."""
-    return list(dict.fromkeys(k for row in rows for k, x in row.items() if x is not None))
-
-
-def shown(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def as_text(rows: Sequence[Row]) -> str:
-    """The rows with their heading, in columns."""
-    names = columns(rows)
-    lines = [names] + [[shown(row.get(name)) for name in names] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:

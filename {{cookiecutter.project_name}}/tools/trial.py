@@ -20,7 +20,6 @@ from parse_config import ConfigParser
 from tools.history import Run
 from tools.record import other_process
 from utils import distributed
-from utils.command_line import process_group
 from utils.errors import RunError, UserError, in_one_line
 from utils.files import PROJECT_DIR, read_json, write_json
 from utils.newest import find_checkpoints, first_complete
@@ -61,7 +60,7 @@ def run(spec: dict[str, Any]) -> None:
     """Train; why it failed goes to a file, in one line."""
     error_file = Path(spec["log"]).with_suffix(".error")
     try:
-        with process_group():
+        with distributed.process_group():
             train(spec)
     except UserError as error:
         print(error, file=sys.stderr)

@@ -2,8 +2,9 @@
 
 A file there with a subclass of base.Callback takes part in each training. One with a line
 `FLAG = {...}`, the arguments of `add_argument`, adds the flag of its name to train.py; where it has
-a function `run(config, value)`, the flag runs that in place of a training. They are read as text
-first, since to import all of them would take seconds.
+a function `run(config, value)`, the flag runs that in place of a training. RUNS_FLAG is the same
+for runs.py, and `run(runs, value)`. They are read as text first, since to import all of them would
+take seconds.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from utils.errors import UserError
 from utils.files import PROJECT_DIR
 
 CALLBACK = re.compile(r"^class (\w+)\((?:base\.)?Callback\b", re.MULTILINE)
-FLAG = re.compile(r"^FLAG = (\{.*\})$", re.MULTILINE)
+FLAG = re.compile(r"^(FLAG|RUNS_FLAG) = (\{.*\})$", re.MULTILINE)
 
 
 def texts() -> dict[str, str]:
@@ -56,19 +57,23 @@ def load_callbacks() -> list[Any]:
     return [cls() for cls in callback_classes()]
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
+def flags(kind: str) -> dict[str, Any]:
+    """What `add_argument` takes for each flag of an extra, by its name."""
+    found = {name: FLAG.search(text) for name, text in texts().items()}
+    return {name: ast.literal_eval(x[2]) for name, x in found.items() if x and x[1] == kind}
+
+
+def add_flags(parser: argparse.ArgumentParser, kind: str = "FLAG") -> None:
     """Let a parser take the flags of the extras, one of them at a time."""
     one_of_them = parser.add_mutually_exclusive_group()
-    for name, text in texts().items():
-        if found := FLAG.search(text):
-            flag = "--" + name.replace("_", "-")
-            one_of_them.add_argument(flag, **ast.literal_eval(found[1]))
+    for name, arguments in flags(kind).items():
+        one_of_them.add_argument("--" + name.replace("_", "-"), **arguments)
 
 
-def chosen_flag(config: Any) -> Any:
+def chosen_flag(args: Any, kind: str = "FLAG") -> Any:
     """What the flag on the command line runs, as a function of the config; None without one."""
-    for name, text in texts().items():
-        if FLAG.search(text) and (value := getattr(config.args, name, None)):
+    for name in flags(kind):
+        if value := getattr(args, name, None):
             return lambda config: import_extra(name).run(config, value)
     return None
 
