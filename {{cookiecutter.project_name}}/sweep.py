@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from parse_config import ConfigParser, find_file
-from train import OPTIONS, part_modules
+from train import OPTIONS
 from utils.command_line import CommandLine, exit_on_user_error
 from utils.errors import RunError, UserError
 
@@ -124,7 +124,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = CommandLine(__doc__)
     add_arguments(parser)
     with exit_on_user_error():
-        config = ConfigParser.from_args(parser, OPTIONS, argv, part_modules)
+        config = ConfigParser.from_args(parser, OPTIONS, argv)
         sweep(config, config.args)
 
 

@@ -443,7 +443,7 @@ def test_the_lock_of_a_process_that_died_is_not_waited_for(make_plan, tmp_path):
     ("where", "message"),
     [
         ("postgresql://ann:secret@127.0.0.1:1/x", "--storage postgresql://ann@127.0.0.1:1/x: "),
-        ("nosuch://x", "--storage nosuch://x: "),
+        ("nosuch://x", "--storage nosuch://x: cannot be reached: "),
         ("{folder}/file/journal.log", "cannot be reached: "),
     ],
 )

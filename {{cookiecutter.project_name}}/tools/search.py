@@ -14,11 +14,10 @@ from typing import Any, Literal
 
 from parse_config import ConfigParser
 from settings import Part
-from utils.check import Keys, Mistake, read_value
+from utils.check import Keys, Mistake, nearest, read_value
 from utils.errors import UserError
 from utils.files import read_config
-from utils.lookup import find_part
-from utils.mistakes import nearest
+from utils.lookup import check_part
 
 GRIDS = ("GridSampler", "BruteForceSampler")  # all points in order: no sampler has to choose
 Values = dict[str, Any]  # of a point of the space, by the keys of the config
@@ -161,9 +160,9 @@ def mistakes_in(search: Search) -> Iterator[Mistake]:
                 yield Mistake((*path, "when", other), f": is no dimension above; {hint}")
         above.append(key)
     if not search.is_grid:
-        yield from find_part(("sampler",), search.sampler, [samplers])[1]
+        yield from check_part(("sampler",), search.sampler, [samplers])
     if search.pruner is not None:
-        yield from find_part(("pruner",), search.pruner, [pruners])[1]
+        yield from check_part(("pruner",), search.pruner, [pruners])
 
 
 def mistakes_in_configs(

@@ -20,10 +20,10 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from base.sampler import derive_seed
+from tools.history import is_alive
 from tools.search import Search, Values, differences, one_line, to_choice
 from utils.errors import UserError
 from utils.lookup import look_up
-from utils.run_dir import is_alive
 
 BEAT = 10  # seconds between two signs of life
 LOCKED = 30  # seconds that nothing takes with the lock of a journal
@@ -69,20 +69,30 @@ def open_storage(where: str) -> Any:
     Raises UserError where it cannot be reached.
     """
     try:
-        if "://" in where:
-            is_remote = not where.startswith("sqlite")
-            arguments = {"connect_args": {"connect_timeout": 10}} if is_remote else {}
-            return optuna.storages.get_storage(optuna.storages.RDBStorage(where, arguments))
-        path = Path(where)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock: Any = Lock(path)
-        drop_half_line(path, lock)
-        return optuna.storages.JournalStorage(JournalFileBackend(str(path), lock))
+        return open_database(where) if "://" in where else open_journal(Path(where))
     except ImportError as error:
-        raise UserError(f"--storage {hidden(where)}: {one_line(error)}") from None
+        reason = f"has no driver here: {error.__cause__ or error}"
     except Exception as error:  # of the database's own module
-        reason = one_line(getattr(error, "orig", None) or error)
-        raise UserError(f"--storage {hidden(where)}: cannot be reached: {reason}") from None
+        reason = f"cannot be reached: {one_line(getattr(error, 'orig', None) or error)}"
+    raise UserError(f"--storage {hidden(where)}: {reason}")
+
+
+def open_database(url: str) -> Any:
+    timeout = {} if url.startswith("sqlite") else {"connect_args": {"connect_timeout": 10}}
+    for tries_left in (2, 1, 0):
+        try:
+            return optuna.storages.get_storage(optuna.storages.RDBStorage(url, timeout))
+        except Exception as error:  # such as that another process makes the tables just now
+            if tries_left == 0 or isinstance(error, ImportError):
+                raise
+            time.sleep(1)
+
+
+def open_journal(path: Path) -> Any:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock: Any = Lock(path)
+    drop_half_line(path, lock)
+    return optuna.storages.JournalStorage(JournalFileBackend(str(path), lock))
 
 
 def hidden(where: str) -> str:

@@ -15,7 +15,7 @@ from tools.history import Run
 from tools.plan import Plan, Training
 from tools.study import BEAT, Study
 from utils.errors import UserError
-from utils.run_dir import is_run
+from utils.run_dir import OVER, is_run, read_mark
 
 POLL = 1  # seconds between two looks for a trial that others may leave
 TRIES = 3  # in a row that end without a further epoch and without a word
@@ -90,7 +90,7 @@ class Work:
             run = Run(run_dir) if is_run(run_dir) and (run_dir / "config.json").exists() else None
             if "pruned" in self.study.storage.get_trial(trial._trial_id).user_attrs:
                 return None
-            if run is not None and run.status in ("finished", "stopped early"):
+            if run is not None and read_mark(run_dir).get("outcome") in OVER:
                 return result_of(run, training)
             done = 0 if run is None else run.epochs
             tries, epochs = (tries + 1, epochs) if done <= epochs else (0, done)
