@@ -21,6 +21,7 @@ import digits_example
 from base import BaseDataLoader
 from data_loader import data_loaders
 from sweep import main
+from test import build_test_loader
 from tools import folds
 from tools.groups import Group, as_text, p_values, paired_p, two_sided
 from tools.plan import Plan
@@ -28,7 +29,6 @@ from tools.search import Search, read_search
 from tools.study import Study, open_storage
 from tools.sweep_table import Results
 from train import part_modules
-from utils.build import build_test_loader
 from utils.check import read_value
 from utils.errors import UserError
 
@@ -80,8 +80,8 @@ def test_folds_have_the_same_share_of_each_class(make_config):
 def test_the_test_data_are_not_touched(make_config):
     changes = {"data_loader.type": "tools.folds.DigitsDataLoader", "data_loader.args.fold": 0}
     config = make_config(changes | {"data_loader.args.folds": 5})
-    found = build_test_loader(config, part_modules()["data_loader"])
-    usual = build_test_loader(make_config(), part_modules()["data_loader"])
+    found = build_test_loader(config)
+    usual = build_test_loader(make_config())
     assert found.split_validation() is None
     assert torch.equal(found.dataset.tensors[0], usual.dataset.tensors[0])
 
