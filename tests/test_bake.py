@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from datetime import datetime, timezone
@@ -131,6 +132,28 @@ def test_a_full_project_adds_files_and_changes_none(bake):
     assert files(essential) < files(full)
     for name in files(essential):
         assert (essential / name).read_bytes() == (full / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("size", ["essential", "full"])
+def test_pages_speak_of_what_is_there(size, bake):
+    """Their links lead to files and headings; an essential project has no flags of extras."""
+    project, full = bake(size=size), bake(size="full")
+    flags = [
+        path.stem for path in full.glob("tools/*.py") if "\nFLAG = " in path.read_text("utf-8")
+    ]
+    missing = [name for name in flags if not (project / "tools" / f"{name}.py").exists()]
+    for page in [project / "README.md", *project.glob("docs/*.md")]:
+        text = page.read_text(encoding="utf-8")
+        for name in missing:
+            assert f"--{name.replace('_', '-')}" not in text, (page.name, name)
+        prose = re.sub("```.*?```", "", text, flags=re.DOTALL)
+        for link in re.findall(r"\]\((?!https?:)([^)]+)\)", prose):
+            name, _, anchor = link.partition("#")
+            target = page.parent / name if name else page
+            assert target.is_file(), (page.name, link)
+            headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            anchors = {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings}
+            assert not anchor or anchor in anchors, (page.name, link)
 
 
 def test_git_takes_these_files_and_leaves_out_what_runs_write(project, tmp_path):
