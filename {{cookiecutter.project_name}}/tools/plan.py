@@ -72,7 +72,7 @@ class Plan:
         if seed is not None:
             changes["seed"] = seed
         if fold is not None:
-            loader = self.config.part("data_loader")
+            loader = self.config.settings.data_loader
             changes["data_loader.type"] = f"tools.folds.{loader.type}"
             changes |= {"data_loader.args.fold": fold, "data_loader.args.folds": self.folds}
             if not loader.args.get("validation_split", True):
@@ -91,7 +91,7 @@ class Plan:
             return
         from base import BaseDataLoader
 
-        name, modules = self.config.part("data_loader").type, part_modules()
+        name, modules = self.config.settings.data_loader.type, part_modules()
         if "." in name:
             raise UserError(f"--folds: {name}: import it in data_loader/data_loaders.py")
         if not issubclass(look_up(name, modules["data_loader"]), BaseDataLoader):
