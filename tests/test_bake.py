@@ -31,7 +31,7 @@ ESSENTIAL = """
     tools/__init__.py tools/check.py tools/history.py
     trainer/__init__.py trainer/trainer.py
     utils/__init__.py utils/batch_size.py utils/check.py
-    utils/checkpoint.py utils/collectors.py utils/command_line.py
+    utils/checkpoint.py utils/command_line.py
     utils/device.py utils/distributed.py utils/errors.py utils/extras.py
     utils/files.py utils/finite.py utils/lookup.py utils/loop.py utils/meter.py
     utils/optim.py

@@ -82,11 +82,7 @@ def project(bake):
     loaders.write_text(loaders.read_text() + NOTING)
     model = project / "model" / "model.py"
     model.write_text(model.read_text() + HALF_USED)
-    replace(
-        project / "utils" / "distributed.py",
-        "SECONDS = 0.5",
-        "SECONDS = float(os.environ.get('SECONDS', 1))",
-    )
+    replace(project / "utils" / "distributed.py", "SECONDS = 0.5", "SECONDS = 0")  # asks each step
     replace(project / "trainer" / "trainer.py", "        data, target = batch\n", FAULT)
     return project
 
@@ -131,15 +127,12 @@ def arguments(save_dir, *overrides, batch_size=32):
     return ["train.py", "-d", "cpu", f"trainer.save_dir={save_dir}", size, *SHORT, *overrides]
 
 
-def begin(project, command, fault="0 none 0", seconds="0"):
-    """A process with a mark of its own in the environment, which all that it starts have too.
-
-    With no `seconds` between two votes it is sure which step is the last one before a stop.
-    """
+def begin(project, command, fault="0 none 0"):
+    """A process with a mark of its own in the environment, which all that it starts have too."""
     process = subprocess.Popen(
         command,
         cwd=project,
-        env=ENVIRONMENT | {"FAULT": fault, "SECONDS": seconds, "BEGUN_AS": (mark := uuid4().hex)},
+        env=ENVIRONMENT | {"FAULT": fault, "BEGUN_AS": (mark := uuid4().hex)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -292,7 +285,7 @@ def test_stopped_by_a_signal_and_resumed_it_ends_as_if_it_had_not_been(
     else:
         command = [*TORCHRUN, "--standalone", "--nproc-per-node=2"]
         command += arguments(tmp_path, "trainer.save_every.steps=1")
-        process = begin(project, command, seconds="0.1")
+        process = begin(project, command)
         while not any(tmp_path.glob("*/*/last.pth")):
             assert process.poll() is None
         assert len(left_of(process)) == 3  # the agent and two workers

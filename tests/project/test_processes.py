@@ -128,6 +128,7 @@ class Seen:
 
 WORKER = """
 import sys, torch, weakref
+from importlib.util import find_spec
 import torch.distributed as dist
 from base import BaseDataLoader
 from pathlib import Path
@@ -149,6 +150,13 @@ with distributed.process_group():
         tracker.collectors[0].update(output, output)
         tracker.add({"mean": output.mean()}, 3)
     assert tracker.result() == {"mean": 3.0, "Seen": 3.0}
+    if find_spec("torchmetrics"):
+        import torchmetrics as tm
+        kind = {"task": "multiclass", "num_classes": 3}
+        members = [tm.Precision(**kind), tm.Recall(**kind), tm.AUROC(**kind)]
+        tracker = MetricTracker(metrics=[tm.MetricCollection(members)])
+        tracker.collectors[0].update(torch.eye(3)[[rank] * 3], torch.tensor([0, 1, 1]))
+        assert tracker.result()["MetricCollection_MulticlassPrecision"] == 0.5
     of = f"of {rank}"
     assert distributed.on_main(lambda: of) == distributed.broadcast(of) == "of 0"
     assert distributed.all_gather(rank) == [0, 1] and distributed.mean(rank) == 0.5

@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-from torch import nn
-
 from base import BaseTrainer, Callback
 from settings import Settings
 from utils import distributed
@@ -18,11 +16,6 @@ class Advice(Callback):
         loader = getattr(trainer, "data_loader", None)
         for line in advice(trainer.config.settings, loader):
             trainer.logger.warning(line)
-        if has_statistics_of_a_part(trainer.model):
-            trainer.logger.warning(
-                "batch norm: each process takes the statistics of its own part of a batch;"
-                " parallel.sync_batch_norm=true takes those of all, on GPUs"
-            )
         if has_untrained_loss(trainer):
             trainer.logger.warning(
                 "loss: its parameters are not trained: the model is to hold them"
@@ -38,14 +31,6 @@ def advice(settings: Settings, data_loader: Any) -> Iterator[str]:
         yield f"n_gpu = {n}: this process uses one; torchrun --nproc-per-node={n} train.py uses all"
     if n_processes > 1 and data_loader is not None and not hasattr(data_loader, "set_epoch"):
         yield "data_loader: is no BaseDataLoader, so each process has all samples that it gives"
-
-
-def has_statistics_of_a_part(model: nn.Module) -> bool:
-    """Whether there is batch norm that sees the samples of one process of several."""
-    return distributed.world_size() > 1 and any(
-        isinstance(one, nn.modules.batchnorm._BatchNorm) and not isinstance(one, nn.SyncBatchNorm)
-        for one in model.modules()
-    )
 
 
 def has_untrained_loss(trainer: BaseTrainer) -> bool:

@@ -24,9 +24,9 @@ if TYPE_CHECKING or "TORCHELASTIC_RUN_ID" in os.environ:  # else --help would wa
     from torch import nn
 
 T = TypeVar("T")
-OTHER_LAUNCHERS = ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 SECONDS = 0.5  # from one all_reduce of LatestMax to the next, where steps take less
 STEPS = 64  # between the two at most, as later steps may take longer
+OTHER_LAUNCHERS = ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 
 
 def world_size() -> int:
@@ -146,13 +146,13 @@ class LatestMax:
     """The maximum over all processes of a signal to stop, and of a step to save at (0: none).
 
     All get the same numbers in the same step. No step waits for the others: an all_reduce, twice in
-    a second, goes on beside the training, and the next one gives its result, all others 0. With
-    `wait` the numbers are those of now.
+    a second, goes on beside the training, and the next one gives its result; in between, it is 0.
+    With `wait` the numbers are those of now.
     """
 
     def __init__(self) -> None:
-        self._pending: Any = None
-        self._calls, self._every = 0, 1  # since the last all_reduce; from one to the next, in all
+        self._pending: Any = None  # the last all_reduce
+        self._calls, self._every = 0, 1  # since then; from one to the next, in all processes
         self._since = monotonic()
 
     def __call__(self, signal: int, save_at: int = 0, wait: bool = False) -> tuple[int, int]:
@@ -181,8 +181,7 @@ def wrap(
     """The model with its gradients averaged over all processes, as the config's `parallel` says.
 
     Where several optimizers train it `in_parts`, a backward pass reaches some of the parameters,
-    and more than once in a step, which DistributedDataParallel does not take: the model stays bare,
-    and `Trainer.optimize` averages the gradients.
+    which DistributedDataParallel does not take: `Trainer.optimize` averages their gradients.
     """
     if world_size() == 1 or hasattr(model, "no_sync"):  # alone, or averaged by itself
         return model
@@ -190,6 +189,10 @@ def wrap(
         if device.type != "cuda":
             raise UserError("parallel.sync_batch_norm: works on GPUs only")
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    elif any(isinstance(one, nn.modules.batchnorm._BatchNorm) for one in model.modules()):
+        line = "batch norm: each process takes the statistics of its own part of a batch;"
+        line += " parallel.sync_batch_norm=true takes those of all, on GPUs"
+        logging.getLogger("trainer").warning(line)
     if in_parts:
         for tensor in (*model.parameters(), *model.buffers()):
             dist.broadcast(tensor.detach(), 0)

@@ -22,12 +22,10 @@ def inf_loop(data_loader: Iterable[T]) -> Iterator[T]:
 
     One may: of a loader that goes on from a checkpoint, the rest of a pass.
     """
-    was_empty = False
-    while True:
-        is_empty = True
+    n_empty = 0
+    while n_empty < 2:
+        n_empty += 1
         for batch in data_loader:
-            is_empty = False
+            n_empty = 0
             yield batch
-        if is_empty and was_empty:
-            raise UserError(NO_BATCH)
-        was_empty = is_empty
+    raise UserError(NO_BATCH)

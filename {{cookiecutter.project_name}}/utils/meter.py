@@ -1,4 +1,8 @@
-"""Means over an epoch: of the values that steps return, and of metrics that collect."""
+"""Means over an epoch: of the values that steps return, and of metrics that collect.
+
+The latter are objects with `update`, `compute` and `reset`, as in torchmetrics. What they have
+collected goes into checkpoints: their `state_dict`, or else their attributes.
+"""
 
 import copy
 from collections.abc import Iterable
@@ -7,34 +11,33 @@ from typing import Any
 from utils import distributed
 from utils.errors import UserError
 
-Sums = dict[str, tuple[float, float]]
+Sums = dict[str, tuple[float, float]]  # of value * n, and of n
+NUMPY, ON_CPU = "of NumPy", "on the CPU"  # marks of tensors in a checkpoint
 
 
 class MetricTracker:
     """Means of named values, weighted by the number of samples behind each value.
 
     Tensors stay on their device until a mean is asked for; nothing waits for it before. With a
-    `writer`, each update is also written as a scalar. `metrics` are
-    `functions` of (output, target), whose values are to be handed to `add`, and `collectors`:
-    objects with `update`, `compute` and `reset` as in torchmetrics. What these have collected is
-    kept in checkpoints; tensors on `device` are there again after a resume.
+    `writer`, each update is also written as a scalar. `metrics` are `functions` of (output, target)
+    whose values are to be handed to `add`, and `collectors`.
     """
 
     def __init__(
         self, *keys: str, writer: Any = None, metrics: Iterable[Any] = (), device: Any = None
     ) -> None:
-        self.keys = keys
-        self.writer = writer
-        self.device = device
+        self.keys, self.writer, self.device = keys, writer, device
+        metrics = list(metrics)
         self.functions = {name_of(m): m for m in metrics if not hasattr(m, "compute")}
         self.collectors = [copy.deepcopy(m) for m in metrics if hasattr(m, "compute")]
-        for metric in self.collectors:
-            collecting().prepare(metric)
+        for part in (part for m in self.collectors for part in getattr(m, "modules", list)()):
+            if hasattr(part, "persistent"):  # of torchmetrics: what it collects is in state_dict
+                part.persistent(True)
         self.reset()
 
     def reset(self) -> None:
-        self._new: list[tuple[str, Any, float]] = []  # key, value, n of what came since `sums`
-        self._sums: Sums = {key: (0.0, 0) for key in self.keys}  # of value * n, and of n
+        self._new: dict[str, list[tuple[Any, Any]]] = {}  # (value, n) that are not in the sums yet
+        self._sums: Sums = {key: (0.0, 0) for key in self.keys}
         self._window: Sums = {}
         self._has_loaded = False
         for metric in self.collectors:
@@ -54,28 +57,32 @@ class MetricTracker:
             value, n = value
         if hasattr(value, "detach"):
             value = value.item() if value.is_cpu and value.numel() == 1 else value.detach()
-        self._new.append((key, value, n))
+        self._new.setdefault(key, []).append((value, n))
         if self.writer is not None:
             self.writer.add_scalar(key, value)
 
     def sums(self) -> Sums:
         """{key: (sum of value * n, sum of n)}, up to now."""
-        new, self._new = self._new, []
-        for key in dict.fromkeys(key for key, _, _ in new):
-            total, count = self._sums.get(key, (0.0, 0))
+        new, self._new = self._new, {}
+        for key, pairs in new.items():
             try:
-                values = plain([value for name, value, _ in new if name == key])
-                counts = plain([n for name, _, n in new if name == key])
-                for value, n in zip(values, counts, strict=True):
-                    total, count = total + value * n, count + n
-            except (TypeError, RuntimeError) as error:
+                values, counts = (plain_list(each) for each in zip(*pairs, strict=True))
+            except (TypeError, ValueError, RuntimeError) as error:
                 raise UserError(f"{key!r} is no number: {error}") from error
-            self._sums[key] = total, count
+            for value, n in zip(values, counts, strict=True):  # one by one, whenever it is called
+                add_to(self._sums, key, value * n, n)
+                add_to(self._window, key, value * n, n)
         return self._sums
 
     def avg(self, key: str) -> float:
         total, n = self.sums()[key]
         return total / max(n, 1)
+
+    def window(self) -> dict[str, float]:
+        """The means over what came since the last call of `window` alone."""
+        self.sums()
+        window, self._window = self._window, {}
+        return {key: total / n for key, (total, n) in window.items() if n}
 
     def result(self) -> dict[str, float]:
         """The mean of every key that was updated since the last reset, and what was collected.
@@ -83,70 +90,51 @@ class MetricTracker:
         Over all processes, if there are several.
         """
         sums: Sums = {}
-        for one in distributed.all_gather(self.sums()):
-            for key, (total, n) in one.items():
-                so_far = sums.get(key, (0.0, 0))
-                sums[key] = so_far[0] + total, so_far[1] + n
+        for of_process in distributed.all_gather(self.sums()):
+            for key, (total, n) in of_process.items():
+                add_to(sums, key, total, n)
         means = {key: total / n for key, (total, n) in sums.items() if n}
-        collected = {name_of(m): collecting().value_of(m) for m in self.collectors}
-        return means | plain_numbers(collected)
-
-    def window(self) -> dict[str, float]:
-        """The means over what came since the last call of `window` alone."""
-        now = dict(self.sums())
-        then, self._window = self._window, now
-        changes = {
-            key: [new - old for new, old in zip(one, then.get(key, (0, 0)), strict=True)]
-            for key, one in now.items()
-        }
-        return {key: total / n for key, (total, n) in changes.items() if n}
+        return means | plain_numbers({name_of(m): of_all(m).compute() for m in self.collectors})
 
     def state_dict(self) -> dict[str, Any]:
-        """The sums, and what the collectors have."""
-        collected = {name_of(m): collecting().save(m, self.device) for m in self.collectors}
+        collected = {name_of(m): packed(state_of(m), self.device) for m in self.collectors}
         return {"sums": dict(self.sums()), "collected": collected}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up a state, in addition to those of other processes that were taken up before.
-
-        Raises UserError where a metric cannot.
-        """
+        """Take up a state, in addition to those of other processes that were taken up before."""
         for key, (total, n) in state["sums"].items():
-            old_total, old_n = self._sums.get(key, (0.0, 0))
-            self._sums[key] = old_total + total, old_n + n
+            add_to(self._sums, key, total, n)
         collected = state["collected"]
         if isinstance(collected, list):  # of an older version
             collected = dict(zip(map(name_of, self.collectors), collected, strict=False))
         for metric in self.collectors:
-            if (of_metric := collected.get(name_of(metric))) is not None:
-                collecting().load(metric, of_metric, self.device, self._has_loaded)
+            if name_of(metric) in collected:
+                of_metric = unpacked(collected[name_of(metric)], self.device)
+                if self._has_loaded:
+                    merge(metric, of_metric)
+                elif hasattr(metric, "load_state_dict"):
+                    metric.load_state_dict(of_metric)
+                else:
+                    vars(metric).update(of_metric)
         self._has_loaded = True
-
-
-def plain(values: list[Any]) -> list[Any]:
-    """Numbers and one-element tensors as plain numbers, with one wait for each device and type."""
-    if not any(hasattr(value, "detach") for value in values):
-        return values
-    import torch  # slow, and not needed for --help
-
-    kinds = [(one.device, one.dtype) if hasattr(one, "detach") else None for one in values]
-    for kind in set(kinds) - {None}:
-        places = [place for place, one in enumerate(kinds) if one == kind]
-        found = torch.stack([values[place].reshape(()) for place in places]).tolist()
-        for place, number in zip(places, found, strict=True):
-            values[place] = number
-    return values
 
 
 def name_of(metric: Any) -> str:
     return getattr(metric, "__name__", type(metric).__name__)
 
 
-def collecting() -> Any:
-    """What metrics that collect need beside, the module utils/collectors.py, which takes torch."""
-    from utils import collectors
+def add_to(sums: Sums, key: str, total: float, n: float) -> None:
+    old_total, old_n = sums.get(key, (0.0, 0))
+    sums[key] = old_total + total, old_n + n
 
-    return collectors
+
+def plain_list(values: Iterable[Any]) -> list[float]:
+    """Numbers or one-element tensors as plain numbers; tensors of a GPU with one wait for it."""
+    if not all(hasattr(value, "detach") for value in values):
+        return [float(value) for value in values]
+    import torch  # slow, and not needed for --help
+
+    return torch.stack([value.reshape(()) for value in values]).tolist()
 
 
 def plain_numbers(log: dict[str, Any]) -> dict[str, Any]:
@@ -165,3 +153,58 @@ def plain_numbers(log: dict[str, Any]) -> dict[str, Any]:
             shape = tuple(getattr(value, "shape", ()))
             raise UserError(f"{key!r} is no number, but has the shape {shape}") from None
     return numbers
+
+
+def of_all(metric: Any) -> Any:
+    """A metric with what every process has collected; torchmetrics sees to it in `compute`."""
+    if distributed.world_size() == 1 or hasattr(metric, "persistent"):
+        return metric
+    together = copy.deepcopy(metric)
+    together.reset()
+    for state in distributed.all_gather(state_of(metric)):
+        merge(together, state)
+    return together
+
+
+def merge(metric: Any, state: dict[str, Any]) -> None:
+    """Let a metric take in the state of another process, if it can."""
+    if not hasattr(metric, "merge"):
+        what = f"{name_of(metric)} cannot take in what another process has collected"
+        raise UserError(f"metrics: {what}: it needs a method merge, or as many processes as before")
+    metric.merge(state)
+
+
+def state_of(metric: Any) -> dict[str, Any]:
+    """The state_dict of a metric that collects, else its attributes."""
+    return metric.state_dict() if hasattr(metric, "state_dict") else dict(vars(metric))
+
+
+def packed(state: Any, device: Any) -> Any:
+    """A state in the types of a checkpoint: with marks that tell `unpacked` what a tensor was."""
+    import numpy as np
+    import torch
+    from torch.utils._pytree import tree_map
+
+    def pack(value: Any) -> Any:
+        if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biufc":
+            return {NUMPY: torch.from_numpy(np.array(value))}
+        is_elsewhere = isinstance(value, torch.Tensor) and value.device.type != device.type
+        return {ON_CPU: value} if is_elsewhere else value
+
+    device = device or torch.device("cpu")
+    return tree_map(pack, state)
+
+
+def unpacked(state: Any, device: Any) -> Any:
+    """The counterpart of `packed`, with tensors on `device`."""
+    from torch.utils._pytree import tree_map
+
+    def is_marked(value: Any) -> bool:
+        return isinstance(value, dict) and [*value] in ([NUMPY], [ON_CPU])
+
+    def unpack(value: Any) -> Any:
+        if is_marked(value):
+            return value[NUMPY].numpy()[()] if NUMPY in value else value[ON_CPU]
+        return value.to(device) if device and hasattr(value, "to") else value
+
+    return tree_map(unpack, state, is_leaf=is_marked)
