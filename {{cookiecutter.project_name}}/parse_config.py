@@ -356,6 +356,6 @@ def _check_together(settings: Settings) -> list[Mistake]:
             found.append(Mistake(path, f": must go with optimizer: {names}"))
         if scheduler.type.endswith("ReduceLROnPlateau"):
             if scheduler.interval == "step" or mode != scheduler.args.get("mode", "min"):
-                text = f': follows trainer.monitor epoch by epoch: args.mode must be "{mode}"'
+                text = f": follows {settings.trainer.monitor!r} epoch by epoch, with its args.mode"
                 found.append(Mistake(path, text))
     return found

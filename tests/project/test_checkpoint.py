@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from digits_example import CONFIG
+from digits_example import CONFIG, DigitsModel
+from model import model
 from parse_config import ConfigParser
 from test import main as evaluate
 from tools.background import BackgroundSaver
@@ -92,6 +93,25 @@ def test_a_checkpoint_that_does_not_fit_is_refused(make_config, changes, expecte
     with pytest.raises(UserError, match=expected):
         resumed(make_config, first, changes).train()
     assert {path.name for path in first.checkpoint_dir.iterdir()} == before
+
+
+class PartlyFrozen(DigitsModel):
+    def __init__(self, frozen=()):
+        super().__init__()
+        self.freeze(*frozen)
+
+
+def test_another_choice_of_what_is_trained_is_refused_on_resume(make_config, monkeypatch):
+    monkeypatch.setattr(model, "PartlyFrozen", PartlyFrozen, raising=False)
+    arch = {"type": "PartlyFrozen", "args": {"frozen": ["conv1"]}}
+    first = build_trainer(make_config({"arch": arch}))
+    first.train()
+    with pytest.raises(
+        UserError, match="epoch2.pth: its optimizer does not fit: .*parameter group"
+    ):
+        resumed(make_config, first, {"arch": arch | {"args": {}}}).train()
+    with pytest.raises(UserError, match="no parameters in a part named 'con.v'; parts: conv1, "):
+        resumed(make_config, first, {"arch": arch | {"args": {"frozen": ["con.v"]}}})
 
 
 @pytest.mark.parametrize(("changes", "lr"), [({}, 0.002), ({"optimizer.args.lr": 0.1}, 0.1)])

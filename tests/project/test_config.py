@@ -121,7 +121,7 @@ BAD_TOGETHER = [
     ({"lr_scheduler": "ReduceLROnPlateau", "trainer.monitor": "off"}, "epoch by epoch"),
     (
         {"lr_scheduler": "ReduceLROnPlateau", "trainer.monitor": "max val_accuracy"},
-        'lr_scheduler: follows trainer.monitor epoch by epoch: args.mode must be "max"',
+        "lr_scheduler: follows 'max val_accuracy' epoch by epoch, with its args.mode",
     ),
 ]
 

@@ -16,6 +16,7 @@ from train import build_trainer
 from trainer.trainer import Trainer
 from utils import UserError, checkpoint
 from utils.errors import RunError
+from utils.optim import learning_rates
 
 SHORT = {
     "trainer.epochs": 1,
@@ -196,6 +197,8 @@ def test_groups_of_parameters_by_pattern(both):
     weights = (one.model.state_dict() for one in (trained, by_hand))
     assert first_difference(*weights) is None
     assert sorted(len(group["params"]) for group in trained.optimizer.param_groups) == [2, 2, 2, 2]
+    names = {"lr": 0.001, "lr_*.bias": 0.001, "lr_*.bias fc*": 0.01, "lr_fc*": 0.01}
+    assert learning_rates(trained.optimizer) == pytest.approx(names)
 
 
 @pytest.mark.parametrize(

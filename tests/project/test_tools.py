@@ -378,12 +378,12 @@ def test_what_git_does_not_have_yet_is_kept(tmp_path, monkeypatch):
     monkeypatch.setattr("tools.record.PROJECT_DIR", tmp_path)
     run_dir = tmp_path / "run"
     run_dir.mkdir()
-    record_start(run_dir, "cpu")
+    record_start(run_dir, "cpu", {("seed",): (1, 2)})
     (tmp_path / "code.py").write_text("new\n")
-    record_start(run_dir, "cpu")
+    record_start(run_dir, "cpu", {("seed",): (1, 2)})
     clean, dirty = json.loads((run_dir / "environment.json").read_text())
     assert clean["git_commit"] == dirty["git_commit"] == git("rev-parse", "HEAD").strip()
-    assert "git_diff" not in clean and dirty["git_dirty"]
+    assert "git_diff" not in clean and dirty["git_dirty"] and clean["changes"] == {"seed": [1, 2]}
     assert "-old\n+new" in (run_dir / dirty["git_diff"]).read_text()
 
 

@@ -16,8 +16,10 @@ from parse_config import ConfigParser
 from tools.check import describe
 from tools.convert import complete
 from train import part_modules
-from utils import UserError
+from utils import UserError, extras
 from utils.check import nearest
+from utils.command_line import EXTRA_FLAGS, CommandLine
+from utils.errors import IN_FULL
 from utils.files import PROJECT_DIR, read_config
 from utils.meter import plain_numbers
 
@@ -112,6 +114,23 @@ def test_one_learning_rate_for_several_optimizers(make_config):
     line = r"^command line: optimizer\.args\.lr: there are several: encoder, decoder"
     with pytest.raises(UserError, match=line):
         make_config({"optimizer": several, "optimizer.args.lr": 0.1})
+
+
+def test_what_only_a_full_project_has_is_told(make_config, monkeypatch, tmp_path, capsys):
+    flags = {"--" + k.replace("_", "-") for k, text in extras.texts().items() if "\nFLAG" in text}
+    assert flags - {"--check"} == {*EXTRA_FLAGS} - {"--allow-data-change"}
+    for flag in EXTRA_FLAGS:
+        with pytest.raises(SystemExit, match="2"):
+            CommandLine(None).parse_args([flag])
+        assert capsys.readouterr().err == f"command line: {flag}: {IN_FULL}\n"
+    config = make_config({"trainer.histograms": True, "parallel.recompute": ["A"]})
+    config.check_parts({})
+    monkeypatch.setattr("parse_config.PROJECT_DIR", tmp_path)
+    make_config().check_parts({})
+    with pytest.raises(UserError) as caught:
+        config.check_parts({})
+    keys = [line.removesuffix(f": {IN_FULL}") for line in str(caught.value).splitlines()]
+    assert keys == ["command line: parallel.recompute", "command line: trainer.histograms"]
 
 
 def test_of_many_names_the_nearest_are_shown(make_config):

@@ -36,7 +36,7 @@ class Record(Callback):
         self.began = monotonic()
         if distributed.is_main():
             with as_warning(trainer.logger, f"{NAME} is not written"):
-                record_start(run_dir, trainer.device)
+                record_start(run_dir, trainer.device, trainer.config.changes)
             with as_warning(trainer.logger, "times.csv begins anew"):
                 self.times.keep_until(trainer.start_epoch)
 
@@ -63,10 +63,13 @@ def other_process(run_dir: Path) -> int | None:
     return None
 
 
-def record_start(run_dir: Path, device: torch.device) -> None:
-    """Add this start to environment.json, and what git does not have yet to a .diff beside it."""
+def record_start(run_dir: Path, device: torch.device, changes: dict[Any, Any]) -> None:
+    """Add this start to environment.json, and what git does not have yet to a .diff beside it.
+
+    `changes` of the config since the checkpoint map paths to (old, new).
+    """
     starts = read_starts(run_dir)
-    commit, changes = _git("rev-parse", "HEAD"), _git("diff", "HEAD")
+    commit, diff = _git("rev-parse", "HEAD"), _git("diff", "HEAD")
     start: dict[str, Any] = {
         "time": _now(),
         "host": platform.node(),
@@ -77,14 +80,15 @@ def record_start(run_dir: Path, device: torch.device) -> None:
         "numpy": np.__version__,
         "platform": platform.platform(),
         "device": str(device),
+        "changes": {".".join(path): values for path, values in changes.items()},
         "torchrun": os.environ.get("TORCHELASTIC_RUN_ID"),
         "git_commit": commit and commit.strip(),
         "git_dirty": bool(_git("status", "--porcelain")),
     }
-    if changes:
+    if diff:
         start["git_diff"] = f"uncommitted{len(starts) + 1}.diff"
         with atomic_write(run_dir / start["git_diff"]) as file:
-            file.write(changes)
+            file.write(diff)
     write_json([*starts, start], run_dir / NAME)
 
 
