@@ -23,7 +23,7 @@ DOCS = "tests/project/test_docs.py::test_a_page_is_true"
 INSTALLING = "tests/test_installing.py::test_"
 PLACES = {
     r"python (train|test|predict|export|report|runs)\.py\b.*": DOCS,
-    r"python (sweep\.py|runs\.py --groups).*": "tests/test_sweep_runs.py::test_the_commands_of_the_page",
+    r"python sweep\.py.*": "tests/test_sweep_runs.py::test_the_commands_of_the_page",
     r"python migrate\.py .*": "tests/test_migrate.py::test_the_command_says_what_it_did",
     r"python benchmarks/.*": "tests/test_benchmarks.py::test_each_benchmark_ends_with_its_table",
     r"python scripts/make_report.*": "tests/test_benchmarks.py::test_the_picture_of_the_readme",
