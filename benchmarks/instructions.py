@@ -2,7 +2,7 @@
 
 python benchmarks/instructions.py                 a minute or two for each trainer that is installed
 python benchmarks/instructions.py bare ours       of these two alone
-python benchmarks/instructions.py --work tiny     one of the two models
+python benchmarks/instructions.py --work tiny     one of the three works
 
 valgrind counts them (`apt install valgrind`), in an epoch after one to warm up. A count is the same
 from run to run within a thousandth, whatever else the machine does: it shows a change of the loop
@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 
 from speed import NAMES, OURS, TITLES, Trainee, bake, installed, kinds_for
 
-WORKS = ("tiny", "tiny_metrics")
+WORKS = ("tiny", "tiny_metrics", "pictures")
 
 
 def count(kind, work, folders, scratch):

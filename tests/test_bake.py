@@ -34,8 +34,8 @@ ESSENTIAL = """
     utils/checkpoint.py utils/command_line.py
     utils/device.py utils/distributed.py utils/errors.py utils/extras.py
     utils/files.py utils/finite.py utils/lookup.py utils/loop.py utils/meter.py
-    utils/optim.py
-    utils/run.py utils/run_dir.py utils/seed.py utils/signals.py utils/split.py
+    utils/optim.py utils/permutation.py
+    utils/run.py utils/run_dir.py utils/samples.py utils/seed.py utils/signals.py utils/split.py
     utils/task.py
 """.split()
 # What a full one has beside

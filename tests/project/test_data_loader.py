@@ -1,7 +1,9 @@
+import os
 import random
 import subprocess
 import sys
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from base import BaseDataLoader
 from tools.quiet_end import QuietEnd
 from utils import UserError
 from utils.files import PROJECT_DIR
+from utils.permutation import Permutation
 
 
 class Numbers(torch.utils.data.Dataset):
@@ -177,3 +180,174 @@ def test_the_thread_that_pins_memory_ends_without_a_word(monkeypatch, name, expe
     thread.start()
     thread.join()
     assert len(told) == expected
+
+
+# Orders without a list
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 10, 1000, 65537])
+def test_a_permutation_has_each_number_once_however_it_is_asked(n):
+    numbers = Permutation(n, seed=5)
+    assert sorted(numbers[0:n].tolist()) == list(range(n)) and len(numbers) == n
+    again = Permutation(n, seed=5)
+    parts = [again[start : start + 7] for start in reversed(range(0, n, 7))]
+    assert torch.cat(parts[::-1]).tolist() == numbers[0:n].tolist()
+    assert n < 10 or Permutation(n, seed=6)[0:n].tolist() != numbers[0:n].tolist()
+
+
+@pytest.mark.parametrize("n", [2_000_000, 3**19, 10**9])
+def test_a_permutation_looks_random(n):
+    """100 equal parts are hit alike, neighbours and seeds are unrelated: within 5 deviations."""
+    count = 40_000
+    for seed in range(5):
+        part = slice(seed * count, (seed + 1) * count)
+        x, other = (Permutation(n, one)[part].double() / n for one in (seed, seed + 100))
+        chi2 = ((torch.histc(x, 100, 0, 1) - count / 100) ** 2 / (count / 100)).sum()
+        assert abs(chi2 - 99) < 5 * 198**0.5
+        for a, b in ((x[:-1], x[1:]), (x, other), (x, torch.arange(count))):
+            assert abs(torch.corrcoef(torch.stack([a, b]))[0, 1]) < 5 / count**0.5
+
+
+class Large(Numbers):
+    """Sample i is i, of more than anybody lists."""
+
+    def __init__(self, n=10**9):
+        super().__init__(n)
+
+
+def first_batches(loader, n=3):
+    return [batch.tolist() for batch, _ in zip(loader, range(n), strict=False)]
+
+
+def test_a_billion_samples_are_split_shuffled_and_resumed_without_a_list():
+    tracemalloc.start()
+    loader = BaseDataLoader(Large(), 64, True, 0.1, 0)
+    valid = loader.split_validation()
+    assert len(loader.sampler) == loader.n_samples == 9 * 10**8 and len(valid.sampler) == 10**8
+    loader.set_epoch(seed=1, epoch=3, samples=64 * 5_000_000)
+    middle = first_batches(loader)
+    held_out = first_batches(valid)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2_000_000
+    resumed = BaseDataLoader(Large(), 64, True, 0.1, 2)
+    resumed.load_state_dict({"seed": 1, "epoch": 3, "samples": 64 * 5_000_001, "order": "feistel"})
+    assert first_batches(resumed, 2) == middle[1:]
+    assert held_out == first_batches(resumed.split_validation())
+    in_order = BaseDataLoader(Large(), 64, False, 0, 0)
+    assert first_batches(in_order, 1) == [list(range(64))]
+    with_seed = BaseDataLoader(Large(), 64, True, 0.1, 0, split_seed=1)
+    assert first_batches(with_seed.split_validation()) != held_out
+
+
+def test_parts_and_order_of_many_have_each_sample_once(monkeypatch):
+    monkeypatch.setattr("base.base_data_loader.MANY", 100)
+    loader = BaseDataLoader(Numbers(5000), 64, True, 0.1, 0)
+    train, valid = seen(loader), seen(loader.split_validation())
+    assert sorted(train + valid) == list(range(5000)) and len(valid) == 500
+    assert list(loader.sampler) == train and train != seen(loader)
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_the_order_of_many_is_the_same_for_any_number_of_processes(monkeypatch, world_size):
+    monkeypatch.setattr("base.base_data_loader.MANY", 100)
+
+    def batches(rank, n):
+        loader = BaseDataLoader(Numbers(1000), 60 // n, True, 0, 0)
+        loader.batch_sampler.rank, loader.batch_sampler.world_size = rank, n
+        return [batch.tolist() for batch in loader]
+
+    ranks = [batches(rank, world_size) for rank in range(world_size)]
+    assert [sum(step, []) for step in zip(*ranks, strict=True)] == batches(0, 1)
+
+
+def test_an_old_run_keeps_its_order_and_its_split(monkeypatch):
+    old = BaseDataLoader(Numbers(5000), 64, True, 0.1, 0)
+    old.set_epoch(seed=1, epoch=3, samples=640)
+    state, rest, held_out = old.state_dict(), seen(old), seen(old.split_validation())
+    assert state.pop("order") == "randperm"  # as of a version that had no other
+    monkeypatch.setattr("base.base_data_loader.MANY", 100)
+    new = BaseDataLoader(Numbers(5000), 64, True, 0.1, 0)
+    valid = new.split_validation()
+    assert new.state_dict()["order"] == "feistel" and seen(valid) != held_out
+    new.load_state_dict(state)
+    assert seen(new) == rest and seen(valid) == held_out
+    assert new.state_dict()["order"] == "randperm"
+    old.load_state_dict(new.state_dict() | {"order": "feistel"})
+    assert old.state_dict()["order"] == "feistel"
+
+
+# What is random about a sample
+
+
+class LateDraws(Numbers):
+    """Most samples draw from torch alone, some from the others too, and sample 0 from nothing."""
+
+    def __getitem__(self, index):
+        draws = [float(torch.rand(()))] if index else []
+        draws += [float(np.random.rand())] if index % 7 == 3 else []
+        draws += [random.random()] if index % 11 == 5 else []
+        return torch.tensor([index, *draws, 0.0, 0.0, 0.0])[:4]
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_a_generator_that_a_later_sample_is_the_first_to_draw_from_is_seeded_too(shuffle):
+    def samples(batch_size, num_workers=0):
+        loader = BaseDataLoader(LateDraws(), batch_size, shuffle, 0, num_workers)
+        loader.set_epoch(seed=1, epoch=3)
+        before = random.getstate()
+        found = {row[0]: row[1:] for batch in loader for row in batch.tolist()}
+        assert random.getstate() == before
+        return found
+
+    assert samples(1) == samples(4) == samples(7) == samples(20) == samples(3, num_workers=2)
+
+
+def test_samples_of_a_subset_are_seeded_each():
+    subset = torch.utils.data.Subset(Noisy(), range(5, 15))
+    first, second = (
+        {
+            row[0]: row[1:]
+            for batch in BaseDataLoader(subset, n, True, 0, 0)
+            for row in batch.tolist()
+        }
+        for n in (3, 7)
+    )
+    assert first == second and len({tuple(draws) for draws in first.values()}) == 10
+
+
+# Workers
+
+
+class Told(Numbers):
+    """Samples that say which epoch they are of."""
+
+    epoch = None
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __getitem__(self, index):
+        return torch.tensor([index, -1 if self.epoch is None else self.epoch, os.getpid()])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_workers_that_stay_are_told_each_epoch(workers):
+    loader = BaseDataLoader(Told(), 4, True, 0.25, workers)
+    pids = set()
+    for epoch in (2, 3, 7):
+        loader.set_epoch(seed=1, epoch=epoch)
+        rows = torch.cat(list(loader))
+        assert set(rows[:, 1].tolist()) == {epoch}
+        pids |= set(rows[:, 2].tolist())
+    assert len(pids) == (workers or 1)
+
+
+def start(worker):
+    torch.utils.data.get_worker_info().dataset.epoch = 10 + worker
+
+
+def test_a_worker_init_fn_finds_the_data_set_itself():
+    loader = BaseDataLoader(Told(8), 4, False, 0, 2, worker_init_fn=start)
+    loader._samples.tells_epoch = False
+    assert torch.cat(list(loader))[:, 1].tolist() == [10] * 4 + [11] * 4

@@ -1,12 +1,20 @@
 """How many samples a batch has, which weighs all means, and which metrics a phase adds to."""
 
+import random
 from collections import namedtuple
+from itertools import islice
 
 import pytest
 import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_sequence
-from torch.utils.data import DataLoader, DistributedSampler, TensorDataset, WeightedRandomSampler
+from torch.utils.data import (
+    DataLoader,
+    DistributedSampler,
+    Sampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 from torch.utils.data.dataloader import default_collate
 
 from base import BaseDataLoader
@@ -223,9 +231,9 @@ def test_two_passes_at_once_keep_their_counts():
     first, second = iter(loader), iter(loader)
     next(first), next(first), next(second)
     assert len(next(first)) == loader.n_samples_in_batch == 3
-    assert loader.state_dict() == {"seed": 1, "epoch": 6, "samples": 13}
+    assert loader.state_dict() == {"seed": 1, "epoch": 6, "samples": 13, "order": "randperm"}
     assert len(next(second)) == loader.n_samples_in_batch == 5
-    assert loader.state_dict() == {"seed": 1, "epoch": 7, "samples": 10}
+    assert loader.state_dict() == {"seed": 1, "epoch": 7, "samples": 10, "order": "randperm"}
 
 
 def test_a_loader_that_makes_its_batches_by_itself_is_counted_by_their_fields(make_config):
@@ -343,3 +351,96 @@ def test_a_sampler_is_told_the_epoch_as_in_torch():
 def test_a_sampler_does_not_go_with_a_split():
     with pytest.raises(UserError, match="a sampler goes with validation_split = 0"):
         BaseDataLoader(range(20), 4, True, 5, 0, sampler=weighted())
+
+
+# Batches of one's own
+
+
+class ByLength(Sampler):
+    """Batches of up to `size` samples of one length, in an order drawn anew from each generator."""
+
+    def __init__(self, lengths, size):
+        self.lengths, self.size = lengths, size
+        self.epochs = []
+
+    def set_epoch(self, epoch):
+        self.epochs.append(epoch)
+
+    def __iter__(self):
+        groups = {n: [i for i, m in enumerate(self.lengths) if m == n] for n in set(self.lengths)}
+        batches = []
+        for group in groups.values():
+            random.shuffle(group)
+            batches += [group[i : i + self.size] for i in range(0, len(group), self.size)]
+        return iter([batches[i] for i in torch.randperm(len(batches))])
+
+    def __len__(self):
+        return sum(-(-self.lengths.count(n) // self.size) for n in set(self.lengths))
+
+
+LONG = [1] * 9 + [2] * 10 + [5] * 3
+
+
+def by_length(rank=0, world_size=1, **options):
+    sampler = ByLength(LONG, 4)
+    loader = BaseDataLoader(range(22), 4, True, 0, 0, batch_sampler=sampler, **options)
+    loader.batch_sampler.rank, loader.batch_sampler.world_size = rank, world_size
+    loader.set_epoch(seed=3, epoch=1)
+    return loader
+
+
+def test_batches_of_ones_own_are_given_as_they_are_and_resumed():
+    loader = by_length()
+    first, second = ([batch.tolist() for batch in loader] for _ in range(2))
+    assert sorted(sum(first, [])) == sorted(sum(second, [])) == list(range(22)) and first != second
+    assert all(len({LONG[i] for i in batch}) == 1 for batch in first + second)
+    assert loader.batch_sampler.sampler.epochs == [1, 2] and len(loader) == len(first) == 7
+    stopped, resumed = by_length(), by_length()
+    begun = [batch.tolist() for batch in islice(stopped, 3)]
+    state = stopped.state_dict()
+    assert state["samples"] == sum(map(len, begun)) and state["order"] == "own"
+    resumed.load_state_dict(state)
+    assert begun + [batch.tolist() for batch in resumed] == first
+    assert [batch.tolist() for batch in resumed] == second
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5])
+def test_each_process_has_batches_of_ones_own_and_none_is_without(n):
+    alone = [sample for batch in by_length() for sample in batch.tolist()]
+    ranks, means = [], []
+    for rank in range(n):
+        loader = by_length(rank, n)
+        ranks.append([])
+        for batch in loader:
+            ranks[-1].append(batch.tolist())
+            means.append((len(ranks[-1]), loader.n_samples_mean))
+    steps = [*zip(*ranks, strict=True)]
+    assert [sample for step in steps for batch in step for sample in batch] != []
+    assert sorted(sample for step in steps for batch in step for sample in batch) == sorted(alone)
+    assert len(steps) in (len(by_length(0, n)), len(by_length(0, n)) - 1)
+    for number, mean in means:
+        assert mean == sum(map(len, steps[number - 1])) / n
+
+
+def test_samplers_of_ones_own_are_refused_beside_a_split():
+    sampler = ByLength(LONG, 4)
+    with pytest.raises(UserError, match="a sampler goes with validation_split = 0"):
+        BaseDataLoader(range(22), 4, True, 0.1, 0, batch_sampler=sampler)
+
+
+def test_grouped_samples_stay_together():
+    """A sampler that keeps the samples of a group, such as a patient's, next to each other."""
+
+    class Grouped(Sampler):
+        def __iter__(self):
+            groups = torch.arange(20).view(5, 4)
+            return iter(groups[torch.randperm(5)].flatten().tolist())
+
+        def __len__(self):
+            return 20
+
+    loader = BaseDataLoader(range(20), 4, True, 0, 2, sampler=Grouped())
+    for _ in range(2):
+        batches = [batch.tolist() for batch in loader]
+        assert all(batch == list(range(batch[0], batch[0] + 4)) for batch in batches)
+        assert sorted(sum(batches, [])) == list(range(20))

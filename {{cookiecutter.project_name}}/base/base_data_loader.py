@@ -5,17 +5,21 @@ knows which samples come when. What a batch is stands in sampler.py.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Annotated, Any
 
 import torch
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import default_collate
 
-from base.sampler import EpochBatchSampler, EpochSampler
+from base.sampler import EpochBatchSampler, EpochSampler, OwnBatchSampler
 from utils.check import Range
 from utils.errors import UserError
-from utils.signals import end_workers_at_exit, ignore_stop_signals
-from utils.split import count_samples, split_indices
+from utils.samples import SeededSamples, start_worker
+from utils.signals import end_workers_at_exit
+from utils.split import refuse_mistakes, split_indices
+
+MANY = 1_000_000  # samples: of more there is no list
 
 
 class EpochDataLoader(DataLoader):
@@ -23,19 +27,28 @@ class EpochDataLoader(DataLoader):
 
     After a batch, `n_samples_in_batch` is the number of its samples in this process, and
     `n_samples_mean` that in a process on average. `state_dict` says what has been given out,
-    whatever workers have fetched beyond that.
+    whatever workers have fetched beyond that. `is_fixed`: each pass is the same, for validation.
     """
 
     batch_size: int
-    batch_sampler: Any
+    n_samples_in_batch, n_samples_mean = 0, 0.0
 
-    def __init__(self, dataset: Any, **options: Any) -> None:
-        super().__init__(dataset, generator=torch.Generator(), **options)
+    def __init__(
+        self, dataset: Any, batch_sampler: Any = None, is_fixed: bool = False, **options: Any
+    ) -> None:
+        options["generator"] = torch.Generator()
+        super().__init__(dataset, **options)
+        kind = EpochBatchSampler if batch_sampler is None else OwnBatchSampler
         # DataLoader refuses to set batch_sampler later; as an argument, it would hide batch_size
-        sampler = EpochBatchSampler(self.sampler, self.batch_size, self.drop_last, is_fixed=False)
-        self.__dict__["batch_sampler"] = sampler
+        self.__dict__["batch_sampler"] = sampler = kind(
+            batch_sampler or self.sampler, self.batch_size, self.drop_last, is_fixed
+        )
+        for name in ("batch_size", "shuffle", "sampler", "drop_last"):
+            options.pop(name, None)
+        options["worker_init_fn"] = partial(start_worker, self.worker_init_fn)
+        self._samples = SeededSamples(dataset, is_fixed)
+        self._loader = DataLoader(self._samples, batch_sampler=sampler, **options)
         self._state = self._next_state()
-        self.n_samples_in_batch, self.n_samples_mean = 0, 0.0
         end_workers_at_exit()
 
     def __iter__(self) -> Any:
@@ -46,15 +59,17 @@ class EpochDataLoader(DataLoader):
             self._state = state | {"samples": done}
             yield batch
 
-    def _next_state(self) -> dict[str, int]:
+    def _next_state(self) -> dict[str, Any]:
         sampler = self.batch_sampler
-        return {"seed": sampler.seed, "epoch": sampler.epoch, "samples": sampler.samples}
+        order = getattr(sampler.sampler, "order_name", "own")
+        place = {"seed": sampler.seed, "epoch": sampler.epoch, "samples": sampler.samples}
+        return place | {"order": order}
 
     def _batches(self) -> Iterator[Any]:
-        """Batches that the data set makes whole, without workers, take the short way."""
-        if self.num_workers or self.pin_memory or not hasattr(self.dataset, "__getitems__"):
-            return super().__iter__()
-        make = self.dataset.__getitems__
+        """Without workers, the short way."""
+        if self.num_workers or self.pin_memory:
+            return iter(self._loader)
+        make = self._samples.__getitems__
         return (self.collate_fn(make(indices)) for indices in self.batch_sampler)
 
     def set_epoch(self, seed: int, epoch: int, samples: int = 0) -> None:
@@ -65,13 +80,13 @@ class EpochDataLoader(DataLoader):
         self.batch_sampler.set_epoch(seed, epoch, samples)
         self._state = self._next_state()
 
-    def state_dict(self) -> dict[str, int]:
+    def state_dict(self) -> dict[str, Any]:
         """How much of which pass was given out: the same in all processes, and for any number."""
         return dict(self._state)
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Let the next pass be the rest of that in which a `state_dict` was taken."""
-        self.set_epoch(**state)
+        self.set_epoch(state["seed"], state["epoch"], state["samples"])
 
 
 class BaseDataLoader(EpochDataLoader):
@@ -80,9 +95,10 @@ class BaseDataLoader(EpochDataLoader):
     `validation_split` is a fraction of the samples (0.1) or their number (500); the split is the
     same in every run with the same `split_seed`. `valid_dataset` holds the same samples for
     validation, without the training transforms. `sampler` gives the training samples in an order of
-    its own. Further `options` go to `DataLoader` as they are. The loader draws from generators of
-    its own and leaves the global random state alone. Raises UserError where the arguments do not go
-    together or give no batch. A config is checked against these hints in subclasses too.
+    its own, `batch_sampler` in batches of its own. Further `options` go to `DataLoader` as they
+    are. The loader draws from generators of its own and leaves the global random state alone.
+    Raises UserError where the arguments do not go together or give no batch. A config is checked
+    against these hints in subclasses too.
     """
 
     def __init__(
@@ -97,31 +113,36 @@ class BaseDataLoader(EpochDataLoader):
         valid_dataset: Any = None,
         split_seed: int = 0,
         sampler: Any = None,
+        batch_sampler: Any = None,
         **options: Any,
     ) -> None:
         options = {
             "batch_size": batch_size,
             "collate_fn": collate_fn,
             "num_workers": num_workers,
-            "worker_init_fn": ignore_stop_signals,
             "pin_memory": num_workers > 0 and torch.cuda.is_available(),
             "persistent_workers": num_workers > 0,
         } | options
+        refuse_mistakes(dataset, sampler, options)
         self.shuffle = shuffle
         self.validation_split = validation_split
         self.split_seed = split_seed
-        self.n_samples = count_samples(dataset, sampler, options)
+        self.n_samples = len(dataset)
+        self.order = "randperm" if self.n_samples <= MANY else "feistel"
         self.sampler, self.valid_sampler = self._split_sampler(validation_split)
-        if sampler is not None:
+        if sampler is not None or batch_sampler is not None:
             if validation_split:
                 raise UserError("data_loader: a sampler goes with validation_split = 0")
             self.sampler = sampler
         held_out = dataset if valid_dataset is None else valid_dataset
         self.init_kwargs = {"dataset": held_out, **options}
         self.init_kwargs.pop("drop_last", None)  # validation has every sample
-        shuffle = shuffle and self.sampler is None  # of a _split_sampler of one's own
+        # of a _split_sampler of one's own
+        shuffle = shuffle and self.sampler is None and batch_sampler is None
         try:
-            super().__init__(dataset, shuffle=shuffle, sampler=self.sampler, **options)
+            super().__init__(
+                dataset, batch_sampler, shuffle=shuffle, sampler=self.sampler, **options
+            )
         except ValueError as error:  # options that do not go together
             raise UserError(f"data_loader: {error}") from None
         if len(self) == 0:
@@ -129,18 +150,27 @@ class BaseDataLoader(EpochDataLoader):
 
     def _split_sampler(self, split: float) -> tuple[Any, Any]:
         """The samplers of the training part and, unless `split` is 0, of the validation part."""
-        train, valid = split_indices(self.n_samples, split, self.split_seed)
+        train, valid = split_indices(self.n_samples, split, self.split_seed, self.order)
         self.n_samples = len(train)
-        valid_sampler = None if valid is None else EpochSampler(valid, shuffle=False)
-        return EpochSampler(train, self.shuffle), valid_sampler
+        valid_sampler = None if valid is None else EpochSampler(valid, False, self.order)
+        return EpochSampler(train, self.shuffle, self.order), valid_sampler
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """As above; where a run began with another order and split, they stay its own."""
+        order = state.get("order", "randperm")  # older versions had no other
+        if order not in (self.order, "own") and isinstance(self.sampler, EpochSampler):
+            self.order, self.n_samples = order, len(self.dataset)
+            new = self._split_sampler(self.validation_split)
+            for mine, other in zip((self.sampler, self.valid_sampler), new, strict=True):
+                if mine is not None:
+                    vars(mine).update(vars(other))
+        super().load_state_dict(state)
 
     def split_validation(self) -> EpochDataLoader | None:
         """A loader of the validation part, in a fixed order; None if there is none."""
         if self.valid_sampler is None:
             return None
-        loader = EpochDataLoader(sampler=self.valid_sampler, **self.init_kwargs)
-        loader.batch_sampler.is_fixed = True
-        return loader
+        return EpochDataLoader(sampler=self.valid_sampler, is_fixed=True, **self.init_kwargs)
 
 
 def to_device(batch: Any, device: torch.device) -> Any:

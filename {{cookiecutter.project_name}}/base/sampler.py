@@ -1,43 +1,49 @@
-"""Which samples a batch has, and what is random about them, as functions of the seed.
+"""Which samples a batch has, as a function of the seed: read it to change the order of the data.
 
-Read it after base_data_loader.py, to change the order of the data. `EpochSampler` gives the order
-of a pass, `EpochBatchSampler` cuts it into the batches of this process, `SeededBatch` is one of
-them and decides what is random about its samples.
+`EpochSampler` gives the order of a pass; `EpochBatchSampler` cuts it into the batches of this
+process, `OwnBatchSampler` does so with batches of your own.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
-from functools import cached_property
-from hashlib import blake2b
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch.utils.data import BatchSampler, Sampler
 
 from utils import distributed
-from utils.seed import CPU_GENERATORS, preserved_random_state, seed_cpu
+from utils.permutation import BLOCK, Permutation
+from utils.samples import SeededBatch
+from utils.seed import derive_seed, preserved_random_state, seed_cpu
 
 
 class EpochSampler(Sampler):
-    """The given indices, in order or shuffled: the order is a function of (seed, epoch)."""
+    """The given indices, in order or shuffled: the order is a function of (seed, epoch).
 
-    def __init__(self, indices: Any, shuffle: bool) -> None:
-        self.indices = torch.as_tensor(indices)
-        self.shuffle = shuffle
+    In the order "feistel" they are a range or a Permutation, and no list is made of them.
+    """
+
+    def __init__(self, indices: Any, shuffle: bool, order: str = "randperm") -> None:
+        self.indices = torch.as_tensor(indices) if order == "randperm" else indices
+        self.shuffle, self.order_name = shuffle, order
         self.set_epoch(seed=0, epoch=0)
 
     def set_epoch(self, seed: int, epoch: int) -> None:
         self.seed, self.epoch = seed, epoch
 
-    def order(self) -> torch.Tensor:
-        """(N,) indices in the order of this epoch."""
+    def order(self) -> Any:
+        """The indices in the order of this epoch; `order[a:b]` are some of them."""
         if not self.shuffle:
             return self.indices
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, self.epoch))
-        return self.indices[torch.randperm(len(self.indices), generator=generator)]
+        seed, n = derive_seed(self.seed, self.epoch), len(self.indices)
+        if self.order_name == "feistel":
+            return Permutation(n, seed, of=self.indices)
+        return self.indices[torch.randperm(n, generator=torch.Generator().manual_seed(seed))]
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self.order().tolist())
+        order = self.order()
+        for start in range(0, len(order), BLOCK):
+            yield from torch.as_tensor(order[start : start + BLOCK]).tolist()
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -54,7 +60,9 @@ class EpochBatchSampler(BatchSampler):
 
     sampler: Any
 
-    def __init__(self, sampler: Any, batch_size: int, drop_last: bool, is_fixed: bool) -> None:
+    def __init__(
+        self, sampler: Any, batch_size: int, drop_last: bool = False, is_fixed: bool = False
+    ) -> None:
         super().__init__(sampler, batch_size, drop_last)
         self.is_fixed = is_fixed  # every pass is that of the same epoch, as for validation
         self.rank, self.world_size = distributed.rank(), distributed.world_size()
@@ -76,24 +84,27 @@ class EpochBatchSampler(BatchSampler):
     def __len__(self) -> int:
         return self.count()
 
-    def __iter__(self) -> Iterator["SeededBatch"]:
+    def __iter__(self) -> Iterator[SeededBatch]:
         seed, epoch, skip = self.seed, self.epoch, self.samples
         self.set_epoch(seed, epoch + (not self.is_fixed))
         positions = self.positions = deque()
-        order, count = self.order(seed, epoch), self.count(skip)
-        n_of_all = self.batch_size * self.world_size
+        for number, start, stop, own in self.parts(self.order(seed, epoch), skip):
+            if len(own):
+                positions.append((len(own), (stop - start) / self.world_size, stop))
+                yield SeededBatch(own, (seed, epoch, number, self.rank))
+
+    def parts(self, order: Any, skip: int) -> Iterator[tuple[int, int, int, Any]]:
+        """Of each batch of all processes: its number, its samples from, to, and those for here."""
+        count, n_of_all = self.count(skip), self.batch_size * self.world_size
         for index in range(count):
             start = skip + index * n_of_all
             is_last = index == count - 1 and not self.drop_last
             n = len(self.sampler) - start if is_last else n_of_all
-            low = start + n * self.rank // self.world_size
-            high = start + n * (self.rank + 1) // self.world_size
-            if low < high:
-                positions.append((high - low, n / self.world_size, start + n))
-                yield SeededBatch(order[low:high], (seed, epoch, start // n_of_all, self.rank))
+            low, high = (start + n * rank // self.world_size for rank in (self.rank, self.rank + 1))
+            yield start // n_of_all, start, start + n, order[low:high]
 
     def order(self, seed: int, epoch: int) -> Any:
-        """The samples of a pass in their order: a tensor of indices, or a list of what they are."""
+        """The samples of a pass in their order, or what a sampler of another class gives."""
         if isinstance(self.sampler, EpochSampler):
             self.sampler.set_epoch(seed, epoch)
             return self.sampler.order()
@@ -106,46 +117,28 @@ class EpochBatchSampler(BatchSampler):
             return list(self.sampler)
 
 
-class SeededBatch(list):
-    """The indices of a batch. Taking them one by one seeds Python, NumPy and torch for each sample.
+class OwnBatchSampler(EpochBatchSampler):
+    """The batches of a batch sampler of another class, one for each process in turn.
 
-    What is random about a sample is so a function of (seed, epoch, index), in whatever process it
-    is made. A data set that makes whole batches in `__getitems__` can use `seed`, a function of
-    (seed, epoch, number of the batch, rank of the process), and `tensor`, the indices as one.
+    Where the last are fewer than the processes, each has its part of what is left.
     """
 
-    def __init__(self, indices: Any, place: tuple[int, int, int, int]) -> None:
-        is_tensor = isinstance(indices, torch.Tensor)
-        super().__init__(indices.tolist() if is_tensor else indices)
-        self.place = place
-        self.seed = derive_seed("batch", *place)
-        if is_tensor:
-            self.tensor = indices
+    def count(self, skip: int = 0) -> int:
+        return -(-len(self.sampler) // self.world_size)
 
-    @cached_property
-    def tensor(self) -> torch.Tensor:
-        return torch.tensor(self[:])
-
-    def __iter__(self) -> Iterator[Any]:
-        seed, epoch, *_ = self.place
-        used: Iterable = CPU_GENERATORS
-        with preserved_random_state():
-            for position, index in enumerate(super().__iter__()):
-                own = derive_seed(seed, epoch, index) if used else None
-                for set_seed, _ in used:
-                    set_seed(own)
-                yield index
-                if position == 0:  # to seed takes time: only what the first sample has drawn from
-                    next_numbers = [draw() for _, draw in used]
-                    for set_seed, _ in used:
-                        set_seed(own)
-                    used = [one for one, n in zip(used, next_numbers, strict=True) if one[1]() != n]
-
-    def __reduce__(self) -> tuple:  # how it goes to a worker: without being taken one by one
-        return SeededBatch, (self[:], self.place)
-
-
-def derive_seed(*numbers: Any) -> int:
-    """One 64-bit seed from several numbers; (1, 2) and (2, 1) give unrelated ones."""
-    digest = blake2b(repr(numbers).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little")
+    def parts(self, order: Any, skip: int) -> Iterator[tuple[int, int, int, Any]]:
+        n, start = self.world_size, 0
+        groups = [order[i : i + n] for i in range(0, len(order) // n * n, n)]
+        if rest := [sample for batch in order[len(groups) * n :] for sample in batch]:
+            shares = [rest[len(rest) * i // n : len(rest) * (i + 1) // n] for i in range(n)]
+            if groups and len(rest) < 2 * n:
+                groups[-1] = [
+                    [*batch, *share] for batch, share in zip(groups[-1], shares, strict=True)
+                ]
+            else:
+                groups.append(shares)
+        for number, group in enumerate(groups):
+            stop = start + sum(map(len, group))
+            if start >= skip:
+                yield number, start, stop, group[self.rank]
+            start = stop

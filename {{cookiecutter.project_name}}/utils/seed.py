@@ -4,6 +4,7 @@ import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,12 @@ def seed_everything(seed: int, deterministic: bool = False) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
         torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.benchmark = not deterministic
+
+
+def derive_seed(*numbers: Any) -> int:
+    """One 64-bit seed from several numbers; (1, 2) and (2, 1) give unrelated ones."""
+    digest = blake2b(repr(numbers).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
 
 
 # What a data set may draw from: how it is seeded, and how a number is drawn from it.
@@ -57,11 +64,17 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 
 @contextmanager
-def preserved_random_state(device: torch.device | None = None) -> Iterator[None]:
-    """Whatever is drawn or seeded inside, the states on the CPU, and `device`, are as before."""
+def preserved_random_state(
+    device: torch.device | None = None, is_fast: bool = False
+) -> Iterator[None]:
+    """Whatever is drawn or seeded inside, the states on the CPU, and `device`, are as before.
+
+    Only if `is_fast`, NumPy forgets the second of a pair of Gaussian numbers.
+    """
     gpu = device if device is not None and device.type == "cuda" else None
     of_gpu = None if gpu is None else torch.cuda.get_rng_state(gpu)
-    states = random.getstate(), NUMPY.get_state(), torch.get_rng_state()
+    of_numpy = None if is_fast else NUMPY.get_state()
+    states = random.getstate(), torch.get_rng_state()
     outside = NUMPY.get_bit_generator()
     NUMPY.set_bit_generator(SPARE.pop() if SPARE else np.random.MT19937())
     np.random.seed(0)
@@ -71,8 +84,8 @@ def preserved_random_state(device: torch.device | None = None) -> Iterator[None]
         random.setstate(states[0])
         SPARE.append(NUMPY.get_bit_generator())
         NUMPY.set_bit_generator(outside)
-        if states[1][3]:  # half of a pair of Gaussian numbers, which the exchange drops
-            np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
+        if of_numpy is not None and of_numpy[3]:  # such a number, which the exchange drops
+            np.random.set_state(of_numpy)
+        torch.set_rng_state(states[1])
         if gpu is not None and of_gpu is not None:
             torch.cuda.set_rng_state(of_gpu, gpu)

@@ -1,0 +1,62 @@
+"""The order of samples that are too many for a list."""
+
+from hashlib import blake2b
+from math import isqrt
+from typing import Any
+
+import numpy as np
+import torch
+
+ROUNDS = 6
+BLOCK = 4096  # numbers are computed ahead, as it takes long for each alone
+
+
+class Permutation:
+    """The numbers from 0 to n - 1 in an order that follows from a seed; `numbers[a:b]` is a tensor.
+
+    A number is computed from its position, by a Feistel network on pairs of digits with cycle
+    walking (Black and Rogaway, "Ciphers with Arbitrary Finite Domains", 2002). `start` and `stop`
+    cut the order; with `of` it is that of the elements of another Permutation.
+    """
+
+    def __init__(
+        self, n: int, seed: int, of: Any = None, start: int = 0, stop: int | None = None
+    ) -> None:
+        self.n, self.of = n, of
+        self.positions = range(n)[start:stop]
+        self.base = isqrt(n - 1) + 1  # a number is a pair of digits
+        key = blake2b(seed.to_bytes(8, "little"), digest_size=8 * ROUNDS).digest()
+        self.keys = np.frombuffer(key, np.uint64)
+        self.block, self.block_start = torch.empty(0, dtype=torch.int64), 0
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, part: slice) -> torch.Tensor:
+        start, stop, _ = part.indices(len(self))
+        if not self.block_start <= start <= stop <= self.block_start + len(self.block):
+            ahead = self.positions[start : max(stop, start + BLOCK)]
+            numbers = self.at(np.arange(ahead.start, ahead.stop, dtype=np.uint64))
+            self.block, self.block_start = torch.from_numpy(numbers.astype(np.int64)), start
+        return self.block[start - self.block_start : stop - self.block_start]
+
+    def at(self, positions: np.ndarray) -> np.ndarray:
+        """The numbers that come at some positions, as uint64."""
+        numbers = self._encrypt(positions)
+        while (outside := numbers >= self.n).any():  # rare: the pairs are few more than n
+            numbers[outside] = self._encrypt(numbers[outside])
+        if isinstance(self.of, Permutation):
+            return self.of.at(numbers + np.uint64(self.of.positions.start))
+        return numbers
+
+    def _encrypt(self, numbers: np.ndarray) -> np.ndarray:
+        """Another pair for each pair of digits, one to one."""
+        base, half = np.uint64(self.base), np.uint64(32)
+        high = numbers // base
+        low = numbers - high * base
+        for key in self.keys:
+            mixed = (low ^ key) * np.uint64(0x9E3779B97F4A7C15)
+            mixed = (mixed ^ (mixed >> half)) * np.uint64(0xD6E8FEB86659FD93)
+            total = high + ((((mixed ^ (mixed >> half)) >> half) * base) >> half)
+            high, low = low, total - base * (total >= base)
+        return high * base + low
