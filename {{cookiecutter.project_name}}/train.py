@@ -40,8 +40,7 @@ def part_modules() -> dict[str, Any]:
 
 def build_model(config: ConfigParser) -> tuple[Any, Any, Any, list[Any]]:
     """What training and testing share: the device, the model on it, the loss and the metrics."""
-    from base.base_data_loader import to_device
-    from utils.device import get_device
+    from utils.device import get_device, to_device
     from utils.seed import derive_seed, seed_everything
 
     modules = part_modules()

@@ -349,5 +349,5 @@ def start(worker):
 
 def test_a_worker_init_fn_finds_the_data_set_itself():
     loader = BaseDataLoader(Told(8), 4, False, 0, 2, worker_init_fn=start)
-    loader._samples.tells_epoch = False
+    loader._samples.epoch = "untold"
     assert torch.cat(list(loader))[:, 1].tolist() == [10] * 4 + [11] * 4

@@ -1,10 +1,9 @@
-"""The base of all data loaders. Read it to change how data are split, counted or moved.
+"""The base of all data loaders. Read it to change how data are split or counted.
 
-`BaseDataLoader` splits off a validation set; `EpochDataLoader`, its base, is the `DataLoader` that
-knows which samples come when. What a batch is stands in sampler.py.
+`EpochDataLoader` knows which samples come when; `BaseDataLoader` splits off a validation set.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any
 
@@ -20,6 +19,7 @@ from utils.signals import end_workers_at_exit
 from utils.split import refuse_mistakes, split_indices
 
 MANY = 1_000_000  # samples: of more there is no list
+OF_ORDER = ("batch_size", "shuffle", "sampler", "drop_last")  # options of a DataLoader
 
 
 class EpochDataLoader(DataLoader):
@@ -36,24 +36,29 @@ class EpochDataLoader(DataLoader):
     def __init__(
         self, dataset: Any, batch_sampler: Any = None, is_fixed: bool = False, **options: Any
     ) -> None:
-        options["generator"] = torch.Generator()
-        super().__init__(dataset, **options)
+        super().__init__(dataset, generator=torch.Generator(), **options)
         kind = EpochBatchSampler if batch_sampler is None else OwnBatchSampler
+        own = self.sampler if batch_sampler is None else batch_sampler
         # DataLoader refuses to set batch_sampler later; as an argument, it would hide batch_size
-        self.__dict__["batch_sampler"] = sampler = kind(
-            batch_sampler or self.sampler, self.batch_size, self.drop_last, is_fixed
-        )
-        for name in ("batch_size", "shuffle", "sampler", "drop_last"):
-            options.pop(name, None)
-        options["worker_init_fn"] = partial(start_worker, self.worker_init_fn)
+        sampler = kind(own, self.batch_size, self.drop_last, is_fixed)
+        self.__dict__["batch_sampler"] = sampler
+        options = {key: value for key, value in options.items() if key not in OF_ORDER}
+        options |= {"worker_init_fn": partial(start_worker, self.worker_init_fn)}
         self._samples = SeededSamples(dataset, is_fixed)
-        self._loader = DataLoader(self._samples, batch_sampler=sampler, **options)
+        self._loader = DataLoader(
+            self._samples, batch_sampler=sampler, generator=torch.Generator(), **options
+        )
         self._state = self._next_state()
         end_workers_at_exit()
 
     def __iter__(self) -> Any:
         state, positions = self._next_state(), None
-        for batch in self._batches():
+        if self.num_workers or self.pin_memory:
+            batches = iter(self._loader)
+        else:  # the short way
+            make = self._samples.__getitems__
+            batches = (self.collate_fn(make(indices)) for indices in self.batch_sampler)
+        for batch in batches:
             positions = self.batch_sampler.positions if positions is None else positions
             self.n_samples_in_batch, self.n_samples_mean, done = positions.popleft()
             self._state = state | {"samples": done}
@@ -61,16 +66,8 @@ class EpochDataLoader(DataLoader):
 
     def _next_state(self) -> dict[str, Any]:
         sampler = self.batch_sampler
-        order = getattr(sampler.sampler, "order_name", "own")
         place = {"seed": sampler.seed, "epoch": sampler.epoch, "samples": sampler.samples}
-        return place | {"order": order}
-
-    def _batches(self) -> Iterator[Any]:
-        """Without workers, the short way."""
-        if self.num_workers or self.pin_memory:
-            return iter(self._loader)
-        make = self._samples.__getitems__
-        return (self.collate_fn(make(indices)) for indices in self.batch_sampler)
+        return place | {"order": getattr(sampler.sampler, "order_name", "own")}
 
     def set_epoch(self, seed: int, epoch: int, samples: int = 0) -> None:
         """Make the next pass that of (seed, epoch), after its first `samples` of all processes.
@@ -95,10 +92,9 @@ class BaseDataLoader(EpochDataLoader):
     `validation_split` is a fraction of the samples (0.1) or their number (500); the split is the
     same in every run with the same `split_seed`. `valid_dataset` holds the same samples for
     validation, without the training transforms. `sampler` gives the training samples in an order of
-    its own, `batch_sampler` in batches of its own. Further `options` go to `DataLoader` as they
-    are. The loader draws from generators of its own and leaves the global random state alone.
-    Raises UserError where the arguments do not go together or give no batch. A config is checked
-    against these hints in subclasses too.
+    its own, `batch_sampler` in batches of its own; further `options` go to `DataLoader`. The global
+    random state is left alone. Raises UserError where the arguments do not go together or give no
+    batch. A config is checked against these hints in subclasses too.
     """
 
     def __init__(
@@ -124,9 +120,7 @@ class BaseDataLoader(EpochDataLoader):
             "persistent_workers": num_workers > 0,
         } | options
         refuse_mistakes(dataset, sampler, options)
-        self.shuffle = shuffle
-        self.validation_split = validation_split
-        self.split_seed = split_seed
+        self.shuffle, self.validation_split, self.split_seed = shuffle, validation_split, split_seed
         self.n_samples = len(dataset)
         self.order = "randperm" if self.n_samples <= MANY else "feistel"
         self.sampler, self.valid_sampler = self._split_sampler(validation_split)
@@ -137,12 +131,9 @@ class BaseDataLoader(EpochDataLoader):
         held_out = dataset if valid_dataset is None else valid_dataset
         self.init_kwargs = {"dataset": held_out, **options}
         self.init_kwargs.pop("drop_last", None)  # validation has every sample
-        # of a _split_sampler of one's own
-        shuffle = shuffle and self.sampler is None and batch_sampler is None
+        options["shuffle"] = shuffle and self.sampler is None and batch_sampler is None
         try:
-            super().__init__(
-                dataset, batch_sampler, shuffle=shuffle, sampler=self.sampler, **options
-            )
+            super().__init__(dataset, batch_sampler, sampler=self.sampler, **options)
         except ValueError as error:  # options that do not go together
             raise UserError(f"data_loader: {error}") from None
         if len(self) == 0:
@@ -171,16 +162,3 @@ class BaseDataLoader(EpochDataLoader):
         if self.valid_sampler is None:
             return None
         return EpochDataLoader(sampler=self.valid_sampler, is_fixed=True, **self.init_kwargs)
-
-
-def to_device(batch: Any, device: torch.device) -> Any:
-    """The same batch with every tensor in its tuples, lists and dicts on `device`."""
-    if hasattr(batch, "to"):
-        return batch.to(device, non_blocking=True)
-    if isinstance(batch, dict):
-        return {key: to_device(value, device) for key, value in batch.items()}
-    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(to_device(value, device) for value in batch))
-    if isinstance(batch, (list, tuple)):
-        return type(batch)(to_device(value, device) for value in batch)
-    return batch

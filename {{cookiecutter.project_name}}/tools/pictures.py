@@ -16,10 +16,10 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
 from base import BaseTrainer, Callback
-from base.base_data_loader import to_device
 from tools.drawing import contact_sheet
 from tools.history import flat
 from utils import distributed
+from utils.device import to_device
 from utils.errors import in_one_line
 from utils.seed import preserved_random_state
 

@@ -7,12 +7,12 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from base.base_data_loader import to_device
 from parse_config import ConfigParser
 from tools.drawing import contact_sheet, new_figure, png_of
 from tools.history import Run
 from train import build_model, part_modules
 from utils import checkpoint
+from utils.device import to_device
 from utils.errors import UserError
 
 MANY = 20  # classes: more have no numbers in the confusion matrix

@@ -15,11 +15,10 @@ from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from base import BaseTrainer
-from base.base_data_loader import to_device
 from logger import Progress
 from parse_config import ConfigParser
 from utils import MetricTracker, distributed, run
-from utils.device import autocast, prepare_model, update_average
+from utils.device import autocast, prepare_model, to_device, update_average
 from utils.errors import UserError
 from utils.finite import FiniteCheck, StepSkipped
 from utils.loop import NO_BATCH, inf_loop, length_of

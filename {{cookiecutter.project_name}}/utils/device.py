@@ -1,4 +1,4 @@
-"""Where and how a model computes: the device, formats of numbers, compiling, averaged weights."""
+"""Where and how a model computes: the device, formats of numbers, compiling, averages."""
 
 import os
 from contextlib import AbstractContextManager, nullcontext
@@ -41,6 +41,19 @@ def prepare_device(n_gpu_use: int) -> "tuple[torch.device, list[int]]":
 
     device_ids = list(range(min(n_gpu_use or 0, torch.cuda.device_count())))
     return get_device("cuda:0" if device_ids else "cpu"), device_ids
+
+
+def to_device(batch: Any, device: "torch.device") -> Any:
+    """The same batch with every tensor in its tuples, lists and dicts on `device`."""
+    if hasattr(batch, "to"):
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, dict):
+        return {key: to_device(value, device) for key, value in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(to_device(value, device) for value in batch))
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device) for value in batch)
+    return batch
 
 
 def prepare_model(model: Any, settings: Any) -> None:

@@ -1,11 +1,8 @@
-"""How the samples of a batch are made, in this process or in a worker of a data loader.
-
-What is random about a sample is so a function of (seed, epoch, index), wherever it is made.
-"""
+"""How the samples of a batch are made, in this process or in a worker of a data loader."""
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from functools import cached_property
+from functools import cache
 from typing import Any
 
 import torch
@@ -18,25 +15,21 @@ from utils.signals import ignore_stop_signals
 class SeededBatch(list):
     """The indices of a batch; taken one by one, Python, NumPy and torch are seeded for each sample.
 
-    A data set that makes whole batches in `__getitems__` can use `seed`, a function of (seed,
-    epoch, number of the batch, rank of the process), and `tensor`, the indices as one.
+    What is random about a sample is so a function of (seed, epoch, index), wherever it is made. A
+    data set that makes whole batches in `__getitems__` can use `seed`, a function of (seed, epoch,
+    number of the batch, rank of the process), and here, where there is one, the indices' `tensor`.
     """
 
     def __init__(self, indices: Any, place: tuple[int, int, int, int]) -> None:
-        is_tensor = isinstance(indices, torch.Tensor)
+        if is_tensor := isinstance(indices, torch.Tensor):
+            self.tensor = indices
         super().__init__(indices.tolist() if is_tensor else indices)
         self.place = place
         self.seed = derive_seed("batch", *place)
-        self.seeded: Callable | None = None  # a generator function, of the process that makes it
-        if is_tensor:
-            self.tensor = indices
-
-    @cached_property
-    def tensor(self) -> torch.Tensor:
-        return torch.tensor(self[:])
+        self.seeded: Callable = list.__iter__
 
     def __iter__(self) -> Iterator[Any]:
-        return super().__iter__() if self.seeded is None else self.seeded(self)
+        return self.seeded(self)
 
     def __reduce__(self) -> tuple:  # how it goes to a worker
         return SeededBatch, (self[:], self.place)
@@ -47,52 +40,42 @@ class SeededSamples(Dataset):
 
     def __init__(self, dataset: Any, is_fixed: bool) -> None:
         self.dataset = dataset
-        self.tells_epoch = hasattr(dataset, "set_epoch") and not is_fixed
-        self.epoch = -1
-        self.used: list[Any] | None = None  # the generators that samples draw from, once known
-        self.watched: dict[Any, float] = {}  # the others, with the first number after seed 0
-        self.missed: list[Any] = []  # those that a sample was the first to draw from
+        self.epoch = None if hasattr(dataset, "set_epoch") and not is_fixed else "untold"
+        self.used: list[int] = []  # of the generators, those that samples have drawn from
 
     def __getitems__(self, batch: SeededBatch) -> Any:
-        batch.seeded = self._seeded
-        if self.tells_epoch and self.epoch != batch.place[1]:
-            self.epoch = batch.place[1]
-            self.dataset.set_epoch(self.epoch)
+        batch.seeded, epoch = self._seeded, batch.place[1]
+        if self.epoch not in ("untold", epoch):
+            self.epoch = epoch
+            self.dataset.set_epoch(epoch)
         make = getattr(self.dataset, "__getitems__", None)
         while True:
-            self.missed = []
+            n_used = len(self.used)
             samples = make(batch) if make else [self.dataset[index] for index in batch]
-            if not self.missed:  # else once more, with these seeded too
+            if len(self.used) == n_used:  # else once more, with the new ones seeded too
                 return samples
 
     def _seeded(self, batch: SeededBatch) -> Iterator[Any]:
         """The indices of a batch, each when the generators are seeded for its sample."""
         seed, epoch, *_ = batch.place
+        used, others = self.used, [i for i in range(len(CPU_GENERATORS)) if i not in self.used]
         with nullcontext() if get_worker_info() else preserved_random_state(is_fast=True):
-            used = CPU_GENERATORS if self.used is None else self.used
-            for set_seed, _ in self.watched:
-                set_seed(0)
+            for i in others:
+                CPU_GENERATORS[i][0](0)
             for index in list.__iter__(batch):
-                own = derive_seed(seed, epoch, index)
-                for set_seed, _ in used:
-                    set_seed(own)
+                own = derive_seed(seed, epoch, index) if used else 0
+                for i in used:
+                    CPU_GENERATORS[i][0](own)
                 yield index
-                if self.used is None:  # to seed takes time: only what the first has drawn from
-                    used = self.used = [one for one in used if one[1]() != first_number(one, own)]
-                    others = [one for one in CPU_GENERATORS if one not in used]
-                    self.watched = {one: first_number(one, 0) for one in others}
-                    for set_seed, _ in others:
-                        set_seed(0)
-            self.missed = [one for one, number in self.watched.items() if one[1]() != number]
-            for one in self.missed:
-                self.used.append(one)
-                del self.watched[one]
+            # To seed takes time, so the others are when a sample is found to have drawn from them
+            used += [i for i in others if CPU_GENERATORS[i][1]() != first_number(i)]
 
 
-def first_number(generator: Any, seed: int) -> float:
-    """What a generator gives first, once it is seeded."""
-    set_seed, draw = generator
-    set_seed(seed)
+@cache
+def first_number(generator: int) -> float:
+    """What a generator gives first, once it is seeded with 0."""
+    set_seed, draw = CPU_GENERATORS[generator]
+    set_seed(0)
     return draw()
 
 
