@@ -629,7 +629,7 @@ def test_testing_on_other_data_is_refused(make_config, tmp_path, capsys):
     evaluate(["-r", best])
     with np.load(DIGITS) as arrays:
         changed = {name: arrays[name].copy() for name in arrays}
-    changed["test_images"][0, 3, 3] ^= 1
+    changed["test_images"][7, 3, 3] ^= 1
     np.savez(tmp_path / "digits.npz", **changed)
     elsewhere = f"data_loader.args.path={tmp_path / 'digits.npz'}"
     with pytest.raises(SystemExit, match="2"):

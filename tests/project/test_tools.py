@@ -373,7 +373,8 @@ def test_what_git_does_not_have_yet_is_kept(tmp_path, monkeypatch):
 
     git("init")
     (tmp_path / "code.py").write_text("old\n")
-    git("add", "code.py")
+    (tmp_path / "train.py").write_text("")
+    git("add", "code.py", "train.py")
     git("commit", "-m", "first")
     monkeypatch.setattr("tools.record.PROJECT_DIR", tmp_path)
     run_dir = tmp_path / "run"
@@ -387,8 +388,26 @@ def test_what_git_does_not_have_yet_is_kept(tmp_path, monkeypatch):
     assert "-old\n+new" in (run_dir / dirty["git_diff"]).read_text()
 
 
+@pytest.mark.parametrize("is_ignored", [True, False])
+def test_the_commit_of_a_repository_that_only_encloses_the_project_is_not_its_own(
+    tmp_path, monkeypatch, is_ignored
+):
+    who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    project = tmp_path / "inner" / "project"
+    project.mkdir(parents=True)
+    (project / "train.py").write_text("")
+    (tmp_path / ".gitignore").write_text("inner\n" if is_ignored else "")
+    for command in (["init"], ["add", ".gitignore"], [*who, "commit", "-m", "first"]):
+        subprocess.run(["git", "-C", tmp_path, *command], check=True, capture_output=True)
+    (tmp_path / ".gitignore").write_text("inner\nmore\n")
+    monkeypatch.setattr("tools.record.PROJECT_DIR", project)
+    record_start(project, "cpu", {})
+    [start] = read_json(project / "environment.json")
+    assert start["git_commit"] is None and not start["git_dirty"] and "git_diff" not in start
+
+
 def test_tools_are_not_imported_by_the_core():
-    beside = {"tools", "tests", "report.py", "runs.py", "predict.py", "export.py"}
+    beside = {"tools", "tests", "report.py", "export.py", "sweep.py"}
     for path in PROJECT_DIR.rglob("*.py"):
         if path.relative_to(PROJECT_DIR).parts[0] not in beside:
             text = path.read_text(encoding="utf-8")

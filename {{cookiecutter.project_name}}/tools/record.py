@@ -1,6 +1,6 @@
 """What a run was made with, for whoever wants to repeat it: environment.json in its directory.
 
-runs.py reads there whether a run is still going on, and how it ended. times.csv beside it has the
+report.py reads there whether a run is still going on. times.csv beside it has the
 seconds of each epoch, so that metrics.csv is the same whenever the run is repeated.
 """
 
@@ -69,7 +69,9 @@ def record_start(run_dir: Path, device: torch.device, changes: dict[Any, Any]) -
     `changes` of the config since the checkpoint map paths to (old, new).
     """
     starts = read_starts(run_dir)
-    commit, diff = _git("rev-parse", "HEAD"), _git("diff", "HEAD")
+    is_tracked = _git("ls-files", "--error-unmatch", "train.py") is not None  # not just enclosed
+    commit = _git("rev-parse", "HEAD") if is_tracked else None
+    diff = _git("diff", "HEAD") if is_tracked else None
     start: dict[str, Any] = {
         "time": _now(),
         "host": platform.node(),
@@ -83,7 +85,7 @@ def record_start(run_dir: Path, device: torch.device, changes: dict[Any, Any]) -
         "changes": {".".join(path): values for path, values in changes.items()},
         "torchrun": os.environ.get("TORCHELASTIC_RUN_ID"),
         "git_commit": commit and commit.strip(),
-        "git_dirty": bool(_git("status", "--porcelain")),
+        "git_dirty": is_tracked and bool(_git("status", "--porcelain")),
     }
     if diff:
         start["git_diff"] = f"uncommitted{len(starts) + 1}.diff"
