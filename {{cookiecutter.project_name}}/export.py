@@ -59,7 +59,9 @@ def write_onnx(file: IO[bytes], model: "nn.Module", inputs: Inputs, config: Conf
             model, args, kwargs=kwargs, dynamic_shapes=shapes, dynamo=True, verbose=False
         )
     assert program is not None  # so it is with dynamo=True
-    file.write(program.model_proto.SerializeToString())
+    proto = program.model_proto
+    proto.metadata_props.add(key="config", value=json.dumps(config))
+    file.write(proto.SerializeToString())
 
 
 def read_onnx(path: str) -> Function:
@@ -211,15 +213,31 @@ def export(config: ConfigParser, to: str, path: Path) -> None:
     n_samples = len(tensors_in(inputs)[0])
     if n_samples < 2:
         raise UserError("an open batch size takes two samples: add data_loader.args.batch_size=2")
+    known = config.config | {"task": task_of(trainer, inputs)}
     try:
         with atomic_write(path, "wb") as file:
-            difference = write(file, FORMATS[to], trainer.model, inputs, config.config)
+            difference = write(file, FORMATS[to], trainer.model, inputs, known)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror}") from None
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB for any batch size, read back")
+    print(f"task: {known['task']}; the outputs are as the model gives them, see docs/using.md")
     print(
         f"largest difference {difference:.1e} on {n_samples} held-out samples, allowed {TOLERANCE}"
     )
+
+
+def task_of(trainer: Any, inputs: Inputs) -> str:
+    """What the outputs mean; "none" where that is not certain, or where they are not one tensor."""
+    import torch
+
+    from utils.task import interpret
+
+    args, kwargs = inputs
+    with torch.no_grad():
+        outputs = trainer.model(*args, **kwargs)
+    if not isinstance(outputs, torch.Tensor):
+        return trainer.config["task"] or "none"
+    return interpret(trainer.config, trainer.criterion, outputs)[0]
 
 
 def check_packages(names: list[str], to: str) -> None:

@@ -55,6 +55,23 @@ def read_safetensors(path, model_class):
     return model.eval()
 
 
+def task_in(file, to):
+    if to == "onnx":
+        import onnxruntime
+
+        metadata = onnxruntime.InferenceSession(file).get_modelmeta().custom_metadata_map
+    elif to == "safetensors":
+        from safetensors import safe_open
+
+        with safe_open(file, "pt") as content:
+            metadata = content.metadata()
+    else:
+        extra = {"config.json": ""}
+        torch.export.load(file, extra_files=extra)
+        metadata = {"config": extra["config.json"]}
+    return json.loads(metadata["config"])["task"]
+
+
 @pytest.mark.parametrize("output", [[], ["-o", "exported"]], ids=["beside", "named"])
 @pytest.mark.parametrize(
     ("to", "suffix"),
@@ -81,6 +98,7 @@ def test_others_read_what_was_written(to, suffix, output, export, trained, tmp_p
         exported = read_safetensors(file, type(trained.model))
     else:
         exported = {"torch.export": read_torch_export, "onnx": read_onnx}[to](file)
+    assert task_in(file, to) == "multiclass" and "task: multiclass; the outputs are" in out
     inputs, _ = next(iter(trained.valid_data_loader))
     for n in (1, 2, 7, len(inputs)):
         with torch.no_grad():
