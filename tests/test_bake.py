@@ -28,7 +28,7 @@ ESSENTIAL = """
     logger/progress.py logger/visualization.py
     model/__init__.py model/loss.py model/metric.py model/model.py
     tests/conftest.py tests/test_project.py
-    tools/__init__.py tools/check.py tools/history.py
+    tools/__init__.py tools/check.py
     trainer/__init__.py trainer/trainer.py
     utils/__init__.py utils/batch_size.py utils/check.py
     utils/checkpoint.py utils/command_line.py
@@ -48,7 +48,7 @@ EXTRAS = """
     tools/advice.py tools/alone.py tools/background.py tools/changes.py tools/compare.py
     tools/convert.py
     tools/drawing.py tools/fast_dev_run.py tools/find_lr.py tools/fsdp.py
-    tools/init_from.py tools/manifest.py tools/monitor.py
+    tools/history.py tools/init_from.py tools/manifest.py tools/monitor.py
     tools/overfit_batches.py tools/pictures.py tools/predictions.py tools/profile.py
     tools/quiet_end.py
     tools/recompute.py tools/record.py tools/replay.py tools/report.py tools/schema.py

@@ -78,21 +78,21 @@ def test_the_report_of_a_run(project):
 
 
 def test_the_comparison_of_runs(project):
-    succeed("runs.py", "--html", "runs.html", cwd=project)
+    succeed("report.py", "saved", cwd=project)
     with Browser() as page:
-        page.open((project / "runs.html").as_uri())
+        page.open((project / "saved" / "runs.html").as_uri())
         assert_curves(page, page.screenshot(), "the curves of all runs", BLUE, ORANGE)
         heads = page.evaluate("[...document.querySelectorAll('th')].map(one => one.innerText)")
     assert page.errors == []
     assert heads == [
         "run",
         "status",
+        "epochs",
         "monitor",
         "best",
         "at",
-        "epochs",
-        "time",
         "optimizer.args.lr",
+        "time",
     ]
 
 

@@ -22,9 +22,9 @@ LAYERS = [
     {"base"},
     {"data_loader", "model", "trainer"},
     {"train"},
-    {"test"},
+    {"test", "runs"},
     {"tools"},
-    {"predict", "export", "report", "runs", "sweep"},
+    {"predict", "export", "report", "sweep"},
 ]
 LAYER = {part: number for number, parts in enumerate(LAYERS) for part in parts}
 EXTRAS = LAYERS[-2] | LAYERS[-1]  # found by being there, or started by the user

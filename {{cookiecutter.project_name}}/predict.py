@@ -123,7 +123,8 @@ def main(argv: list[str] | None = None) -> None:
     add("-d", "--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
     add("-o", "--output", metavar="FILE", help="where to write (the console)")
     add("--array", metavar="NAME", help="which array of an .npz with several")
-    args, skipped = parser.parse_args(argv), []
+    args = parser.parse_args(argv)
+    skipped: list[str] = []
     with exit_on_user_error():
         given = ["-r", args.resume, "-d", args.device]
         config = ConfigParser.from_args(CommandLine(None), argv=given, to_train=False)

@@ -1,18 +1,22 @@
-"""Write a page about a run, for any browser: report.html in its directory, and its pictures.
+"""Write a page for any browser: about a run, in its directory, or about all runs in a folder.
 
-python report.py saved/<name>/<run_id>
+python report.py saved/<name>/<run_id>               report.html, and its pictures in report/
+python report.py saved                               runs.html: a table and the curves of all
 """
 
 import json
 import shlex
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from typing import Any
 
 from parse_config import find_file
+from runs import find_runs, table_of
 from tools.drawing import (
     TRAINING,
     VALIDATION,
+    colors_for,
     embedded,
     new_figure,
     note,
@@ -21,10 +25,11 @@ from tools.drawing import (
     preformatted,
     table,
 )
-from tools.history import Run, duration
+from tools.history import RecordedRun, duration
 from utils.command_line import CommandLine, exit_on_user_error
-from utils.errors import UserError
+from utils.errors import UserError, in_one_line
 from utils.files import atomic_write
+from utils.run_dir import is_run
 
 # torch is imported where predictions are looked at, so that --help does not wait for it
 
@@ -36,7 +41,7 @@ def write(run_dir: Path, samples: int = SAMPLES) -> Path:
 
     Raises UserError where `run_dir` is not that of a run, or no epoch of the run is done.
     """
-    run = Run(run_dir)
+    run = RecordedRun(run_dir)
     if not run.rows:
         raise UserError(f"{run_dir}: no epoch is done yet")
     pictures = {"curves": draw_curves(run), "schedule": draw_schedule(run)}
@@ -60,9 +65,9 @@ def write(run_dir: Path, samples: int = SAMPLES) -> Path:
     return run.path / "report.html"
 
 
-def summary(run: Run) -> Iterator[tuple[str, str]]:
+def summary(run: RecordedRun) -> Iterator[tuple[str, str]]:
     """Rows of the first table: a name and a value each."""
-    mode, name = run.monitor
+    name = run.monitor
     yield "status", f"{run.status} {run.reason}"
     yield "epochs", f"{run.epochs} of {run.config['trainer']['epochs']}"
     if run.best:
@@ -78,7 +83,7 @@ def summary(run: Run) -> Iterator[tuple[str, str]]:
         yield "started", " and ".join(one["time"] for one in run.starts)
 
 
-def draw_curves(run: Run) -> bytes:
+def draw_curves(run: RecordedRun) -> bytes:
     """A PNG of all values by epoch, those of training and validation in one picture."""
     names = [key for key in run.rows[0] if is_curve(run, key)]
     names = list(dict.fromkeys(name.removeprefix("val_") for name in names))
@@ -95,7 +100,7 @@ def draw_curves(run: Run) -> bytes:
     return png_of(figure)
 
 
-def is_curve(run: Run, key: str) -> bool:
+def is_curve(run: RecordedRun, key: str) -> bool:
     is_number = any(isinstance(row.get(key), float) for row in run.rows)
     return is_number and key != "epoch" and not is_rate(key)
 
@@ -104,13 +109,13 @@ def is_rate(key: str) -> bool:
     return key == "lr" or key.startswith("lr_")
 
 
-def plot(axes: Any, run: Run, key: str, **looks: Any) -> None:
+def plot(axes: Any, run: RecordedRun, key: str, **looks: Any) -> None:
     points = [(row["epoch"], row[key]) for row in run.rows if isinstance(row.get(key), float)]
     if points:
         axes.plot(*zip(*points, strict=True), marker="." if len(points) < 30 else "", **looks)
 
 
-def mark(axes: Any, run: Run) -> None:
+def mark(axes: Any, run: RecordedRun) -> None:
     """Where the best epoch was, and the end if it came early."""
     if run.best:
         axes.axvline(run.best["epoch"], color="green", linestyle=":", label="best")
@@ -118,7 +123,7 @@ def mark(axes: Any, run: Run) -> None:
         axes.axvline(run.epochs, color="gray", linestyle="--", label="stopped early")
 
 
-def draw_schedule(run: Run) -> bytes:
+def draw_schedule(run: RecordedRun) -> bytes:
     """A PNG of the learning rates and of the time that epochs took."""
     rates = [key for key in run.rows[-1] if is_rate(key)]
     figure, [left, right] = new_figure(2, width=6.3)
@@ -133,7 +138,7 @@ def draw_schedule(run: Run) -> bytes:
     return png_of(figure)
 
 
-def look_at_predictions(run: Run, samples: int) -> tuple[str, dict[str, bytes]]:
+def look_at_predictions(run: RecordedRun, samples: int) -> tuple[str, dict[str, bytes]]:
     """A sentence and pictures of what the best model makes of validation data."""
     paths = [run.path / name for name in ("model_best.pth", "last.pth")]
     path = next((path for path in paths if path.exists()), None)
@@ -144,10 +149,10 @@ def look_at_predictions(run: Run, samples: int) -> tuple[str, dict[str, bytes]]:
 
         return look(path, samples)
     except Exception as error:  # data or a model of another kind; the curves are worth a page
-        return f"{path.name}: no predictions to show: {type(error).__name__}: {error}", {}
+        return f"{path.name}: no predictions to show: {in_one_line(error)}", {}
 
 
-def how_to_repeat(run: Run) -> str:
+def how_to_repeat(run: RecordedRun) -> str:
     """The commands that make this run again, as far as its records tell."""
     lines = []
     if run.starts and (commit := run.starts[0].get("git_commit")):
@@ -160,16 +165,56 @@ def how_to_repeat(run: Run) -> str:
     return "\n".join(lines)
 
 
+def write_all(folder: Path) -> Path:
+    """Write the page about all runs in a folder; its path. Raises UserError where it has none."""
+    runs = [RecordedRun(run.path) for run in find_runs(folder)]
+    if not runs:
+        raise UserError(f"{folder}: is not the directory of a run, and there is none in it")
+    head, *rows = table_of(runs)
+    times = [duration(run.seconds) if run.seconds else "" for run in runs]
+    cells = [[*row, time] for row, time in zip(rows, times, strict=True)]
+    sections = [(f"Runs: {len(runs)}", table(cells, [*head, "time"]))]
+    if curves := [run for run in runs if run.rows]:
+        png, colors = draw_all(curves)
+        legend = "".join(
+            f'<span class="run"><b style="color: {color}">&#9632;</b> {escape(run.name)}</span> '
+            for run, color in zip(curves, colors, strict=True)
+        )
+        sections += [("Curves", f"<p>{legend}</p>" + embedded(png, "the curves of all runs"))]
+    path = folder / "runs.html"
+    if path.exists() and "<title>Runs</title>" not in path.read_text("utf-8", errors="replace"):
+        raise UserError(f"{path}: is there already, and no page of runs")
+    with atomic_write(path) as file:
+        file.write(page("Runs", sections))
+    return path
+
+
+def draw_all(runs: list[RecordedRun]) -> tuple[bytes, list[str]]:
+    """A PNG of the values of all runs, of validation where there is one, and a color for each."""
+    colors = colors_for(len(runs))
+    names = dict.fromkeys(k for run in runs for k, v in run.rows[-1].items() if type(v) is float)
+    keys = [key for key in names if key != "epoch" and f"val_{key}" not in names]
+    figure, grid = new_figure(len(keys))
+    for axes, key in zip(grid, keys, strict=True):
+        for run, color in zip(runs, colors, strict=True):
+            points = [(row["epoch"], row[key]) for row in run.rows if type(row.get(key)) is float]
+            if points:
+                axes.plot(*zip(*points, strict=True), marker=".", color=color)
+        axes.set(title=key, xlabel="epoch")
+    return png_of(figure), colors
+
+
 def main(argv: list[str] | None = None) -> None:
     """Read the command line, write the page, print its path."""
     parser = CommandLine(__doc__)
-    parser.add_argument("run", type=find_file, help="the directory of a run")
+    parser.add_argument("run", type=find_file, help="the directory of a run, or of runs")
     parser.add_argument(
         "--samples", type=int, default=SAMPLES, help=f"of the validation data ({SAMPLES:,})"
     )
     args = parser.parse_args(argv)
     with exit_on_user_error():
-        print(write(args.run, args.samples))
+        is_folder = args.run.is_dir() and not is_run(args.run)
+        print(write_all(args.run) if is_folder else write(args.run, args.samples))
 
 
 if __name__ == "__main__":

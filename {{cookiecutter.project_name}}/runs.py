@@ -1,180 +1,123 @@
-"""List the runs, with what differs between their configs.
+"""List the runs, with the keys of the config in which they differ.
 
-python runs.py                                       all under saved/, the newest last
-python runs.py status=finished arch.type=Mnist*      those of them that fit; any key of the config
-python runs.py --sort best                           the best last; time, epochs or any key too
-python runs.py --html runs.html                      the table and all curves, for any browser
-python runs.py status=failed --delete                delete those listed, once you say yes
+python runs.py                   all under saved/, the newest last
+python runs.py --sort best       the best last; or by any other column
 """
 
-import shutil
-import textwrap
-from collections.abc import Callable, Iterable
-from fnmatch import fnmatchcase
-from html import escape
+import csv
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from math import isfinite
+from pathlib import Path
 from typing import Any
 
 from parse_config import find_file
-from tools.history import Run, duration, find_runs, flat
-from utils.check import nearest
 from utils.command_line import CommandLine, exit_on_user_error
 from utils.errors import UserError
 from utils.extras import add_flags, chosen_flag
-from utils.files import atomic_write
+from utils.files import read_json
+from utils.run_dir import is_run, read_mark
 
-Row = dict[str, Any]  # of the table: {column: value}
-LEAVE_OUT = ("$schema", "trainer.save_dir", "trainer.verbosity")  # of the keys that are compared
+COLUMNS = ["run", "status", "epochs", "monitor", "best", "at"]  # at: the epoch of the best value
 
 
-def rows_of(runs: list[Run]) -> list[Row]:
-    """What the table has about each run."""
-    configs = [flat(run.config) for run in runs]
-    names = dict.fromkeys(name for config in configs for name in config if name not in LEAVE_OUT)
-    differing = [name for name in names if len({repr(one.get(name)) for one in configs}) > 1]
-    rows = []
-    for run, config in zip(runs, configs, strict=True):
-        best = run.best or {}
-        row: Row = {"run": run.name, "status": run.status, "monitor": run.monitor[1]}
-        row |= {"best": best.get(run.monitor[1]), "at": int(best["epoch"]) if best else None}
-        row |= {"epochs": run.epochs, "time": run.seconds}
-        rows.append(row | {name: config.get(name) for name in differing})
+class Run:
+    """What the directory of a run says. Raises UserError where it is that of none."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).resolve()
+        if not is_run(self.path):
+            raise UserError(f"{path}: is not the directory of a run")
+        self.name = f"{self.path.parent.name}/{self.path.name}"
+        self.config = read_json(self.path / "config.json")
+        self.rows = read_csv(self.path / "metrics.csv")  # a row for each epoch
+        self.epochs = int(self.rows[-1]["epoch"]) if self.rows else 0
+        self.mode, _, self.monitor = self.config["trainer"]["monitor"].partition(" ")
+        rows = [row for row in self.rows if isinstance(row.get(self.monitor), float)]
+        choose = min if self.mode == "min" else max  # the first one where several are the best
+        self.best = choose(rows, key=lambda row: row[self.monitor], default={})
+        outcome = read_mark(self.path).get("outcome", "unknown")
+        self.status, _, self.reason = (outcome or "running or killed").partition(": ")
+
+    def values(self) -> dict[str, Any]:
+        """What the table may have of it: all columns, and all keys of the config."""
+        best = self.best.get(self.monitor), self.best.get("epoch")
+        columns = (self.name, self.status, self.epochs, self.monitor, *best)
+        return flat(self.config) | dict(zip(COLUMNS, columns, strict=True))
+
+
+def read_csv(path: Path) -> list[dict[str, Any]]:
+    """The rows of a table, with finite numbers as floats; none where there is no file."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        rows: list[dict[str, Any]] = [*csv.DictReader(file)]
+    for row in rows:
+        for key, text in row.items():
+            with suppress(TypeError, ValueError):
+                row[key] = float(text) if isfinite(float(text)) else text
     return rows
 
 
-def fitting(runs: list[Run], conditions: Iterable[str]) -> list[Run]:
-    """The runs for which all of the KEY=PATTERN hold. Raises UserError for a key that none has."""
-    left = [(run, {"run": run.name, "status": run.status} | flat(run.config)) for run in runs]
-    names = list(dict.fromkeys(name for _, known in left for name in known))
-    for condition in conditions:
-        key, equals, pattern = condition.partition("=")
-        if not equals:
-            raise UserError(f"command line: {condition!r} is not KEY=VALUE, as in status=finished")
-        if runs and key not in names:
-            raise UserError(f"command line: {key}: no run has this key; {nearest(key, names)}")
-        left = [pair for pair in left if fnmatchcase(shown(pair[1].get(key)), pattern)]
-    return [run for run, _ in left]
+def find_runs(folder: str | Path) -> list[Run]:
+    """All runs in <folder>/<name>/<run_id>, the oldest first; what cannot be read is left out."""
+    runs = []
+    for path in sorted(Path(folder).glob("*/*/config.json"), key=lambda path: path.parent.name):
+        with suppress(UserError, OSError, ValueError, LookupError):
+            runs.append(Run(path.parent))
+    return runs
 
 
-def sort_rows(pairs: list[tuple[Run, Row]], key: str) -> list[tuple[Run, Row]]:
-    """By a column of (run, row), the best value last, and those without a value first.
-
-    Raises UserError where there is no such column.
-    """
-    if not any(key in row for _, row in pairs):
-        there = ", ".join(columns_of(row for _, row in pairs))
-        raise UserError(f"command line: --sort {key}: no such column; there are {there}")
-
-    def place(pair: tuple[Run, Row]) -> tuple[bool, bool, Any]:
-        run, row = pair
-        value: Any = row.get(key)
-        is_number = isinstance(value, (int, float))
-        if key == "best" and is_number and run.monitor[0] == "min":
-            value = -value
-        return (value is not None, is_number, value if is_number else str(value))
-
-    return sorted(pairs, key=place)
+def flat(config: Any, path: str = "") -> dict[str, Any]:
+    """{"optimizer.args.lr": 0.1, …} of a config."""
+    if not isinstance(config, dict) or not config:
+        return {path: config}
+    parts = [flat(value, f"{path}.{name}".strip(".")) for name, value in config.items()]
+    return {key: value for part in parts for key, value in part.items()}
 
 
-def shown(value: Any, column: str = "") -> str:
-    if value is None:
-        return "" if column else "null"
-    if column == "time":
-        return duration(value) if value else ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:.4g}" if isinstance(value, float) else textwrap.shorten(str(value), 40)
+def table_of(runs: Sequence[Run], sort: str = "") -> list[list[str]]:
+    """The heading, and a row for each run. Raises UserError where there is no column `sort`."""
+    known = {run: run.values() for run in runs}
+    keys = dict.fromkeys(key for values in known.values() for key in values)
+    differing = [k for k in keys if len({repr(values.get(k)) for values in known.values()}) > 1]
+    columns = COLUMNS + [key for key in differing if key not in COLUMNS]
+    if sort and sort not in columns:
+        raise UserError(f"command line: --sort {sort}: no such column; valid: {', '.join(columns)}")
+
+    def place(run: Run) -> tuple[bool, Any]:
+        value, sign = known[run].get(sort), -1 if sort == "best" and run.mode == "min" else 1
+        return (True, sign * value) if isinstance(value, (int, float)) else (False, str(value))
+
+    runs = sorted(runs, key=place) if sort else runs
+    return [columns] + [[shown(known[run].get(key)) for key in columns] for run in runs]
 
 
-def columns_of(rows: Iterable[Row]) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in row))
-
-
-def as_text(rows: list[Row]) -> str:
-    """The rows with their heading, in columns."""
-    columns = columns_of(rows)
-    lines = [columns] + [[shown(row.get(name), name) for name in columns] for row in rows]
-    widths = [max(len(line[place]) for line in lines) for place in range(len(columns))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
-
-
-def write_html(runs: list[Run], rows: list[Row], path: str) -> None:
-    """A page with the table, and the curves of all runs that have some."""
-    from tools.drawing import embedded, page, table
-
-    columns = columns_of(rows)
-    cells = [[shown(row.get(name), name) for name in columns] for row in rows]
-    sections = [(f"Runs: {len(runs)}", table(cells, columns))]
-    if curves := [run for run in runs if run.rows]:
-        png, colors = draw_curves(curves)
-        legend = "".join(
-            f'<span class="run"><b style="color: {color}">&#9632;</b> {escape(run.name)}</span> '
-            for run, color in zip(curves, colors, strict=True)
-        )
-        sections += [("Curves", f"<p>{legend}</p>" + embedded(png, "the curves of all runs"))]
-    with atomic_write(path) as file:
-        file.write(page("Runs", sections))
-
-
-def draw_curves(runs: list[Run]) -> tuple[bytes, list[str]]:
-    """A PNG of the values of all runs, of validation where there is one, and a color for each."""
-    from tools.drawing import colors_for, new_figure, png_of
-
-    colors = colors_for(len(runs))
-    names = dict.fromkeys(k for run in runs for k, v in run.rows[-1].items() if type(v) is float)
-    keys = [key for key in names if key != "epoch" and f"val_{key}" not in names]
-    figure, grid = new_figure(len(keys))
-    for axes, key in zip(grid, keys, strict=True):
-        for run, color in zip(runs, colors, strict=True):
-            points = [(row["epoch"], row[key]) for row in run.rows if type(row.get(key)) is float]
-            if points:
-                axes.plot(*zip(*points, strict=True), marker=".", color=color)
-        axes.set(title=key, xlabel="epoch")
-    return png_of(figure), colors
-
-
-def delete(runs: list[Run], answer: Callable[[str], str] = input) -> None:
-    """Delete run directories, but for those that are at work, once the user agrees."""
-    runs = [run for run in runs if run.status != "running"]
-    try:
-        agreed = answer(f"Delete these runs for good, {len(runs)} that do not run? [y/N] ")
-    except EOFError:
-        agreed = ""
-    if agreed.strip().lower() in ("y", "yes"):
-        for run in runs:
-            shutil.rmtree(run.path)
-            print(f"deleted: {run.path}")
+def shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Read the command line, print the table."""
     parser = CommandLine(__doc__)
-    parser.add_argument("conditions", nargs="*", metavar="KEY=VALUE", help="only runs that fit")
     parser.add_argument("--dir", default="saved", help="where the runs are (the project's saved)")
-    parser.add_argument("--sort", metavar="COLUMN", help="put the largest, or the best, last")
-    parser.add_argument("--html", metavar="FILE", help="write a page with the curves too")
-    parser.add_argument("--delete", action="store_true", help="delete those listed, if you agree")
+    parser.add_argument(
+        "--sort", default="", metavar="COLUMN", help="put the largest, or the best, last"
+    )
     add_flags(parser, "RUNS_FLAG")
-    args = parser.parse_intermixed_args(argv)
+    args = parser.parse_args(argv)
     with exit_on_user_error():
-        folder = find_file(args.dir)
-        runs = fitting(find_runs(folder), args.conditions)
-        if not runs:
-            print(f"No such run in {folder}" if args.conditions else f"No run in {folder}")
-            return
+        runs = find_runs(find_file(args.dir))
         if show := chosen_flag(args, "RUNS_FLAG"):
             return show(runs)
-        pairs = list(zip(runs, rows_of(runs), strict=True))
-        if args.sort:
-            pairs = sort_rows(pairs, args.sort)
-        runs, rows = map(list, zip(*pairs, strict=True))
-        print(as_text(rows))
-        if args.html:
-            write_html(runs, rows, args.html)
-        if args.delete:
-            delete(runs)
+        lines = table_of(runs, args.sort)
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        for line in lines:
+            cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
+            print("  ".join(cells).rstrip())
 
 
 if __name__ == "__main__":

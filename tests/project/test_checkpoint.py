@@ -13,9 +13,9 @@ import torch
 from digits_example import CONFIG, DigitsModel
 from model import model
 from parse_config import ConfigParser
+from runs import find_runs
 from test import main as evaluate
 from tools.background import BackgroundSaver
-from tools.history import find_runs
 from train import build_trainer, main
 from utils import UserError, checkpoint
 from utils.errors import RunError

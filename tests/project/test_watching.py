@@ -8,6 +8,7 @@ import struct
 import sys
 from math import isnan
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -226,11 +227,15 @@ def test_the_worst_mistakes_come_first():
     images = torch.arange(3.0).reshape(3, 1, 1, 1).expand(3, 1, 2, 2)
     model = nn.Sequential()
     model.forward = lambda x: logits[x[:, 0, 0, 0].long()]
-    found = worst_mistakes(model, [(images, classes)], "cpu")
+    trainer = SimpleNamespace(model=model, device="cpu", criterion=None)
+    trainer.config = {"task": "multiclass"}
+    found = worst_mistakes(trainer, [(images, classes)])
     assert [(image[0, 0, 0].item(), words) for image, words in found] == [
-        (2, "0, is 1"),
-        (1, "0, is 2"),
+        (2, "predicted 0, true 1,\nprobability 0.0 %"),
+        (1, "predicted 0, true 2,\nprobability 24.5 %"),
     ]
+    trainer.config = {"task": None}
+    assert worst_mistakes(trainer, [(images, classes)]) == []
     assert model.training
 
 
@@ -238,7 +243,7 @@ def test_the_worst_mistakes_come_first():
 def test_a_contact_sheet_has_every_image(channels):
     images = torch.rand(5, channels, 32, 16)
     sheet = contact_sheet(images, [str(number) for number in range(5)])
-    assert sheet.size == (3 * (64 + 4), 2 * (128 + 4 + 14))
+    assert sheet.size == (3 * (64 + 4), 2 * (128 + 4 + 28))
     assert sheet.getextrema() == ((0, 255),) * 3
     assert to_bytes(torch.full((channels, 4, 4), 7.0)).shape == (4, 4, 3)
 

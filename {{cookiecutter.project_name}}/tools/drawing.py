@@ -79,17 +79,21 @@ def png_of(picture: Any) -> bytes:
     return file.getvalue()
 
 
-def contact_sheet(images: "torch.Tensor", captions: Any = (), room: int = 0) -> Any:
-    """(N, C, H, W) images side by side with captions, as an image of PIL.
+def caption(given: Any, true: Any, chance: float) -> str:
+    """What stands above an image: the classes, and the probability of the true one."""
+    return f"predicted {given}, true {true},\nprobability {100 * chance:.1f} %"
 
-    `room` is the least width of each, in pixels.
-    """
+
+def contact_sheet(images: "torch.Tensor", captions: Any = ()) -> Any:
+    """(N, C, H, W) images side by side with captions of two lines, as an image of PIL."""
     from PIL import Image, ImageDraw
 
     height, width = images.shape[2:]
-    scale = max(TILE, room) / width
+    measure = ImageDraw.Draw(Image.new("1", (1, 1))).multiline_textbbox
+    room = max([measure((0, 0), one)[2] for one in captions], default=0)
+    scale = max(TILE, room + 4) / width
     size = (round(width * scale), round(height * scale))
-    line = 14 if captions else 0
+    line = 28 if captions else 0
     columns = ceil(sqrt(len(images)))
     tile = (size[0] + 4, size[1] + 4 + line)
     sheet = Image.new("RGB", (columns * tile[0], ceil(len(images) / columns) * tile[1]), "white")

@@ -10,7 +10,7 @@ from math import atan, cos, pi, sin, sqrt
 from statistics import fmean, stdev
 from typing import Any
 
-from tools.history import Run, flat
+from runs import Run, flat
 
 RUNS_FLAG = {"action": "store_true", "help": "means over seeds and folds, the best first"}
 FREE = ("seed", "data_loader.args.fold")  # keys in which the runs of a group differ
@@ -42,8 +42,8 @@ class Group:
 def run(runs: list[Run], _: Any) -> None:
     """Print the groups, for each monitored value apart."""
     over = [one for one in runs if one.status in ("finished", "stopped early") and one.best]
-    for mode, name in dict.fromkeys(one.monitor for one in over):
-        alike = [one for one in over if one.monitor == (mode, name)]
+    for mode, name in dict.fromkeys((one.mode, one.monitor) for one in over):
+        alike = [one for one in over if (one.mode, one.monitor) == (mode, name)]
         groups = ranked(groups_of(alike, name), mode)
         configs = [dict(group.key) for group in groups]
         keys = dict.fromkeys(key for config in configs for key in config)
@@ -63,7 +63,7 @@ def groups_of(runs: Sequence[Run], name: str) -> list[Group]:
         config = flat(one.config)
         case = config.get("seed"), config.get("data_loader.args.fold")
         key = tuple((k, repr(v)) for k, v in config.items() if k not in FREE + UNCOUNTED)
-        found.setdefault(key, Group(key, {})).values[case] = (one.best or {})[name]
+        found.setdefault(key, Group(key, {})).values[case] = one.best[name]
     return list(found.values())
 
 

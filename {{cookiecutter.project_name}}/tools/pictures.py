@@ -16,12 +16,13 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
 from base import BaseTrainer, Callback
-from tools.drawing import contact_sheet
-from tools.history import flat
+from runs import flat
+from tools.drawing import caption, contact_sheet
 from utils import distributed
 from utils.device import to_device
 from utils.errors import in_one_line
 from utils.seed import preserved_random_state
+from utils.task import interpret
 
 SAMPLES = 128  # of the validation data are looked at, or a batch if that has more
 MEMORY = 50e6  # bytes that they may take, after the first batch
@@ -71,7 +72,7 @@ class Pictures(Callback):
     def _write_mistakes(self, trainer: Any) -> None:
         try:
             with trainer.averaged_model(), trainer.autocast:
-                found = worst_mistakes(trainer.model, self.batches, trainer.device)
+                found = worst_mistakes(trainer, self.batches)
         except Exception:  # the model takes something else than images: only its trainer knows what
             self.batches = []
             return
@@ -111,22 +112,28 @@ def is_image_batch(batch: Any) -> bool:
 
 
 @torch.no_grad()
-def worst_mistakes(
-    model: nn.Module, batches: list[Any], device: torch.device
-) -> list[tuple[torch.Tensor, str]]:
-    """Images that are taken for another class, with a caption, the least expected class first."""
+def worst_mistakes(trainer: Any, batches: list[Any]) -> list[tuple[torch.Tensor, str]]:
+    """Images that are taken for another class, with a caption, the least expected class first.
+
+    None where the task is not to tell classes.
+    """
+    model = trainer.model
     was_training = model.training
     model.eval()
     found: list[tuple[float, int, torch.Tensor, str]] = []
     for images, classes in batches:
-        chances = model(to_device(images, device)).float().softmax(dim=1).cpu()
+        outputs = model(to_device(images, trainer.device))
+        task, values = interpret(trainer.config, trainer.criterion, outputs)
+        if task != "multiclass":
+            break
+        chances = values.cpu()
         given = chances.argmax(dim=1)
         for index in (given != classes).nonzero().flatten().tolist():
             chance = chances[index, classes[index]].item()
-            caption = f"{given[index].item()}, is {classes[index].item()}"
-            found.append((chance, len(found), images[index], caption))
+            words = caption(given[index].item(), classes[index].item(), chance)
+            found.append((chance, len(found), images[index], words))
     model.train(was_training)
-    return [(image, caption) for _, _, image, caption in sorted(found)[:IMAGES]]
+    return [(image, words) for _, _, image, words in sorted(found)[:IMAGES]]
 
 
 def write_config(writer: Any, trainer: BaseTrainer, log: dict[str, Any]) -> None:

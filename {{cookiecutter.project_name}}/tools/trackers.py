@@ -17,7 +17,7 @@ from torch import nn
 
 from base import BaseTrainer, Callback
 from parse_config import ConfigParser
-from tools.history import flat
+from runs import flat
 from utils import distributed
 from utils.errors import UserError, as_warning, in_one_line
 from utils.files import read_json, write_json

@@ -17,7 +17,7 @@ from typing import Any
 
 from base.callback import Callback as Base
 from parse_config import ConfigParser
-from tools.history import Run
+from runs import Run
 from tools.record import other_process
 from utils import distributed
 from utils.checkpoint import damage

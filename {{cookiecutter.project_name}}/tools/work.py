@@ -10,8 +10,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from runs import Run
 from tools import trial as trial_process
-from tools.history import Run
 from tools.plan import Plan, Training
 from tools.study import BEAT, Study
 from utils.errors import UserError
@@ -154,8 +154,8 @@ def new_context() -> Any:
 
 def result_of(run: Run, training: Training) -> dict[str, Any]:
     """What the study keeps of a training. Raises TrialFailed where it has no value."""
-    name = run.monitor[1]
-    if run.best is None:
+    name = run.monitor
+    if not run.best:
         raise TrialFailed(f"{name} was never a number")
     values = {"value": run.best[name], "epoch": int(run.best["epoch"]), "epochs": run.epochs}
     return {"run": training.run_id, "seed": training.seed, "fold": training.fold} | values

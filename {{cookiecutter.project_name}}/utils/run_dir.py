@@ -48,7 +48,10 @@ def is_run(folder: Path) -> bool:
 
 
 def read_mark(run_dir: Path) -> dict[str, str]:
-    """When a run was last started, and its outcome; {} where an older version has not noted it."""
+    """When a run was last started, and its outcome, "" while it runs or where it was killed.
+
+    {} where an older version has not noted it.
+    """
     with suppress(OSError, ValueError):
         return read_json(run_dir / MARK_NAME)
     return {}
@@ -56,7 +59,7 @@ def read_mark(run_dir: Path) -> dict[str, str]:
 
 def mark_start(run_dir: Path) -> None:
     """Make a directory that of a run, without what a killed process has left half written."""
-    mark(run_dir, started=datetime.now().strftime(f"{TIME}_%f"), outcome="interrupted")
+    mark(run_dir, started=datetime.now().strftime(f"{TIME}_%f"), outcome="")
     for half_written in run_dir.glob(".*.*.tmp"):
         remove(half_written)
 
