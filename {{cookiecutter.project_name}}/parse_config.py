@@ -150,7 +150,7 @@ class ConfigParser:
         """
         if (part := self.part(name)) is None:
             return None
-        found = self._look_up(name, part, module)
+        found = look_up(part["type"], module)
         try:
             return found(*args, **{**with_tensors(found, part["args"]), **kwargs})
         except (TypeError, ValueError) as error:
@@ -165,12 +165,12 @@ class ConfigParser:
     def init_ftn(self, name: Any, module: Any, *args: Any, **kwargs: Any) -> Any:
         """As init_obj, but not called yet: a function that takes the remaining arguments."""
         part = self.part(name)
-        return partial(self._look_up(name, part, module), *args, **{**part["args"], **kwargs})
+        return partial(look_up(part["type"], module), *args, **{**part["args"], **kwargs})
 
     def init_callable(self, name: Any, module: Any) -> Any:
         """A loss or metric: a function of (output, target) with its args set, or an object."""
         part = self.part(name)
-        found = self._look_up(name, part, module)
+        found = look_up(part["type"], module)
         args = with_tensors(found, part["args"], self["device"])
         ready: Any = found(**args) if isclass(found) else partial(found, **args)
         ready.__name__ = part["name"] or found.__name__
@@ -188,13 +188,6 @@ class ConfigParser:
         value: Any = reduce(getitem, _keys(name), self.config)
         value = {"type": value} if isinstance(value, str) else value
         return value and {"args": {}, "name": None, **value}
-
-    def _look_up(self, name: Any, part: dict[str, Any], module: Any) -> Any:
-        try:
-            return look_up(part.get("type", ""), module)
-        except LookupError as error:
-            mistake = Mistake((*_keys(name), "type"), f": {error.args[0]}")
-            raise UserError(self._describe(mistake)) from None
 
     def _raise(self, mistakes: list[Mistake]) -> None:
         if mistakes:
@@ -223,12 +216,7 @@ class ConfigParser:
         """The run directory, that of `resume` where that is in one; made when first asked for."""
         if self.resume is not None and self.goes_on:
             return self.resume.parent
-        try:
-            made = distributed.on_main(lambda: make_run_dir(self.runs_dir, self.run_id))
-        except OSError as error:
-            reason = f"cannot make a run in {self.runs_dir}: {error.strerror}"
-            raise UserError(f"{self.source}: trainer.save_dir: {reason}") from None
-        run_dir, self._made = made
+        run_dir, self._made = distributed.on_main(lambda: make_run_dir(self.runs_dir, self.run_id))
         if distributed.is_main():
             atexit.register(self.discard_run)
         return run_dir
@@ -239,10 +227,11 @@ class ConfigParser:
 
     def note_changes(self, before: dict[str, Any] | None) -> dict[Keys, tuple[Any, Any]]:
         """What differs from the config of a checkpoint: {path: (old, new)}; `start_run` logs it."""
-        found: dict[Keys, tuple[Any, Any]] = {}
-        with suppress(UserError):  # it is of another project, or another version
-            if before:
-                found = changed_keys(asdict(ConfigParser(before).settings), asdict(self.settings))
+        try:
+            old = asdict(ConfigParser(before or {}).settings)
+        except UserError:
+            return {}  # it is of another project, or another version
+        found = changed_keys(old, asdict(self.settings))
         self.changes |= found
         return found
 

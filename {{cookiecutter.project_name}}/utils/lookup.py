@@ -6,29 +6,30 @@ from inspect import Parameter, isabstract, isclass
 from typing import Any, get_type_hints
 
 from utils.check import Keys, Mistake, is_numbers, nearest, read_keys, read_value, takes_tensor
+from utils.errors import UserError
 
 
 def look_up(name: str, modules: Any) -> Any:
     """The class or function called `name`, from the first of `modules` (a list or one) that has it.
 
-    A dotted name is imported. Raises LookupError with the nearest names where there is none.
+    A dotted name is imported. Raises UserError with the nearest names where there is none.
     """
     place, _, name = name.rpartition(".")
     modules = modules if isinstance(modules, list) else [modules]
     try:
         modules = [import_module(place)] if place else modules
     except (ImportError, TypeError) as error:
-        raise LookupError(f"cannot import {place!r}: {error}") from None
+        raise UserError(f"cannot import {place!r}: {error}") from None
     for module in modules:
         found: Any = getattr(module, name, None)
         if is_usable(found):
             return found
         if isabstract(found) and found.__module__ == module.__name__:
             missing = ", ".join(sorted(found.__abstractmethods__))
-            raise LookupError(f"{name!r} in {module.__name__} is incomplete: it has no {missing}")
+            raise UserError(f"{name!r} in {module.__name__} is incomplete: it has no {missing}")
     near = nearest(name, [one for module in modules for one in own_names(module)])
     places = " or ".join(module.__name__ for module in modules)
-    raise LookupError(f"there is no {name!r} in {places}; {near}")
+    raise UserError(f"there is no {name!r} in {places}; {near}")
 
 
 def is_usable(found: Any) -> bool:
@@ -48,8 +49,8 @@ def check_part(path: Keys, part: Any, modules: Any) -> list[Mistake]:
     """What is wrong with the part under `path`: its type, its arguments, and what is in these."""
     try:
         found = look_up(part.type, modules)
-    except LookupError as error:
-        return [Mistake((*path, "type"), f": {error.args[0]}")]
+    except UserError as error:
+        return [Mistake((*path, "type"), f": {error}")]
     key, name = path[0], found.__name__
     given = int(key == "optimizer" or (key == "lr_scheduler" and name != "ChainedScheduler"))
     if key in ("loss", "metrics") and not isclass(found):

@@ -26,7 +26,7 @@ OVER = ("finished", "stopped early")  # outcomes of a run that `-r auto` leaves 
 def make_run_dir(parent: Path, run_id: str | None = None) -> tuple[Path, list[Path]]:
     """A new folder below `parent`, called by the time or `run_id`; all folders made for it.
 
-    With the name "" it is `parent` itself. Raises FileExistsError where there is one.
+    With the name "" it is `parent` itself. Raises UserError where there is one.
     """
     name = datetime.now().strftime(TIME) if run_id is None else run_id
     for n in count():
@@ -36,9 +36,10 @@ def make_run_dir(parent: Path, run_id: str | None = None) -> tuple[Path, list[Pa
         try:  # making it is the test: two that start at once get two
             folder.mkdir(parents=True, exist_ok=may_exist)
             return folder, made
-        except FileExistsError:
-            if run_id is not None:
-                raise
+        except OSError as error:
+            if run_id is not None or not isinstance(error, FileExistsError):
+                reason = f"cannot make a run in {parent}: {error.strerror}"
+                raise UserError(f"trainer.save_dir: {reason}") from None
     raise AssertionError("there is always another number")
 
 
