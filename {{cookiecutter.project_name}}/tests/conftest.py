@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from parse_config import ConfigParser, default_config
-from train import build_trainer, part_modules
+from train import build_trainer
 
 torch.set_num_threads(1)  # small steps are slower, and not repeatable, with more
 
@@ -15,7 +15,7 @@ def make_config(tmp_path):
         short = {"trainer.save_dir": str(tmp_path / "saved"), "trainer.epochs": 2}
         short |= {"trainer.len_epoch": 4, "trainer.tensorboard": False, "device": "cpu"}
         path = default_config()
-        return ConfigParser.from_file(path, short | (changes or {}), modules=part_modules, **kwargs)
+        return ConfigParser.from_file(path, short | (changes or {}), **kwargs)
 
     return make
 
