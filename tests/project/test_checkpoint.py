@@ -441,7 +441,7 @@ def test_a_folder_is_refused_with_the_name_of_a_checkpoint(train, capsys):
     for folder in (run_dir, run_dir.parent, run_dir.parents[1]):
         with pytest.raises(SystemExit, match="2"):
             train("-r", folder, config=None)
-        line = f"{folder}: is a folder: name a checkpoint in it, such as that of a run, last.pth"
+        line = f"{folder}: is a folder: name a checkpoint in it, such as last.pth of a run"
         assert capsys.readouterr().err == f"{line}\n"
 
 

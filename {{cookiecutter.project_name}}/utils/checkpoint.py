@@ -89,19 +89,16 @@ def load(path: str | Path) -> State:
 
 
 def read(path: Path) -> Any:
-    """What is in a file, on the CPU. Raises UserError where it is no file of tensors and the like.
-
-    Several processes use the same memory for it.
-    """
+    """What is in a file, on the CPU. Raises UserError where that is not tensors and plain types."""
     if (path / PLAIN_NAME).exists():
         raise UserError(f"{path}: is sharded; python train.py --unshard {path} makes a file of it")
     if fault := damage(path):
         raise UserError(f"{path}: {fault}")
     try:
-        is_shared = distributed.world_size() > 1
+        is_shared = distributed.world_size() > 1  # then all processes use the same memory
         return torch.load(path, map_location="cpu", weights_only=True, mmap=is_shared)
     except pickle.UnpicklingError:
-        how = f"python train.py --convert {path} (tools/convert.py) makes a checkpoint of it"
+        how = f"python train.py --convert {path} makes a checkpoint of it"
         raise UserError(f"{path}: holds more than tensors and plain types; {how}") from None
     except Exception as error:  # such as a kind of tensor that this version of torch refuses
         raise UserError(f"{path}: cannot be read: {in_one_line(error)}") from None
@@ -128,7 +125,7 @@ def damage(path: Path) -> str | None:
     if (path / ".metadata").exists():  # in a sharded one, this file is written last
         return None
     if path.is_dir():
-        return "is a folder: name a checkpoint in it, such as that of a run, last.pth"
+        return "is a folder: name a checkpoint in it, such as last.pth of a run"
     try:
         with zipfile.ZipFile(path) as archive:
             return "damaged" if archive.testzip() else None
@@ -254,7 +251,7 @@ def restore(trainer: Any, state: State) -> None:
     """The counterpart of `collect`. Raises UserError where the weights or the data do not fit."""
     resume = trainer.config.resume
     for path, (old, new) in trainer.config.note_changes(state["config"]).items():
-        if path[0] in ("optimizer", "lr_scheduler"):
+        if path[0] in ("optimizer", "lr_scheduler") and state["random"] is not None:  # ours
             key = ".".join(path)
             raise UserError(f"{key}: {old} -> {new}: to change it in a run, {IN_FULL}")
     set_weights(distributed.unwrap(trainer.model), state["state_dict"], resume)

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +28,8 @@ def make_run_dir(parent: Path, run_id: str | None = None) -> tuple[Path, list[Pa
     With the name "" it is `parent` itself. Raises UserError where there is one.
     """
     name = datetime.now().strftime(TIME) if run_id is None else run_id
-    for n in count():
-        folder = parent / (f"{name}_{n}" if n else name)
+    folder, n = parent / name, 0
+    while True:
         made = [one for one in (folder, *folder.parents) if not one.exists()]
         may_exist = run_id == "" and (is_run(folder) or not (folder / "config.json").exists())
         try:  # making it is the test: two that start at once get two
@@ -40,7 +39,7 @@ def make_run_dir(parent: Path, run_id: str | None = None) -> tuple[Path, list[Pa
             if run_id is not None or not isinstance(error, FileExistsError):
                 reason = f"cannot make a run in {parent}: {error.strerror}"
                 raise UserError(f"trainer.save_dir: {reason}") from None
-    raise AssertionError("there is always another number")
+        folder, n = parent / f"{name}_{n + 1}", n + 1
 
 
 def is_run(folder: Path) -> bool:
