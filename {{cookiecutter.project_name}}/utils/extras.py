@@ -65,9 +65,10 @@ def flags(kind: str) -> dict[str, Any]:
 
 def add_flags(parser: argparse.ArgumentParser, kind: str = "FLAG") -> None:
     """Let a parser take the flags of the extras, one of them at a time."""
-    one_of_them = parser.add_mutually_exclusive_group()
-    for name, arguments in flags(kind).items():
-        one_of_them.add_argument("--" + name.replace("_", "-"), **arguments)
+    if found := flags(kind):  # argparse does not take an empty group
+        one_of_them = parser.add_mutually_exclusive_group()
+        for name, arguments in found.items():
+            one_of_them.add_argument("--" + name.replace("_", "-"), **arguments)
 
 
 def chosen_flag(args: Any, kind: str = "FLAG") -> Any:

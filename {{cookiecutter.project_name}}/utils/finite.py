@@ -29,15 +29,12 @@ class FiniteCheck:
         self, settings: Any, device: torch.device, optimizer: Any, logger: Any, run_dir: Path
     ) -> None:
         self.policy, self.max_skipped = settings.non_finite, settings.max_skipped
+        self.n_skipped, self.logger, self.run_dir = 0, logger, run_dir
         self.optimizers = by_name(optimizer).values()
-        self.logger, self.run_dir = logger, run_dir
-        self.n_skipped = 0
-        self.found_inf = torch.zeros((), device=device)
-        self.one = torch.ones((), device=device)
+        self.found_inf, self.one = torch.zeros((), device=device), torch.ones((), device=device)
         are_fused = all(getattr(x, "_step_supports_amp_scaling", False) for x in self.optimizers)
         is_late = device.type == "cuda" and self.policy == "stop" and are_fused
         self.waits = self.policy != "ignore" and not is_late
-        self.asks_others = self.policy == "skip" and distributed.world_size() > 1
         if is_late and settings.precision != "fp16":  # of which GradScaler leaves out bad steps
             for each in self.optimizers:
                 each.found_inf = self.found_inf  # torch's own name, for its GradScaler
@@ -50,7 +47,7 @@ class FiniteCheck:
 
     def heed(self, step: int, loss: torch.Tensor, scaler: torch.amp.GradScaler) -> None:
         """Where something was not finite: raise RunError to stop, StepSkipped to leave it out."""
-        if self.asks_others:
+        if self.policy == "skip":
             self._ask_others()  # all of them leave it out
         if not self.found_inf.item():
             return
@@ -77,8 +74,8 @@ class FiniteCheck:
             dist.all_reduce(self.found_inf, dist.ReduceOp.MAX)
 
     def _error(self, fault: str) -> RunError:
-        how = f"python train.py --replay {self.run_dir}"
-        return RunError(f"{fault}; {NOT_TAKEN}. To look into it: {how}")
+        how = f"To look into it: python train.py --replay {self.run_dir}"
+        return RunError(f"{fault}; {NOT_TAKEN}. {how}")
 
     def state_dict(self) -> dict[str, int]:
         self.look_back()  # so that no checkpoint has steps that were left out
