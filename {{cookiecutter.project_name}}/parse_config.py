@@ -313,8 +313,8 @@ def find_file(typed: str | Path) -> Path:
 
 def default_config() -> Path:
     """The project's own config file."""
-    in_yaml = PROJECT_DIR / "config.yaml"
-    return in_yaml if in_yaml.exists() else PROJECT_DIR / "config.json"
+    in_json, in_yaml = PROJECT_DIR / "config.json", PROJECT_DIR / "config.yaml"
+    return in_yaml if in_yaml.exists() and not in_json.exists() else in_json
 
 
 def changed_keys(old: Any, new: Any, path: Keys = ()) -> dict[Keys, tuple[Any, Any]]:
@@ -328,21 +328,20 @@ def changed_keys(old: Any, new: Any, path: Keys = ()) -> dict[Keys, tuple[Any, A
 
 def _check_together(settings: Settings) -> list[Mistake]:
     """Mistakes in what belongs together: each key alone would be right."""
-    found, taken = [], {"loss", "lr", "epoch"}
+    found, names = [], ["loss", "lr", "epoch"]
     for index, metric in enumerate(settings.metrics):
-        name = metric.name or metric.type.rpartition(".")[2]
-        if name in taken:
-            text = f': the name {name!r} is taken; give it another, "name": "…"'
+        names.append(metric.name or metric.type.rpartition(".")[2])
+        if names[-1] in names[:-1]:
+            text = f': the name {names[-1]!r} is taken; give it another, "name": "…"'
             found.append(Mistake(("metrics", index), text))
-        taken.add(name)
     optimizers, (mode, _, _) = by_name(settings.optimizer), settings.trainer.monitor.partition(" ")
     if settings.trainer.accumulate_steps > 1 and "" not in optimizers:
         found.append(Mistake(("trainer", "accumulate_steps"), ": goes with one optimizer alone"))
     for name, scheduler in by_name(settings.lr_scheduler).items():
         path = ("lr_scheduler", *filter(None, [name]))
         if name not in optimizers:
-            names = ", ".join(optimizers) or "one alone"
-            found.append(Mistake(path, f": must go with optimizer: {names}"))
+            several = ", ".join(optimizers) or "one alone"
+            found.append(Mistake(path, f": must go with optimizer: {several}"))
         if scheduler.type.endswith("ReduceLROnPlateau"):
             if scheduler.interval == "step" or mode != scheduler.args.get("mode", "min"):
                 text = f": follows {settings.trainer.monitor!r} epoch by epoch, with its args.mode"
