@@ -17,7 +17,7 @@ from logger import setup_logging
 from settings import SERVED_BY, Part, Settings
 from utils import distributed
 from utils.check import Keys, Mistake, read_value
-from utils.errors import IN_FULL, UserError
+from utils.errors import UserError, in_full
 from utils.files import PROJECT_DIR, project_path, read_config, to_plain, write_json
 from utils.lookup import check_part, look_up, with_tensors
 from utils.optim import by_name
@@ -139,7 +139,7 @@ class ConfigParser:
         for key, name in SERVED_BY.items():
             value = attrgetter(key)(self.settings)
             if value and value != "ddp" and not (PROJECT_DIR / "tools" / f"{name}.py").exists():
-                mistakes.append(Mistake(_keys(key), f": {IN_FULL}"))
+                mistakes.append(Mistake(_keys(key), f": {in_full()}"))
         self._raise(mistakes)
 
     def init_obj(self, name: Any, module: Any, *args: Any, **kwargs: Any) -> Any:
@@ -153,6 +153,8 @@ class ConfigParser:
         found = look_up(part["type"], module)
         try:
             return found(*args, **{**with_tensors(found, part["args"]), **kwargs})
+        except OSError as error:  # such as data that are not there
+            raise UserError(self._describe(Mistake(_keys(name), f": {error}"))) from None
         except (TypeError, ValueError) as error:
             if isinstance(error, UserError) or not found.__module__.startswith("torch."):
                 raise  # the user's own code, whose traceback says more

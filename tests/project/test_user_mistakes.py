@@ -19,7 +19,7 @@ from train import part_modules
 from utils import UserError, extras
 from utils.check import nearest
 from utils.command_line import EXTRA_FLAGS, CommandLine
-from utils.errors import IN_FULL
+from utils.errors import in_full
 from utils.files import PROJECT_DIR, read_config
 from utils.meter import plain_numbers
 
@@ -122,14 +122,14 @@ def test_what_only_a_full_project_has_is_told(make_config, monkeypatch, tmp_path
     for flag in EXTRA_FLAGS:
         with pytest.raises(SystemExit, match="2"):
             CommandLine(None).parse_args([flag])
-        assert capsys.readouterr().err == f"command line: {flag}: {IN_FULL}\n"
+        assert capsys.readouterr().err == f"command line: {flag}: {in_full()}\n"
     config = make_config({"trainer.histograms": True, "parallel.recompute": ["A"]})
     config.check_parts({})
     monkeypatch.setattr("parse_config.PROJECT_DIR", tmp_path)
     make_config().check_parts({})
     with pytest.raises(UserError) as caught:
         config.check_parts({})
-    keys = [line.removesuffix(f": {IN_FULL}") for line in str(caught.value).splitlines()]
+    keys = [line.removesuffix(f": {in_full()}") for line in str(caught.value).splitlines()]
     assert keys == ["command line: parallel.recompute", "command line: trainer.histograms"]
 
 
@@ -180,3 +180,12 @@ def test_weights_under_the_names_of_other_code(name):
 def test_texts_of_a_batch_are_described_once():
     assert describe([torch.zeros(3), ["a", "b", "c"]]) == "float32 (3,), 3 str"
     assert describe((torch.zeros(2), torch.zeros(2))) == "float32 (2,), float32 (2,)"
+
+
+def test_data_that_are_not_there_are_one_line(tmp_path):
+    command = [sys.executable, "train.py", f"data_loader.args.data_dir={tmp_path}"]
+    command.append(f"trainer.save_dir={tmp_path / 'saved'}")
+    done = subprocess.run(command, cwd=PROJECT_DIR, capture_output=True, text=True)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert "data_loader: [Errno 2] No such file" in done.stderr
+    assert str(tmp_path / "mnist_5k.npz") in done.stderr

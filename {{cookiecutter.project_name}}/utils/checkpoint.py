@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from utils import distributed
-from utils.errors import IN_FULL, RunError, UserError, in_one_line
+from utils.errors import RunError, UserError, in_full, in_one_line
 from utils.files import atomic_write
 from utils.seed import get_random_state, set_random_state
 
@@ -253,7 +253,7 @@ def restore(trainer: Any, state: State) -> None:
     for path, (old, new) in trainer.config.note_changes(state["config"]).items():
         if path[0] in ("optimizer", "lr_scheduler") and state["random"] is not None:  # ours
             key = ".".join(path)
-            raise UserError(f"{key}: {old} -> {new}: to change it in a run, {IN_FULL}")
+            raise UserError(f"{key}: {old} -> {new}: to change it in a run, {in_full()}")
     set_weights(distributed.unwrap(trainer.model), state["state_dict"], resume)
     parts = {"optimizer": trainer.optimizer, "lr_scheduler": trainer.lr_scheduler}
     for name, part in (parts | trainer.state).items():

@@ -9,7 +9,7 @@ from time import sleep
 from typing import NoReturn
 
 from utils import distributed
-from utils.errors import IN_FULL, UserError
+from utils.errors import UserError, in_full
 
 EXTRA_FLAGS = """--allow-data-change --convert --fast-dev-run --find-lr --overfit-batches --profile
 --replay --schema --summary --unshard --verify-resume""".split()
@@ -47,7 +47,7 @@ class CommandLine(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         flags = [flag for flag in EXTRA_FLAGS if flag in re.split("[ =]", message)]
-        hint = f"{flags[0]}: {IN_FULL}" if flags else f"{message}; --help lists what there is"
+        hint = f"{flags[0]}: {in_full()}" if flags else f"{message}; --help lists what there is"
         with exit_on_user_error():
             raise UserError(f"command line: {hint}")
         raise AssertionError("exit_on_user_error has ended the script")

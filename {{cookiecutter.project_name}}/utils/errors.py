@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from logging import Logger
+from pathlib import Path
 
-IN_FULL = 'this is in the full project: see "More" in README.md'
+README = Path(__file__).resolve().parent.parent / "README.md"
 
 
 class UserError(ValueError):
@@ -21,6 +22,13 @@ class RunError(UserError):
         super().__init__(message)
         self.status = status
         self.is_shown = is_shown
+
+
+def in_full() -> str:
+    """That a part is in the full project, with the command of the README that adds it."""
+    lines = README.read_text(encoding="utf-8").splitlines() if README.exists() else []
+    commands = [line for line in lines if line.startswith(("cookiecutter ", "cruft update "))]
+    return f"this is in the full project: {next(iter(commands), 'bake it with size=full')}"
 
 
 @contextmanager

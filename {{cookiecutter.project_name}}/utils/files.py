@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from utils.errors import IN_FULL, UserError
+from utils.errors import UserError, in_full
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 
@@ -76,7 +76,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
             config = json.loads(text, object_pairs_hook=unique)
     except ImportError as error:
         is_here = error.name == "yaml"
-        takes = "reading YAML takes PyYAML: pip install pyyaml" if is_here else f"YAML: {IN_FULL}"
+        takes = "reading YAML takes PyYAML: pip install pyyaml" if is_here else f"YAML: {in_full()}"
         raise UserError(f"{path}: {takes}") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read: {getattr(error, 'strerror', error)}") from None
