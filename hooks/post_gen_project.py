@@ -9,7 +9,6 @@ from pathlib import Path
 
 NAME = "{{ cookiecutter.project_name }}"
 STARTER = "{{ cookiecutter.starter }}"
-RUN_NAME = "{{ cookiecutter.__run_names[cookiecutter.starter] }}"
 SIZE = "{{ cookiecutter.size }}"
 LICENSE = "{{ cookiecutter.license }}"
 CONFIG = "config.{{ cookiecutter.config_format }}"
@@ -69,7 +68,7 @@ Your project is in {NAME}. Next:
   cd {NAME}
   pip install -r requirements.txt
   python train.py -c {CONFIG}
-  python test.py -r saved/{RUN_NAME}/<run_id>/model_best.pth""")
+  python test.py -r best""")
 
 
 def choose_starter():
