@@ -22,7 +22,8 @@ PROGRAMS = "cookiecutter|conda|cruft|docker|git|make|pip|pre-commit|python3?|ten
 DOCS = "tests/project/test_docs.py::test_a_page_is_true"
 INSTALLING = "tests/test_installing.py::test_"
 PLACES = {
-    r"python (train|test|predict|export|report|runs)\.py\b.*": DOCS,
+    r"python (train|test|report|runs)\.py\b.*": DOCS,
+    r"python (predict|export)\.py\b.*": "tests/project/test_predict.py::test_the_commands_of_the_docs",
     r"python sweep\.py.*": "tests/test_sweep_runs.py::test_the_commands_of_the_page",
     r"python migrate\.py .*": "tests/test_migrate.py::test_the_command_says_what_it_did",
     r"python benchmarks/.*": "tests/test_benchmarks.py::test_each_benchmark_ends_with_its_table",

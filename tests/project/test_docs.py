@@ -1,7 +1,7 @@
 """What README.md and docs/ tell people to write and to type does what they say.
 
 The blocks of a page are taken in their order: Python is run, in the file that its first line names;
-JSON changes the config; the commands of train.py and test.py are given, with a short training.
+JSON changes the config; the commands of the scripts are given, with a short training.
 """
 
 import importlib
@@ -20,7 +20,7 @@ from utils.files import PROJECT_DIR, read_config
 
 PAGES = [PROJECT_DIR / "README.md", *sorted((PROJECT_DIR / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
-COMMAND = re.compile(r"python (train|test)\.py\b(.*)")
+COMMAND = re.compile(r"python (train|test|runs|report)\.py\b(.*)")
 SHORT = {"save_dir": "saved", "epochs": 1, "len_epoch": 2, "tensorboard": False, "report": False}
 
 
