@@ -20,10 +20,11 @@ PROGRAMS = "cookiecutter|conda|cruft|docker|git|make|pip|pre-commit|python3?|ten
 # The test that runs each command as it stands, but for what stands for a path; a new command has to
 # find its place here, or among those below
 DOCS = "tests/project/test_docs.py::test_a_page_is_true"
+PREDICT = "tests/project/test_predict.py::test_the_commands_of_the_docs"
 INSTALLING = "tests/test_installing.py::test_"
 PLACES = {
     r"python (train|test|report|runs)\.py\b.*": DOCS,
-    r"python (predict|export)\.py\b.*": "tests/project/test_predict.py::test_the_commands_of_the_docs",
+    r"python (predict|export)\.py\b.*": PREDICT,
     r"python sweep\.py.*": "tests/test_sweep_runs.py::test_the_commands_of_the_page",
     r"python migrate\.py .*": "tests/test_migrate.py::test_the_command_says_what_it_did",
     r"python benchmarks/.*": "tests/test_benchmarks.py::test_each_benchmark_ends_with_its_table",
