@@ -47,6 +47,7 @@ PLACES = {
     r"docker (build|run) ((?!cu128|--gpus).)*": f"{INSTALLING}docker",
 }
 NOT_RUN = {
+    r"python scripts/make_sweep.*": "takes minutes; its commands are those of docs/sweep.md",
     r"git tag .*": "makes a version of the template",
     r"conda create .*": "takes conda and its channel; test_conda_gets_what_pip_gets reads the line",
     r"python scripts/try_versions.*": "installs gigabytes",

@@ -290,19 +290,18 @@ def test_two_processes_share_a_database_and_one_of_them_dies(project, database):
 
 def test_the_commands_of_the_page(project):
     page = (PROJECT / "docs" / "sweep.md").read_text(encoding="utf-8")
-    [space] = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
-    (project / "search.yaml").write_text(space, encoding="utf-8")
-    commands = dict.fromkeys(line.split("  #")[0].strip() for line in page.splitlines())
-    commands = [line.split()[1:] for line in commands if line.startswith("python sweep.py")]
+    for name, text in re.findall(r"```yaml\n# (\S+)\n(.*?)```", page, re.DOTALL):
+        (project / name).write_text(text, encoding="utf-8")
+    lines = [line.removeprefix("$ ").split("  #")[0].strip() for line in page.splitlines()]
+    commands = [line.split()[1:] for line in lines if line.startswith("python sweep.py")]
     assert len(commands) > 6
+    fewer = {"trials": 1, "seeds": 2, "folds": 2, "jobs": 2}
     for number, [script, *arguments] in enumerate(commands):
         assert script == "sweep.py"
-        text = " ".join([*arguments, f"--name sweep{number}"])
-        text = re.sub(r"--trials \d+", "--trials 1", text).replace(
-            "--seeds 5 --folds 5", "--seeds 2 --folds 2"
-        )
-        text = text.replace("--jobs 4", "--jobs 2")
+        text = " ".join(arguments).replace("/shared", str(project))
         if "postgresql" in text or "nproc" in text:
             continue  # the tests above do it
-        text = text.replace("/shared", str(project))
-        sweep(project, *text.split(), "trainer.epochs=1", *SHORT[1:])
+        for name, n in fewer.items():
+            text = re.sub(rf"--{name} \d+", f"--{name} {n}", text)
+        name = ["--name", f"sweep{number}"]
+        sweep(project, *text.split(), *name, *SHORT[1:], "trainer.epochs=1")
