@@ -40,6 +40,8 @@ def check_numbers(args: Any) -> None:
         value = getattr(args, name)
         if value is not None and value < least:
             raise UserError(f"command line: --{name} {value}: must be {least} or more")
+    if args.name is not None and (Path(args.name).name != args.name or args.name.startswith(".")):
+        raise UserError(f"command line: --name {args.name!r}: must be a name for a folder")
     if args.seeds == 1 and args.folds is None and args.search is None:
         raise UserError("command line: nothing to sweep: give --seeds, --folds or --search")
 
@@ -73,16 +75,19 @@ def work_to_the_end(work: Any, environments: list[dict[str, str]], results: Any)
     from utils.signals import StopSignals
 
     is_terminal, last = sys.stdout.isatty(), ""
+    end = "" if is_terminal else "\n"
     with StopSignals() as signals, ThreadPoolExecutor(len(environments)) as pool:
         futures = [pool.submit(work, environment) for environment in environments]
-        while wait(futures, timeout=1).not_done:
-            if signals.received or any(one.done() and one.exception() for one in futures):
-                work.stopping.set()
-            line = results().progress()
-            if line.partition(", about")[0] != last:
-                last = line.partition(", about")[0]
-                print(f"\r\033[K{line}" if is_terminal else line, end="" if is_terminal else "\n")
-                sys.stdout.flush()
+        try:
+            while wait(futures, timeout=1).not_done and not signals.received:
+                if any(one.done() and one.exception() for one in futures):
+                    break
+                line = results().progress()
+                if is_terminal or line.partition(", about")[0] != last:
+                    last = line.partition(", about")[0]
+                    print(f"\r\033[K{line}" if is_terminal else line, end=end, flush=True)
+        finally:
+            work.stopping.set()
     print(end="\r\033[K" if is_terminal else "")
     for future in futures:
         future.result()
@@ -93,8 +98,10 @@ def sweep(config: ConfigParser, args: Any) -> None:
     """Train all that is missing, then show what was found."""
     check_numbers(args)
     plan = make_plan(config, args)
+    from optuna.exceptions import StorageInternalError
+
     from tools.groups import as_text
-    from tools.study import Study, open_storage
+    from tools.study import Study, hidden, open_storage
     from tools.sweep_table import Results
     from tools.work import Work, environments
 
@@ -108,7 +115,11 @@ def sweep(config: ConfigParser, args: Any) -> None:
     if args.retry:
         study.retry()
     work = Work(plan, study, folder, storage, args.grace, args.nproc_per_trial)
-    number = work_to_the_end(work, where, lambda: Results(plan, study))
+    try:
+        number = work_to_the_end(work, where, lambda: Results(plan, study))
+    except (StorageInternalError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise RunError(f"--storage {hidden(storage)}: {reason}; the same command goes on") from None
     results = Results(plan, study)
     results.write(folder)
     print(as_text(results.table()))

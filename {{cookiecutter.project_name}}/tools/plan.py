@@ -51,7 +51,8 @@ class Plan:
         """What must not change while the sweep goes on; more seeds may come."""
         in_trial = {"seeds": self.seeds} if self.search is not None else {}
         search = None if self.search is None else asdict(self.search)
-        setup = {"config": self.config.config, "search": search, "folds": self.folds, **in_trial}
+        config = without_device(self.config.config)
+        setup = {"config": config, "search": search, "folds": self.folds, **in_trial}
         return json.loads(json.dumps(setup))
 
     def trainings(self, number: int, values: Values) -> Iterator[Training]:
@@ -99,3 +100,8 @@ class Plan:
         loader = self.config_of({}, fold=0).init_obj("data_loader", modules["data_loader"])
         if loader.split_validation() is None:
             raise UserError(f"--folds: {name} gives BaseDataLoader a validation_split of 0")
+
+
+def without_device(config: dict[str, Any]) -> dict[str, Any]:
+    """A config without what may differ between machines."""
+    return {key: value for key, value in config.items() if key not in ("device", "n_gpu")}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
 from tools.history import is_alive
@@ -90,7 +90,7 @@ def open_database(url: str) -> Any:
 
 def open_journal(path: Path) -> Any:
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock: Any = Lock(path)
+    lock: Any = Lock(path) if os.name == "posix" else JournalFileOpenLock(str(path))
     drop_half_line(path, lock)
     return optuna.storages.JournalStorage(JournalFileBackend(str(path), lock))
 
@@ -187,8 +187,9 @@ class Study:
         Of several that see it so at the same time, the one that writes last has it: they write at
         once, then wait longer than any of them takes from looking to writing, and look again.
         """
-        owner = trial.user_attrs.get("owner")
-        if owner is not None and owner["host"] == self.me["host"]:
+        owner: Any = trial.user_attrs.get("owner")
+        is_here = owner is not None and owner["host"] == self.me["host"] and os.name == "posix"
+        if is_here:
             if is_alive(owner["pid"], owner["time"]):
                 return False
         else:
@@ -202,7 +203,7 @@ class Study:
         if latest.state != RUNNING or latest.user_attrs.get("owner") != owner:
             return False
         self.own(trial._trial_id)
-        time.sleep(0.2 if owner and owner["host"] == self.me["host"] else 2)
+        time.sleep(0.2 if is_here else 2)
         return self.is_mine(trial._trial_id)
 
     def own(self, trial_id: int) -> None:
@@ -238,7 +239,9 @@ class Study:
         assert self.search is not None
         if self.points is not None:
             return self.points[trial.number]
-        sampler = build_sampler(self.search, derive_seed(self.seed, trial.number) % 2**32)
+        is_counted = self.search.sampler.type == "QMCSampler"  # goes by the storage, not by draws
+        seed = derive_seed(self.seed, 0 if is_counted else trial.number) % 2**32
+        sampler = build_sampler(self.search, seed)
         study = optuna.load_study(study_name=self.name, storage=self.storage, sampler=sampler)
         sampler.before_trial(study, trial)
         relative_space = sampler.infer_relative_search_space(study, trial)

@@ -12,7 +12,8 @@ from typing import Any
 
 from runs import Run
 from tools import trial as trial_process
-from tools.plan import Plan, Training
+from tools.plan import Plan, Training, without_device
+from tools.search import differences
 from tools.study import BEAT, Study
 from utils.errors import UserError
 from utils.run_dir import OVER, is_run, read_mark
@@ -87,7 +88,7 @@ class Work:
         error_file = Path(spec["log"]).with_suffix(".error")
         tries, epochs, status = 0, -1, 0
         while True:
-            run = Run(run_dir) if is_run(run_dir) and (run_dir / "config.json").exists() else None
+            run = run_of(run_dir, training.config)
             if "pruned" in self.study.storage.get_trial(trial._trial_id).user_attrs:
                 return None
             if run is not None and read_mark(run_dir).get("outcome") in OVER:
@@ -135,7 +136,7 @@ class Work:
                     process.join()
                     raise TrialLost
                 self.study.own(trial._trial_id)
-        if self.stopping.is_set():
+        if self.stopping.is_set() or not self.study.is_mine(trial._trial_id):
             raise TrialLost
         return process.exitcode or 0
 
@@ -150,6 +151,17 @@ def new_context() -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     return context
+
+
+def run_of(run_dir: Path, config: dict[str, Any]) -> Run | None:
+    """The run of a training, if it has begun. Raises TrialFailed where it is another's."""
+    if not (is_run(run_dir) and (run_dir / "config.json").exists()):
+        return None
+    run = Run(run_dir)
+    for key, before, now in differences(without_device(run.config), without_device(config)):
+        text = f"{run_dir} is a run with {key} = {before!r}, not {now!r}: delete it, or give --name"
+        raise TrialFailed(text)
+    return run
 
 
 def result_of(run: Run, training: Training) -> dict[str, Any]:
