@@ -28,9 +28,11 @@ from tools.plan import Plan
 from tools.search import Search, read_search
 from tools.study import Study, open_storage
 from tools.sweep_table import Results
+from tools.work import TrialFailed, run_of
 from train import part_modules
 from utils.check import read_value
 from utils.errors import UserError
+from utils.run_dir import mark_start
 
 
 class Samples(Dataset):
@@ -455,6 +457,15 @@ def test_a_storage_that_cannot_be_reached_is_a_line(tmp_path, where, message):
     assert "secret" not in str(caught.value)
 
 
+def test_a_run_of_another_config_is_not_taken_for_its_own(tmp_path):
+    mark_start(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"trainer": {"epochs": 3}, "device": "cpu"}))
+    config = {"trainer": {"epochs": 3}, "device": "cuda"}
+    assert run_of(tmp_path, config).path == tmp_path
+    with pytest.raises(TrialFailed, match="trainer.epochs = 3, not 4: delete it, or give --name"):
+        run_of(tmp_path, config | {"trainer": {"epochs": 4}})
+
+
 def group(key, values, folds=False):
     return Group(key, {(0, n) if folds else (n, None): value for n, value in enumerate(values)})
 
@@ -490,6 +501,7 @@ def test_where_no_test_is_right_there_is_none():
         ([], "nothing to sweep: give --seeds, --folds or --search"),
         (["--seeds", "0"], "--seeds 0: must be 1 or more"),
         (["--folds", "1"], "--folds 1: must be 2 or more"),
+        (["--seeds", "3", "--name", "a/b"], "--name 'a/b': must be a name for a folder"),
         (["--seeds", "3", "-r", "auto"], "-r: a sweep goes on by the same command"),
         (["--seeds", "3", "trainer.monitor=off"], "trainer.monitor = 'off'"),
         (["--seeds", "3", "trainer.epoch=1"], "epoch: unknown key"),
