@@ -459,11 +459,11 @@ def test_a_storage_that_cannot_be_reached_is_a_line(tmp_path, where, message):
 
 def test_a_run_of_another_config_is_not_taken_for_its_own(tmp_path):
     mark_start(tmp_path)
-    (tmp_path / "config.json").write_text(json.dumps({"trainer": {"epochs": 3}, "device": "cpu"}))
-    config = {"trainer": {"epochs": 3}, "device": "cuda"}
-    assert run_of(tmp_path, config).path == tmp_path
+    config = {"trainer": {"epochs": 3, "monitor": "min val_loss"}, "device": "cpu"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert run_of(tmp_path, config | {"device": "cuda"}).path == tmp_path
     with pytest.raises(TrialFailed, match="trainer.epochs = 3, not 4: delete it, or give --name"):
-        run_of(tmp_path, config | {"trainer": {"epochs": 4}})
+        run_of(tmp_path, config | {"trainer": config["trainer"] | {"epochs": 4}})
 
 
 def group(key, values, folds=False):
