@@ -98,10 +98,12 @@ def fill(old: OldProject, new: Path) -> Report:
     imports = Imports(
         old.trees, modules, {part.package: part.names for part in parts}, modules_renamed(renamed)
     )
-    runner = Source("tools/old_script.py", text_of(TEMPLATE / "migrating/old_script.py") or "")
-    for source in [*sources, *generated, runner]:
+    for source in [*sources, *generated]:
         imports(source)
-    (new / runner.name).write_text(runner.edited, encoding="utf-8")
+    runner = (TEMPLATE / "migrating/old_script.py").read_text(encoding="utf-8")
+    if "ConfigParser" in imports.added["parse_config"]:
+        runner = runner.replace("from parse_config import", "from old_parse_config import")
+    (new / "tools/old_script.py").write_text(runner, encoding="utf-8")
     report.kept += [line for part in parts for line in part.kept]
     report.notes += [line for part in parts for line in part.left]
     copy_files(old, new, renamed, report)
@@ -220,10 +222,6 @@ def copy_files(old: OldProject, new: Path, renamed: dict[str, str], report: Repo
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(old.root / name, target)
-
-
-def text_of(path: Path) -> str | None:
-    return path.read_text(encoding="utf-8") if path.exists() else None
 
 
 def read_sources(old: OldProject, report: Report) -> list[Source]:

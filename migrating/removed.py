@@ -87,6 +87,7 @@ METHODS = {
     "has_key": "`in` in Python 3",
     "get_value": "at in pandas",
     "applymap": "map in pandas",
+    "getnnz": "nnz in SciPy, for sparse arrays",
 }
 
 

@@ -183,13 +183,16 @@ def doubled_lines(source: Source) -> None:
 
 def divisions_of_the_epoch(source: Source) -> None:
     """`batch_idx % (self.len_epoch // 10)`: nothing, for an epoch of fewer batches."""
-    for node in source.nodes(ast.BinOp):
-        right = node.right
-        if isinstance(node.op, (ast.Mod, ast.FloorDiv)) and isinstance(right, ast.BinOp):
-            is_short = isinstance(right.op, ast.FloorDiv) and isinstance(right.right, ast.Constant)
-            if is_short and LENGTH.search(ast.unparse(right.left)):
-                reason = "an epoch of fewer batches, as that of --check, divided by zero here"
-                source.replace(right, f"max(1, {source.segment(right)})", reason)
+    steps = {dotted(one.right) for one in source.nodes(ast.BinOp) if isinstance(one.op, ast.Mod)}
+    found = [one.right for one in source.nodes(ast.BinOp) if isinstance(one.op, ast.Mod)]
+    for node in source.nodes(ast.Assign):
+        if {dotted(one) for one in node.targets} & (steps - {""}):
+            found += [node.value, *getattr(node.value, "args", [])]
+    for node in found:
+        is_part = isinstance(node, ast.BinOp) and isinstance(node.op, (ast.FloorDiv, ast.Div))
+        if is_part and LENGTH.search(ast.unparse(node.left)):
+            reason = "an epoch of few batches, as that of --check, divided by zero here"
+            source.replace(node, f"max(1, {source.segment(node)})", reason)
 
 
 LENGTH = re.compile(r"len_epoch|len\(.*loader")
