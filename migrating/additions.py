@@ -10,7 +10,7 @@ from migrating.known import FUNCTIONS, compare, versions
 from migrating.source import loaded
 from migrating.tree import CLASSES, OldProject
 
-HEAD = '"""What the old project had in {files} besides the base; migrate.py has put it here."""\n\n'
+HEAD = '"""Of the old project: {files}. migrate.py has put it here."""\n\n'
 
 
 @dataclass
@@ -78,6 +78,8 @@ def _add_file(part: Part, old: OldProject, file: str, classes: dict[str, Carried
                 part.bodies.append(found.text)
                 part.names.add(name)
                 used |= loaded(ast.parse(found.text))
+            else:
+                own[name] = node
         elif _is_own(part, file, node):
             part.bodies.append(_with_decorators(lines, node))
             part.names |= bound_at_top(node) - {"__all__"}

@@ -319,6 +319,9 @@ class _Class:
         """Say which statements are not carried over: each, or where they are many, their lines."""
         done = {id(one) for node in taken for one in ast.walk(node)}
         left = []
+        messages = [one for one in nodes if id(one) not in done and isinstance(one, ast.Expr)]
+        if messages := [one for one in messages if _is_message(one)]:
+            self._keep(method, f"its messages (lines {lines_of(messages)}) are left out")
         for node in sorted(set(nodes), key=lambda one: (one.lineno, -one.end_lineno)):
             if "tb_writer_ftns" in ast.unparse(node) and self.name in WRITERS:
                 continue

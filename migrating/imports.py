@@ -58,6 +58,7 @@ class Imports:
         renamed: dict[str, str] | None = None,
     ) -> None:
         self.trees = {module_of(file): tree for file, tree in trees.items()}
+        self.of_user = [tree for file, tree in trees.items() if file not in BASE]
         self.files = {module_of(file): file for file in trees}
         self.new, self.added, self.renamed = new, added, renamed or {}
         self.starred = {
@@ -234,8 +235,11 @@ class Imports:
         """The names that a file uses of those that * gave it."""
         own = set().union(*(stored(one) for one in source.tree.body if not _is_star(one)))
         names = self.public(module) - own
-        if module_of(source.name) not in self.starred and not source.name.endswith("__init__.py"):
+        is_read_alone = module_of(source.name) not in self.starred
+        if is_read_alone and not source.name.endswith("__init__.py"):
             names &= loaded(source.tree)
+        else:  # others may get them from here by *
+            names &= set().union(*map(loaded, self.of_user))
         lines: dict[str, None] = {}
         for name in sorted(names - set(vars(builtins))):
             place = self.place(module, name)

@@ -170,11 +170,18 @@ def own_checkpoints(source: Source, cls: Any) -> None:
                 source.remove_lines(node, "a checkpoint holds plain types, so no logger")
 
 
+PRIVATE = {"_config": "config", "_save_dir": "save_dir", "_log_dir": "log_dir"}
+
+
 def private_config(source: Source) -> None:
+    """What ConfigParser kept under other names."""
     for node in source.nodes(ast.Attribute):
-        if node.attr == "_config" and dotted(node.value) in ("config", "self.config"):
-            text = f"{dotted(node.value)}.config"
-            source.replace(node, text, "ConfigParser's own dict is its attribute config")
+        value, name = dotted(node.value), PRIVATE.get(node.attr)
+        cls = source.around(node, ast.ClassDef)
+        is_own = value == "self" and cls is not None and cls.name == "ConfigParser"
+        if name and (value in ("config", "self.config") or is_own):
+            reason = f"ConfigParser's {node.attr} is called {name}"
+            source.replace(node, f"{value}.{name}", reason)
 
 
 def summary(source: Source) -> None:

@@ -40,7 +40,7 @@ def run(
     with exit_on_user_error():
         plain = [one for one in options if not further_arguments(one)]
         argv = as_overrides(sys.argv[1:], [one for one in options if one not in plain])
-        config = ConfigParser.from_args(parser, plain, argv)
+        config = ConfigParser.from_args(parser, plain, argv=argv)
         if config.args.check:
             for_one_process("--check")
             return check(call, main, config, with_resume)

@@ -132,7 +132,7 @@ def edit(
         uses(source)
         if scripts.is_entry(source):
             report.entries[source.name] = reason = scripts.hand_over(source)
-            if reason:
+            if reason and (source.name in ("train.py", "test.py") or "ConfigParser" in source.text):
                 scripts.old_config_parsers(source, had_from_args)
                 line = scripts.last_line(source)
                 report.notes.append(f"{source.name}:{line}: left as it is, since {reason}")

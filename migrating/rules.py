@@ -186,8 +186,10 @@ def divisions_of_the_epoch(source: Source) -> None:
     steps = {dotted(one.right) for one in source.nodes(ast.BinOp) if isinstance(one.op, ast.Mod)}
     found = [one.right for one in source.nodes(ast.BinOp) if isinstance(one.op, ast.Mod)]
     for node in source.nodes(ast.Assign):
-        if {dotted(one) for one in node.targets} & (steps - {""}):
-            found += [node.value, *getattr(node.value, "args", [])]
+        value = node.value
+        is_step = {dotted(one) for one in node.targets} & (steps - {""})
+        if is_step and dotted(getattr(value, "func", None)) != "max":
+            found += [value, *getattr(value, "args", [])]  # int(len(loader) / 10) too
     for node in found:
         is_part = isinstance(node, ast.BinOp) and isinstance(node.op, (ast.FloorDiv, ast.Div))
         if is_part and LENGTH.search(ast.unparse(node.left)):

@@ -17,7 +17,8 @@ class Block:
         self.node: Any = next((one for one in source.tree.body if is_main_block(one)), None)
         body = self.node.body if self.node is not None else []
         self.parser = next((name for one in body if (name := _parser_name(one))), None)
-        self.calls = [one for one in body if self._is_call_of_main(one)]
+        calls = [one for one in body if self._is_call_of_main(one)]
+        self.calls = [one for one in calls if dotted(one.value.func) == "main"] or calls
         self.config = self.calls[0].value.args[0].id if self.calls else ""
         self.args = {
             dotted(one.targets[0])
@@ -105,7 +106,7 @@ class Block:
         target = dotted(node.targets[0])
         text = ast.unparse(node)
         return (
-            (target == self.config and any(one in text for one in READERS))
+            (target == self.config and any(one in text for one in READERS[1:]))
             or (target == "path" and "save_dir" in text)
             or (target == "resume" and "resume" in text)
             or "CUDA_VISIBLE_DEVICES" in ast.unparse(node.targets[0])

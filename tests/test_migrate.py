@@ -7,20 +7,27 @@ import json
 import re
 import shutil
 import textwrap
+from types import SimpleNamespace
 
 import pytest
+import yaml
 
 import migrate
 from helpers import PROJECT, ROOT, Launcher, files, python, succeed
+from migrate_cases import CHANGES, ENDS, IMPORTS, READ, SCRIPT
 from migrating import config as old_config
+from migrating.carry import Carried, carry
 from migrating.imports import Imports
+from migrating.known import fingerprint
 from migrating.names import Names
 from migrating.project import check
 from migrating.project import migrate as move
+from migrating.report import Report
 from migrating.rules import RULES
 from migrating.scripts import hand_over
 from migrating.source import Source
-from migrating.tree import read, trainer_class
+from migrating.tree import OldClass, read, trainer_class
+from migrating.uses import Uses
 
 OLD = ROOT / "tests" / "old_projects"
 SCRIPTS = {"train.py", "test.py"}
@@ -47,6 +54,11 @@ PROJECTS = {
     ),
     "several_models": (2020, {"settings.py", "trainer/domain_trainer.py"}),
     "kfold": (2020, {"train_cv.py"}),
+    "weather": (  # it has changed every file of the base
+        2020,
+        {"config.json", "data_loader/data_loaders.py", "trainer/trainer.py", "settings.py"}
+        | {"base/from_old.py", "logger/from_old.py", "utils/from_old.py", "old_parse_config.py"},
+    ),
     "gan_2018": (
         2018,
         {"config.json", "data_loader/data_loaders.py", "trainer/trainer.py"}
@@ -135,7 +147,8 @@ def test_an_old_project_trains_resumes_and_is_tested(name, tmp_path):
     assert set(report.changes) == PROJECTS[name][1] | SCRIPTS
     assert files(tmp_path / "new") >= {"MIGRATED.md", "tools/old_script.py", *report.unchanged}
     tops = {path.name for path in new.iterdir()}
-    assert tops == {name.split("/")[0] for name in report.old.user_files} | set(
+    taken = [report.renamed.get(name, name) for name in [*report.old.user_files, *report.changes]]
+    assert tops == {name.split("/")[0] for name in taken} | set(
         "base logger utils tools parse_config.py settings.py pyproject.toml requirements.txt docs "
         ".editorconfig .gitignore .pre-commit-config.yaml MIGRATED.md".split()
     )
@@ -153,7 +166,12 @@ def test_an_old_project_trains_resumes_and_is_tested(name, tmp_path):
     launcher.succeed(new, "train.py", "-r", str(first), "-c", "config.json")
     row = last_row(run)
     assert row["epoch"] == "3" and "nan" not in row.values()
-    assert "{'" in launcher.succeed(new, "test.py", "-r", str(run / "model_best.pth"))
+    best = first if name == "weather" else run / "model_best.pth"  # which monitors nothing
+    tested = launcher.succeed(new, "test.py", "-r", str(best))
+    assert "{'" in tested
+    if name == "weather":  # its own split and its own step of the scheduler, before the checkpoint
+        assert "'chronological': True" in tested and f"'rate': {0.1 * 0.1**2}" in tested
+        assert row["by_season_samples"] == "48" and row["zero"] == "0.0"
     if name == "signals_cnn":  # a loop of the user's own, with a seed: a resumed run is exact
         succeed("-W", "error", "train.py", "-c", "config.json", cwd=new)
         [straight] = set(new.glob("saved/*/*")) - {run}
@@ -357,6 +375,36 @@ EDITS = {
         "        self._data.loc[key, 'n'] = 1\n        self._data.loc[:, c] = 0\n",
     ),
     "the dict of the config": ("a = self.config._config['x']\n", "a = self.config.config['x']\n"),
+    "the word cuda": (
+        "import torch\nclass T(BaseTrainer):\n    def f(self, x):\n"
+        "        return x.to('cuda'), torch.zeros(1, device='cuda:0')\nd = torch.device('cuda')\n",
+        "import torch\nclass T(BaseTrainer):\n    def f(self, x):\n"
+        "        return x.to(self.device), torch.zeros(1, device=self.device)\n"
+        "d = torch.device('cuda' if torch.cuda.is_available() else 'cpu')\n",
+    ),
+    "what has moved": (
+        "from collections import OrderedDict, Iterable\n"
+        "from torch._six import string_classes, inf\n"
+        "from sklearn.externals import joblib\nfrom tensorboardX import SummaryWriter\n"
+        "from numpy.lib.function_base import select\nimport time, yaml\n"
+        "t = time.clock()\ny = yaml.load(f)\n",
+        "from collections import OrderedDict\nfrom collections.abc import Iterable\n"
+        "string_classes = (str, bytes)\nfrom math import inf\nimport joblib\n"
+        "from torch.utils.tensorboard import SummaryWriter\nfrom numpy import select\n"
+        "import time, yaml\nt = time.perf_counter()\ny = yaml.safe_load(f)\n",
+    ),
+    "lines that came twice": (
+        "import logging\nlogging.basicConfig(level=1)\nif x:\n    logging.basicConfig()\n",
+        "import logging\nif x:\n    pass\n",
+    ),
+    "parts of an epoch": (
+        "class T(BaseTrainer):\n    def f(self):\n"
+        "        self.every = len(self.data_loader) // 10\n"
+        "        return 3 % self.every, 3 % (self.len_epoch // 5), self.len_epoch // 2\n",
+        "class T(BaseTrainer):\n    def f(self):\n"
+        "        self.every = max(1, len(self.data_loader) // 10)\n"
+        "        return 3 % self.every, 3 % (max(1, self.len_epoch // 5)), self.len_epoch // 2\n",
+    ),
     "lists of metrics": (
         "class T(BaseTrainer):\n    def _train_epoch(self, e):\n        log['val_metrics'] = v\n",
         "class T(BaseTrainer):\n    def _train_epoch(self, e):\n        log.update("
@@ -494,6 +542,172 @@ def test_files_that_stay_where_they_are(tmp_path, monkeypatch):
     assert report.renamed == {"settings.py": "old_settings.py"}
     assert "requirements.txt: add what is still used of librosa, pandas" in notes
     assert not (tmp_path / "new/data/train.npy").exists()
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_was_changed_in_the_base_is_carried_over_or_named(name):
+    file, changes, texts, kept, left = CHANGES[name]
+    text = (OLD / "bases/2020" / file).read_text(encoding="utf-8")
+    for before, after in changes:
+        assert before in text
+        text = text.replace(before, after, 1)
+    node = next(one for one in ast.parse(text).body if isinstance(one, ast.ClassDef))
+    found = carry(node.name, OldClass("x.py", node), text)
+    assert bool(found.text) == bool(texts) and all(one in found.text for one in texts)
+    ast.parse(found.text)
+    for lines, wanted in ((found.kept, kept), (found.left, left)):
+        assert len(lines) == len(wanted), lines
+        assert all(part in line for part, line in zip(wanted, lines, strict=True)), lines
+
+
+def test_digests_are_the_same_in_every_version_of_python():
+    tree = ast.parse(
+        "def f(a: int = 1, *, b: str = 'x') -> None:\n    'doc'\n    return f'{a!r:>8}'\n"
+    )
+    assert fingerprint(tree.body[0]) == ["8df66080", "bf7e7fd3"]
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_the_end_of_a_script_is_written_anew_where_all_of_it_is_known(name):
+    end, expected = ENDS[name]
+    source = Source("train_med.py", SCRIPT.format("", end))
+    reason = hand_over(source)
+    if "run(" in expected:
+        import_run = "from tools.old_script import run\n"
+        assert not reason and source.edited == SCRIPT.format(import_run, expected)
+    else:
+        assert expected in reason and source.edited == source.text
+
+
+def test_a_script_whose_functions_use_what_was_read_stays_as_it_is():
+    source = Source("train.py", SCRIPT.format("def f(): return config", READ + "main(config)"))
+    assert hand_over(source) == "f() uses what was read"
+
+
+def test_options_of_an_old_script_with_more_to_them_are_read_as_overrides():
+    code = """
+import sys
+from collections import namedtuple
+sys.path[:0] = sys.argv[1:3]
+from migrating.old_script import as_overrides
+Option = namedtuple("Option", "flags type target nargs")
+option = Option(["--sizes"], int, "arch;args;sizes", "+")
+print(as_overrides(["-c", "x.json", "--sizes", "1", "2"], [option]))
+"""
+    said = succeed("-c", code, PROJECT, ROOT, cwd=ROOT)
+    assert said == "['-c', 'x.json', 'arch.args.sizes=[1, 2]']\n"
+
+
+@pytest.mark.parametrize("name", IMPORTS)
+def test_imports(name):
+    before, after = IMPORTS[name]
+    old = {"utils/util.py": (OLD / "bases/2020/utils/util.py").read_text()}
+    old |= {"utils/__init__.py": "from .util import *\nfrom .plots import title\n"}
+    old |= {"utils/plots.py": "def title(): pass\n", "tools/y.py": "z = 1\n"}
+    trees = {file: ast.parse(text) for file, text in old.items()}
+    new = {"utils": {"inf_loop", "read_json", "MetricTracker"}, "parse_config": {"ConfigParser"}}
+    new |= {"logger": set()}
+    added = {"utils": {"MetricTracker"}, "parse_config": {"read_py"}}
+    renamed = {"tools": "old_tools", "tools.y": "old_tools.y"}
+    Imports(trees, new, added, renamed)(source := Source("train.py", before))
+    assert source.edited == after and not source.notes
+
+
+def test_what_old_code_asks_of_the_base_is_looked_up_where_no_dry_run_comes(tmp_path):
+    old = old_project("signals_cnn", tmp_path)
+    path = old / "trainer/trainer.py"
+    text = path.read_text(encoding="utf-8")
+    text = text.replace(
+        "            if batch_idx == self.len_epoch:",
+        """\
+            if batch_idx % 50 == 49:
+                print(self.writer.selected, self.config.levels, self._prepare_device(1))
+            if batch_idx == self.len_epoch:""",
+    )
+    text = text.replace(
+        "    def _valid_epoch(self, epoch):",
+        """\
+    def _test(self):
+        self.state = 1
+
+    def _valid_epoch(self, epoch):""",
+    )
+    path.write_text(
+        text
+        + """
+
+class Other(BaseTrainer):
+    def _train_epoch(self, epoch, fold):
+        return 1, 2
+""",
+        encoding="utf-8",
+    )
+    for file, before, after in (
+        (
+            "logger/visualization.py",
+            "        self.step = 0",
+            "        self.selected = ''\n        self.step = 0",
+        ),
+        ("parse_config.py", "        self.log_levels", "        self.levels"),
+    ):
+        text = (old / file).read_text(encoding="utf-8")
+        assert before in text
+        (old / file).write_text(text.replace(before, after), encoding="utf-8")
+    project = read(old)
+    sources = [Source("trainer/trainer.py", project.text("trainer/trainer.py"))]
+    classes = {name: Carried() for name in project.classes}
+    for source in sources:
+        Uses(project, classes, sources)(source)
+    said = "\n".join(sources[0].notes)
+    assert "the old TensorboardWriter had selected, today's has not" in said
+    assert "the old ConfigParser had levels, today's has not" in said
+    assert "train() calls _train_epoch(epoch), with no other arguments" in said
+    assert "_train_epoch returns no dict of values by name, as train() wants" in said
+    assert "self.state_of_old = 1" in sources[0].edited
+
+
+@pytest.mark.slow
+def test_an_old_project_with_its_parts_elsewhere(tmp_path):
+    """A base class in a file of the user's own, YAML, an entry script of another name."""
+    old = old_project("signals_cnn", tmp_path)
+    (old / "base/base_trainer.py").rename(old / "trainer/base_trainer.py")
+    text = "from .base_data_loader import *\nfrom .base_model import *\n"
+    (old / "base/__init__.py").write_text(text)
+    trainer = old / "trainer/trainer.py"
+    text = trainer.read_text().replace("from base import", "from trainer.base_trainer import")
+    trainer.write_text(text)
+    (old / "train.py").rename(old / "train_med.py")
+    config = json.loads((old / "config.json").read_text())
+    (old / "config.json").rename(old / "other.json")
+    (old / "configs").mkdir()
+    (old / "configs/a.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    (old / "other.json").write_text('{"a": 1}')  # of a script in a folder: no config
+    (old / "scripts").mkdir()
+    script = SCRIPT.format(
+        "import json", "config = json.load(open('other.json'))\n    main(config)"
+    )
+    (old / "scripts/plot.py").write_text(script)
+    (old / "config.py").write_text("CONFIG = {'trainer': {}}\n")
+    report = move(read(old), tmp_path / "new")
+    assert report.checks == [["train_med.py", "-c", "configs/a.yaml", "--check"]]
+    assert (tmp_path / "new/scripts/plot.py").read_text() == script
+    assert "config.py:1: a config in Python" in report.left_to_do()
+    output, is_well = check(tmp_path / "new", report)
+    assert is_well, output
+
+
+def test_what_is_left_to_do_is_in_order():
+    report = Report(SimpleNamespace(user_files=[]))
+    report.notes = ["b.py:10: x", "requirements.txt: y", "b.py:9: z", "a.py:11: w", "b.py:9: z"]
+    report.checks = [["train.py", "-c", "a.json", "--check"]]
+    lines = [line for line in report.left_to_do().splitlines() if line]
+    assert lines[1:5] == [
+        "1. requirements.txt: y",
+        "2. a.py:11: w",
+        "3. b.py:9: z",
+        "4. b.py:10: x",
+    ]
+    assert "python train.py -c a.json --check" in lines
 
 
 @pytest.mark.slow

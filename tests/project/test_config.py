@@ -15,7 +15,7 @@ from parse_config import ConfigParser, Option
 from train import part_modules
 from utils import UserError
 from utils.files import read_config
-from utils.lookup import check_arguments
+from utils.lookup import arguments_of, check_arguments
 
 pytestmark = pytest.mark.usefixtures("example_parts")
 
@@ -331,3 +331,26 @@ def test_names_that_a_module_has_only_imported_are_not_offered(make_config):
     with pytest.raises(UserError) as caught:
         make_config({"lr_scheduler.type": "zzz"}).check_parts(part_modules())
     assert "StepLR" in str(caught.value) and "Tensor" not in str(caught.value)
+
+
+class OfData:
+    def __init__(self, batch_size, shuffle=False):
+        pass
+
+
+class HandsOn(OfData):
+    def __init__(self, path, **kwargs):
+        super().__init__(1, **kwargs)
+
+
+class HandsToData(OfData):
+    def __init__(self, path, **kwargs):
+        self.data = dict(**kwargs)
+        super().__init__(batch_size=1)
+
+
+def test_further_arguments_are_those_of_the_base_where_it_receives_them():
+    assert arguments_of(HandsOn)[0].keys() == {"path", "batch_size", "shuffle"}
+    assert not arguments_of(HandsOn)[1]
+    known, takes_any = arguments_of(HandsToData)
+    assert known.keys() == {"path"} and takes_any

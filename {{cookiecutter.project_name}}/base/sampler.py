@@ -33,6 +33,8 @@ class EpochSampler(Sampler):
 
     def order(self) -> Any:
         """The indices in the order of this epoch; `order[a:b]` are some of them."""
+        if isinstance(self.indices, list):  # set by the code of a loader
+            self.indices = torch.as_tensor(self.indices)
         if not self.shuffle:
             return self.indices
         seed, n = derive_seed(self.seed, self.epoch), len(self.indices)

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from logger import TensorboardWriter
 from parse_config import ConfigParser
 from utils import checkpoint, distributed, extras
 from utils.errors import UserError
@@ -73,7 +72,7 @@ def start(trainer: Any) -> None:
     """Let the callbacks find mistakes, as before a training; see utils/run.py."""
     for callback in trainer.callbacks:
         callback.on_setup(trainer)
-    trainer.writer = TensorboardWriter(trainer.checkpoint_dir, trainer.logger, enabled=False)
+    trainer.writer = type(trainer.writer)(trainer.checkpoint_dir, trainer.logger, enabled=False)
     for callback in trainer.callbacks:
         callback.on_train_start(trainer)
     checkpoint.check(trainer)

@@ -1,6 +1,8 @@
 """The classes and functions that a config names, and whether they take its arguments."""
 
+import ast
 import inspect
+import textwrap
 from importlib import import_module
 from inspect import Parameter, isabstract, isclass
 from typing import Any, get_type_hints
@@ -84,13 +86,13 @@ def check_arguments(function: Any, args: Any, path: Keys, given: int = 0) -> lis
 def arguments_of(function: Any, given: int = 0) -> tuple[dict[str, Parameter], bool]:
     """The arguments of a class or function by name, and whether it takes others as well.
 
-    Where a class hands on what it does not name (**kwargs), those of its bases count too, as
-    optional. What a base says of an argument holds where the class itself says no more.
+    Where a class hands on what it does not name (**kwargs) to its base, those of the base count
+    too, as optional. What a base says of an argument holds where the class itself says no more.
     """
     bases = [vars(cls).get("__init__") for cls in getattr(function, "__mro__", [object])[:-1]]
     chain = list(filter(None, bases)) if isclass(function) else [function]
     known: dict[str, Parameter] = {}
-    takes_any = bool(chain)
+    takes_any = hands_on = bool(chain)
     for one in chain:
         try:
             parameters = list(inspect.signature(one).parameters.values())[isclass(function) :]
@@ -101,14 +103,27 @@ def arguments_of(function: Any, given: int = 0) -> tuple[dict[str, Parameter], b
             hint, own = hints.get(p.name), known.get(p.name)
             if own is not None and own.annotation in (None, types.get(p.name)):
                 known[p.name] = own.replace(annotation=hint or own.annotation)
-            elif own is None and takes_any and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY):
+            elif own is None and hands_on and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY):
                 is_required = one is chain[0] and p.default is p.empty
                 default = None if p.default is p.empty and not is_required else p.default
                 known[p.name] = p.replace(annotation=hint, default=default)
-        takes_any = takes_any and any(p.kind is p.VAR_KEYWORD for p in parameters)
+        if hands_on:
+            takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+            hands_on = takes_any and gives_to_base(one)
     for name, own in known.items():
         known[name] = own.replace(annotation=own.annotation or hint_like(own.default))
     return known, takes_any
+
+
+def gives_to_base(init: Any) -> bool:
+    """Whether an __init__ gives its **kwargs to that of its base, and not to a data set, say."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(init)))
+    except (OSError, TypeError, SyntaxError):
+        return True
+    calls = [one for one in ast.walk(tree) if isinstance(one, ast.Call)]
+    to_base = [one for one in calls if ast.unparse(one.func).endswith(".__init__")]
+    return any(keyword.arg is None for call in to_base for keyword in call.keywords)
 
 
 def _hints(function: Any, with_limits: bool) -> dict[str, Any]:

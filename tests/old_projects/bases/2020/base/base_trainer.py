@@ -34,7 +34,8 @@ class BaseTrainer:
     def train(self):
         for epoch in range(self.start_epoch, self.epochs + 1):
             log = {'epoch': epoch}
-            log.update(self._train_epoch(epoch))
+            result = self._train_epoch(epoch)
+            log.update(result)
             if epoch % self.save_period == 0:
                 self._save_checkpoint(epoch)
 

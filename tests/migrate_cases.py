@@ -1,0 +1,203 @@
+"""Pieces of old code, and what migrate.py makes of each."""
+
+from typing import NamedTuple
+
+
+class Change(NamedTuple):
+    """What is changed in a file of the old base; parts of what is carried over, kept and left."""
+
+    file: str
+    changes: list[tuple[str, str]]
+    texts: list[str] = []
+    kept: list[str] = []
+    left: list[str] = []
+
+
+TRAINER, LOADER = "base/base_trainer.py", "base/base_data_loader.py"
+START, LOOP = "        self.start_epoch = 1\n", "            log.update(result)\n"
+SAVE = "                self._save_checkpoint(epoch)\n"
+WARMUP = "        trainer = config['trainer']\n        self.warmup = trainer['warmup']\n"
+INIT = "optimizer, config):\n"
+STEP = "            self.scheduler.step(log['loss'])\n"
+OF_CONFIG = "    @property\n    def config"
+PROPERTY = "    @property\n    def x(self):\n        return 1\n"
+ADDERS = "        self.tb_writer_ftns = {'add_scalar', 'add_mesh'}\n"
+CHANGES = {
+    "nothing": Change(TRAINER, []),
+    "a message": Change(
+        TRAINER,
+        [(LOOP, LOOP + "            self.logger.info(log)\n")],
+        kept=["BaseTrainer.train: has other lines (39): other messages alone"],
+    ),
+    "a step of the scheduler": Change(
+        TRAINER,
+        [(LOOP, LOOP + STEP)],
+        [STEP + "            return log\n"],
+        ["BaseTrainer.train: its lines 39, around today's"],
+    ),
+    "a condition of saving": Change(
+        TRAINER,
+        [(SAVE, "                self._save_checkpoint(epoch, save_best=True)\n")],
+        kept=["BaseTrainer.train: has other lines (40), leaves out 1 of the original's: what"],
+    ),
+    "a way out of the loop": Change(
+        TRAINER,
+        [(LOOP, LOOP + "            if log['loss'] < 0.1:\n                break\n")],
+        left=["x.py:39: BaseTrainer.train: not carried over: if log['loss'] < 0.1:"],
+    ),
+    "attributes": Change(
+        TRAINER,
+        [(START, WARMUP + START)],
+        ["config)\n" + WARMUP],
+        ["BaseTrainer.__init__: its lines 24, 25, after today's"],
+    ),
+    "another parameter": Change(
+        TRAINER,
+        [(INIT, "optimizer, config, fold=0):\n"), (START, "        self.fold = fold\n")],
+        ["optimizer, config, fold=0):\n        super().__init__(model, criterion, metric_ftns,"],
+        ["BaseTrainer.__init__: its lines 24, after today's"],
+    ),
+    "where a run is kept": Change(
+        TRAINER,
+        [("checkpoint_dir = config.save_dir", "checkpoint_dir = 'x'")],
+        left=["x.py:25: BaseTrainer.__init__: not carried over: self.checkpoint_dir = 'x'"],
+    ),
+    "a hook with more arguments": Change(
+        TRAINER,
+        [("_save_checkpoint(self, epoch, save", "_save_checkpoint(self, epoch, loss, save")],
+        left=["BaseTrainer._save_checkpoint takes other arguments: today's is used"],
+    ),
+    "a name that today's base has": Change(
+        TRAINER,
+        [("    def train(", "    def _save(self):\n        pass\n\n    def train(")],
+        left=["BaseTrainer._save: not carried over: today's base has another of this name"],
+    ),
+    "the arguments of a loader": Change(
+        LOADER,
+        [("num_workers, ", "num_workers, pin=False, ")],
+        ["class BaseDataLoader(DataLoader):\n", "pin=False"],
+        ["BaseDataLoader.__init__: as it is, with its whole class"],
+    ),
+    "the split of a loader": Change(
+        LOADER,
+        [("        np.random.shuffle(order)\n", "")],
+        ["class BaseDataLoader(NewBaseDataLoader):\n", "    def _split_sampler(self, split):\n"],
+        ["BaseDataLoader._split_sampler: as it is"],
+    ),
+    "a property of the config": Change(
+        "parse_config.py",
+        [(OF_CONFIG, PROPERTY + "\n" + OF_CONFIG)],
+        [PROPERTY],
+        ["ConfigParser.x: as it is"],
+    ),
+    "a folder more for a run": Change(
+        "parse_config.py",
+        [("        setup_logging", "        (save_dir / run_id).mkdir()\n        setup_logging")],
+        ["        run_id = self.run_id = run_id or time", "        save_dir = Path(", "mkdir()\n"],
+        ["ConfigParser.__init__: its lines 20, 26, after today's"],
+    ),
+    "what else can be written": Change(
+        "logger/visualization.py",
+        [("        self.step = 0\n", ADDERS + "        self.step = 0\n")],
+        ["    def add_mesh(self, tag, data, *args, **kwargs):\n"],
+    ),
+    "a tracker that counts more": Change(
+        "utils/util.py",
+        [
+            (
+                "    def avg(",
+                "    def n(self, key):\n        return self._data.counts[key]\n\n    def avg(",
+            )
+        ],
+        ["class MetricTracker:\n", "    def n(self, key):\n"],
+        ["MetricTracker.n: as it is, with its whole class"],
+    ),
+}
+
+SCRIPT = """import argparse
+{}
+if __name__ == '__main__':
+    parser = argparse.ArgumentParser()
+    options = []
+    {}
+"""
+READ = "config = ConfigParser.from_args(parser, options)\n    "
+OF_2018 = """args = parser.parse_args()
+    if args.config:
+        config = json.load(open(args.config))
+    elif args.resume:
+        config = torch.load(args.resume)['config']
+    if args.device:
+        os.environ['CUDA_VISIBLE_DEVICES'] = args.device
+    main(config, args.resume)"""
+NOT_ONE_CALL = "its end is no single call of main"
+ENDS = {  # the end of a script, and what it becomes or why it stays as it is
+    "the original's": (READ + "main(config)", "run(main, parser, options)"),
+    "of 2018": (OF_2018, "run(main, parser, with_resume=True)"),
+    "early 2019": (
+        "config = ConfigParser(parser, options)\n    main(config, config.resume)",
+        "run(main, parser, options, with_resume=True)",
+    ),
+    "with more around it": (
+        "x = make()\n    " + READ + "main(config)\n    clean(x)",
+        "x = make()\n    run(main, parser, options)\n    clean(x)",
+    ),
+    "main of more": (READ + "main(config, fold)", NOT_ONE_CALL),
+    "main of a word": (READ + "main(config=config)", NOT_ONE_CALL),
+    "two calls": (READ + "main(config)\n    main(config)", NOT_ONE_CALL),
+    "a value that is used": (READ + "x = main(config)", NOT_ONE_CALL),
+    "what was read is used": (
+        READ + "check(config)\n    main(config)",
+        "line 7 uses what was read",
+    ),
+    "arguments are checked": (
+        READ + "args = parser.parse_args()\n    assert args.x\n    main(config)",
+        "line 8 uses what was read",
+    ),
+    "from_args of more": (
+        "config = ConfigParser.from_args(parser, options, 1)\n    main(config)",
+        "it reads no config",
+    ),
+    "a namespace": ("main(parser.parse_args())", NOT_ONE_CALL),
+}
+
+IMPORTS = {
+    "names and a module": (
+        "from utils import inf_loop, MetricTracker, util\n",
+        "from utils import inf_loop, from_old as util\nfrom utils.from_old import MetricTracker\n",
+    ),
+    "a star, of what is used": (
+        "from utils.util import *\nx = MetricTracker(Path('.'), inf_loop, len)\n",
+        "from utils.from_old import MetricTracker\nfrom pathlib import Path\n"
+        "from utils import inf_loop\nx = MetricTracker(Path('.'), inf_loop, len)\n",
+    ),
+    "a star of a package": (
+        "from utils import *\nread_json\n",
+        "from utils import read_json\nread_json\n",
+    ),
+    "a star of nothing": ("from utils import *\nx = 1\n", "x = 1\n"),
+    "what others imported there": (
+        "from utils.util import OrderedDict\n",
+        "from collections import OrderedDict\n",
+    ),
+    "the config's": (
+        "from parse_config import ConfigParser, read_py\n",
+        "from parse_config import ConfigParser\nfrom old_parse_config import read_py\n",
+    ),
+    "a module of the user's own": (
+        "from utils.plots import title\n",
+        "from utils.plots import title\n",
+    ),
+    "its name by way of the package": (
+        "from utils import title\n",
+        "from utils.plots import title\n",
+    ),
+    "a package with another name": (
+        "from tools import x\nfrom tools.y import z\n",
+        "from old_tools import x\nfrom old_tools.y import z\n",
+    ),
+    "a module with another name": (
+        "import logger\nimport tools.y\ntools.y.z()\n",
+        "import logger\nimport old_tools.y\nold_tools.y.z()\n",
+    ),
+}
