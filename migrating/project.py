@@ -27,7 +27,7 @@ PACKAGES = ("base", "logger", "utils")
 MOST_CHECKS = 6  # are run at the end; the commands of all are shown
 # The parts of a fresh project that are no example: nothing of the old one takes their place
 PARTS = ["base", "logger", "utils", "tools", "parse_config.py", "settings.py", "pyproject.toml"]
-PARTS += ["requirements.txt"]
+PARTS += ["requirements.txt", "runs.py"]
 # Those that a file of the old project may take the place of
 REPLACED = ["docs", ".editorconfig", ".gitignore", ".pre-commit-config.yaml"]
 
@@ -145,7 +145,7 @@ def clashes(old: OldProject, new: Path) -> dict[str, str]:
         first, slash, rest = name.partition("/")
         if not slash and name.endswith(".py") and (new / name.removesuffix(".py")).is_dir():
             found[name] = f"old_{name}"  # utils.py beside utils/
-        elif name in ("settings.py", "tools.py"):
+        elif name in ("settings.py", "tools.py", "runs.py"):
             found[name] = f"old_{name}"
         elif first in ("tools", "settings") and slash:
             found[name] = f"old_{first}/{rest}"

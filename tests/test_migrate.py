@@ -149,7 +149,8 @@ def test_an_old_project_trains_resumes_and_is_tested(name, tmp_path):
     tops = {path.name for path in new.iterdir()}
     taken = [report.renamed.get(name, name) for name in [*report.old.user_files, *report.changes]]
     assert tops == {name.split("/")[0] for name in taken} | set(
-        "base logger utils tools parse_config.py settings.py pyproject.toml requirements.txt docs "
+        "base logger utils tools parse_config.py runs.py settings.py pyproject.toml docs "
+        "requirements.txt "
         ".editorconfig .gitignore .pre-commit-config.yaml MIGRATED.md".split()
     )
     for kept in set(report.unchanged) - {"README.md"}:

@@ -10,7 +10,7 @@ def main(config):
     model = config.init_obj('arch', module_arch)
     model.load_state_dict(torch.load(config.resume)['state_dict'])
     last, first = max(loader.sampler), min(loader.valid_sampler)
-    print({'chronological': last < first, 'rate': torch.load(config.resume)['optimizer']['param_groups'][0]['lr']})
+    print({'chronological': bool(last < first), 'rate': torch.load(config.resume)['optimizer']['param_groups'][0]['lr']})
 
 
 if __name__ == '__main__':
