@@ -8,6 +8,7 @@ from keyword import iskeyword
 from typing import Any
 
 from migrating.rules import is_scheduler
+from migrating.source import Source
 from migrating.tree import parse_config
 
 Config = dict[str, Any]
@@ -16,12 +17,15 @@ KEY = r'"{}"\s*:\s*'
 VALUE = r'(?:"[^"]*"|[-\w.]+)'
 
 
+RENAMED = {"tensorboardX": "tensorboard", "save_freq": "save_period"}  # in the block `trainer`
+
+
 def convert(config: Config) -> tuple[Config, list[str]]:
     """A config with the names of today, and the reasons for what has changed."""
     reasons: list[str] = []
     config = copy.deepcopy(config)
     trainer = config.get("trainer") or {}
-    for before, now in (("tensorboardX", "tensorboard"), ("save_freq", "save_period")):
+    for before, now in RENAMED.items():
         if before in trainer:
             trainer[now] = trainer.pop(before)
             reasons.append(f"trainer.{before} is called {now}")
@@ -59,8 +63,9 @@ def convert_text(text: str, name: str = "config.json") -> tuple[str, list[str]]:
 
         reasons.append("comments in YAML are lost where a value changes")
         return yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True), reasons
-    edited = re.sub(KEY.format("tensorboardX"), '"tensorboard": ', text)
-    edited = re.sub(KEY.format("save_freq"), '"save_period": ', edited)
+    edited = text
+    for before, now in RENAMED.items():
+        edited = re.sub(KEY.format(before), f'"{now}": ', edited)
     edited = re.sub(KEY.format("n_gpu") + r"\d+", f'"n_gpu": {wanted.get("n_gpu")}', edited)
     if 'no monitor meant "off"' in str(reasons):
         edited = re.sub(r'("trainer"\s*:\s*\{)(\s*)', r'\1\2"monitor": "off",\2', edited, count=1)
@@ -147,3 +152,16 @@ def _without(text: str, cls: str, keys: dict[str, str]) -> str:
             last = after if isinstance(after, ast.Expr) else node
             del lines[node.lineno - 1 : last.end_lineno]
     return "".join(lines)
+
+
+def convert_python(source: Source, config: Config) -> None:
+    """Today's names in a config that is a dict in a Python file."""
+    for node in source.nodes(ast.Dict):
+        for key in node.keys:
+            name = getattr(key, "value", None)
+            if name in RENAMED:
+                reason = f"trainer.{name} is called {RENAMED[name]}"
+                source.replace(key, repr(RENAMED[name]), reason)
+    for reason in convert(config)[1]:
+        if not any(name in reason for name in RENAMED):
+            source.note(source.tree.body[0], f"to be changed by hand: {reason}")

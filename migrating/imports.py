@@ -184,7 +184,9 @@ class Imports:
             elif self._is_anew(one.name) and one.name != "parse_config":
                 package = one.name.partition(".")[0]
                 is_there = one.name in self.new
-                if is_there and not self.added.get(package):
+                if one.asname is None and "." not in one.name:
+                    lines += [f"import {one.name}", *self._uses_of_package(source, one.name)]
+                elif is_there and not self.added.get(package):
                     lines.append(ast.unparse(ast.Import([one])))
                 elif one.asname:
                     target = FROM_OLD[package] if self.added.get(package) else package
@@ -199,6 +201,22 @@ class Imports:
                 lines.append(ast.unparse(ast.Import([one])))
         if lines != [ast.unparse(ast.Import([one])) for one in node.names]:
             self._replace(source, node, lines, "some of it has another name now")
+
+    def _uses_of_package(self, source: Source, package: str) -> list[str]:
+        """`utils.name` where `import utils` is all: from where the name is now, and its import."""
+        found: dict[str, None] = {}
+        for node in source.nodes(ast.Attribute):
+            is_there = node.attr in self.new.get(package, set()) - self.added.get(package, set())
+            if dotted(node.value) != package or is_there:
+                continue
+            place = self.place(package, node.attr)
+            if place is not None and place.name and place.module.startswith(f"{package}."):
+                reason = f"{package}.{node.attr} is in {place.module} now"
+                source.replace(node, f"{place.module}.{place.name}", reason)
+                found[f"import {place.module}"] = None
+            elif place is None or place.module != package:
+                source.note(node, f"{package} has no {node.attr} any more")
+        return list(found)
 
     def _rename_uses(self, source: Source, before: str, after: str) -> None:
         for one in source.nodes(ast.Attribute):

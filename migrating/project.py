@@ -124,16 +124,20 @@ def edit(
     has_old_init = "def __init__" in classes["BaseTrainer"].text
     names = Names(old.base_class(), new_base, list(filter(is_trainer, found)), has_old_init)
     uses = Uses(old, classes, sources)
-    had_from_args = not old.era.startswith(("2018", "early 2019"))
+    parser = old.classes.get("ConfigParser")
+    takes_parser = parser is not None and scripts.takes_parser(parser.node)
     for source in sources:
         for rule in rules.RULES:
             rule(source)
         names(source)
         uses(source)
+        if source.name in old.python_configs:
+            config.convert_python(source, old.python_configs[source.name])
         if scripts.is_entry(source):
             report.entries[source.name] = reason = scripts.hand_over(source)
             if reason and (source.name in ("train.py", "test.py") or "ConfigParser" in source.text):
-                scripts.old_config_parsers(source, had_from_args)
+                if takes_parser:
+                    scripts.old_config_parsers(source)
                 line = scripts.last_line(source)
                 report.notes.append(f"{source.name}:{line}: left as it is, since {reason}")
 
@@ -269,7 +273,8 @@ def adapt_configs(old: OldProject, new: Path, report: Report) -> None:
         if reasons:
             (new / name).write_text(after, encoding="utf-8")
             report.changed(name, before, after, dict.fromkeys(reasons))
-    report.configs = list(old.configs)
+    configs += [config.convert(one)[0] for one in old.python_configs.values()]
+    report.configs = [*old.configs] or [*old.python_configs]
     done = run("-c", config.MISTAKES, cwd=new, input=json.dumps(configs))
     assert done.returncode == 0, done.stderr
     before = (new / "settings.py").read_text(encoding="utf-8")

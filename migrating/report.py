@@ -62,12 +62,9 @@ class Report:
                 if sets_length:
                     line = "with len_epoch, this loop makes one batch more than that"
                     self.notes.append(f"{name}:{node.lineno}: {line}")
-        for node in tree.body:
-            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):
-                keys = [getattr(key, "value", None) for key in node.value.keys]
-                if "trainer" in keys:
-                    line = "a config in Python: not checked; as JSON or YAML, -c takes it"
-                    self.notes.append(f"{name}:{node.lineno}: {line}")
+        if name in self.old.python_configs:
+            line = "a config in Python, which -c takes as JSON or YAML only: see what reads it"
+            self.notes.append(f"{name}:1: {line}")
 
     @staticmethod
     def _packages(path: Path) -> set[str]:

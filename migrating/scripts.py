@@ -3,7 +3,7 @@
 import ast
 from typing import Any
 
-from migrating.source import Source, dotted, loaded, stored
+from migrating.source import Source, dotted, loaded, methods, stored
 
 REASON = "one line for each mistake, -c, -r, -d and KEY=VALUE as everywhere, and --check"
 READERS = ("ConfigParser", "json.load", "read_json", "torch.load")
@@ -174,10 +174,14 @@ def _is_trainer(node: Any) -> bool:
     return "train" in dotted(node.value).lower() or not dotted(node.value)
 
 
-def old_config_parsers(source: Source, had_from_args: bool) -> None:
+def takes_parser(cls: Any) -> bool:
+    """Whether a ConfigParser is that of early 2019, which was made from an argparse parser."""
+    init = methods(cls).get("__init__")
+    return init is not None and [one.arg for one in init.args.args[1:2]] in (["args"], ["parser"])
+
+
+def old_config_parsers(source: Source) -> None:
     """ConfigParser(parser, options) of early 2019, in scripts whose end is left as it is."""
-    if had_from_args:
-        return
     parsers = {name for one in ast.walk(source.tree) if (name := _parser_name(one))}
     for call in source.nodes(ast.Call):
         if dotted(call.func) == "ConfigParser" and call.args:

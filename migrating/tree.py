@@ -3,6 +3,7 @@
 import ast
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -92,6 +93,19 @@ class OldProject:
                     continue
                 if isinstance(content, dict) and isinstance(content.get("trainer"), dict):
                     found[name] = content
+        return found
+
+    @cached_property
+    def python_configs(self) -> dict[str, dict[str, Any]]:
+        """The same for dicts in Python files that are written out there."""
+        found = {}
+        for name, tree in self.trees.items():
+            for node in tree.body:
+                if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):
+                    with suppress(ValueError, TypeError):
+                        content = ast.literal_eval(node.value)
+                        if isinstance(content.get("trainer"), dict) and name in self.user_files:
+                            found[name] = content
         return found
 
 

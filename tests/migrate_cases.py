@@ -196,6 +196,11 @@ IMPORTS = {
         "from tools import x\nfrom tools.y import z\n",
         "from old_tools import x\nfrom old_tools.y import z\n",
     ),
+    "a package alone": (
+        "import utils\nutils.MetricTracker(utils.inf_loop, utils.title)\n",
+        "import utils\nimport utils.from_old\nimport utils.plots\n"
+        "utils.from_old.MetricTracker(utils.inf_loop, utils.plots.title)\n",
+    ),
     "a module with another name": (
         "import logger\nimport tools.y\ntools.y.z()\n",
         "import logger\nimport old_tools.y\nold_tools.y.z()\n",

@@ -688,11 +688,14 @@ def test_an_old_project_with_its_parts_elsewhere(tmp_path):
         "import json", "config = json.load(open('other.json'))\n    main(config)"
     )
     (old / "scripts/plot.py").write_text(script)
-    (old / "config.py").write_text("CONFIG = {'trainer': {}}\n")
+    text = "CONFIG = {'trainer': {'tensorboardX': True, 'monitor': 'off'}, 'prior': 1}\n"
+    (old / "config.py").write_text(text)
     report = move(read(old), tmp_path / "new")
     assert report.checks == [["train_med.py", "-c", "configs/a.yaml", "--check"]]
     assert (tmp_path / "new/scripts/plot.py").read_text() == script
     assert "config.py:1: a config in Python" in report.left_to_do()
+    assert (tmp_path / "new/config.py").read_text() == text.replace("tensorboardX", "tensorboard")
+    assert "    prior: Any = None\n" in (tmp_path / "new/settings.py").read_text()
     output, is_well = check(tmp_path / "new", report)
     assert is_well, output
 
