@@ -24,6 +24,7 @@ from utils.task import interpret
 
 MANY = 20  # classes: more have no numbers in the confusion matrix
 WORST = 16  # samples are shown
+LONGEST = 16  # letters of a class's name that are shown
 LABELS = 10  # that have a curve each
 POINTS = 5000  # that are drawn
 Pictures = dict[str, bytes]  # PNG by name
@@ -232,8 +233,12 @@ def draw_confusion(counts: torch.Tensor, names: list[str]) -> bytes:
     axes.imshow(counts.sqrt().numpy(), cmap="Blues")  # the root, so that few mistakes are seen too
     axes.set(title="Confusion matrix", xlabel="predicted", ylabel="true")
     if few:
-        axes.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 3 else 0)
+        names = [name[:LONGEST] for name in names]
+        longest = max(map(len, names))
+        axes.set_xticks(range(len(names)), names, rotation=90 if longest > 3 else 0)
         axes.set_yticks(range(len(names)), names)
+        room = (0.5 + 0.09 * longest) / size  # matplotlib's own layouts take half a second
+        figure.subplots_adjust(left=room, bottom=room)
         for row, column in counts.nonzero().tolist():
             count = counts[row, column].item()
             color = "white" if count > counts.max() / 3 else "black"
