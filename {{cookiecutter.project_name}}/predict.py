@@ -71,8 +71,7 @@ def predict(config: Any, args: Any, skipped: list[str]) -> Iterator[dict[str, An
     loader = look_up(part.type, part_modules()["data_loader"])
     if not hasattr(loader, "prepare"):
         raise UserError(f"{part.type} has no static method 'prepare(sample)': see docs/runs.md")
-    known = signature(loader.prepare).parameters
-    options = {name: value for name, value in part.args.items() if name in known}
+    options = {k: v for k, v in part.args.items() if k in signature(loader.prepare).parameters}
     samples = (
         (name, ready)
         for path in args.inputs

@@ -104,9 +104,7 @@ def main(argv: list[str] | None = None) -> None:
     """Read the command line, print the table."""
     parser = CommandLine(__doc__)
     parser.add_argument("--dir", default="saved", help="where the runs are (the project's saved)")
-    parser.add_argument(
-        "--sort", default="", metavar="COLUMN", help="put the largest, or the best, last"
-    )
+    parser.add_argument("--sort", default="", metavar="COLUMN", help="the largest, or best, last")
     add_flags(parser, "RUNS_FLAG")
     args = parser.parse_args(argv)
     with exit_on_user_error():
