@@ -54,7 +54,8 @@ def load(config: ConfigParser) -> tuple["Trainer", int]:
 def evaluate(config: ConfigParser) -> tuple[dict[str, Any], int, int]:
     """The loss and metrics of the checkpoint on the test data, its epoch and their number."""
     trainer, epoch = load(config)
-    return trainer.evaluate(trainer.data_loader), epoch, trainer.data_loader.n_samples
+    log, loader = trainer.evaluate(trainer.data_loader), trainer.data_loader
+    return log, epoch, loader.n_samples or loader.state_dict()["samples"]  # of a stream
 
 
 def main(argv: list[str] | None = None) -> None:

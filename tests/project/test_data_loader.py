@@ -111,7 +111,7 @@ def test_skipping_into_an_epoch_loads_nothing_that_is_skipped():
     loader = BaseDataLoader(Numbers(), 4, True, 0, 0)
     loader.set_epoch(seed=1, epoch=3)
     whole = seen(loader)
-    loader.set_epoch(seed=1, epoch=3, samples=8)
+    loader.load_state_dict({"seed": 1, "epoch": 3, "samples": 8})
     assert seen(loader) == whole[8:]
 
 
@@ -126,7 +126,7 @@ def test_what_is_random_about_a_sample_does_not_depend_on_who_makes_it():
 
     def samples(batch_size=4, num_workers=0, seed=1, epoch=3, done=0):
         loader = BaseDataLoader(Noisy(), batch_size, True, 0, num_workers)
-        loader.set_epoch(seed, epoch, done)
+        loader.load_state_dict({"seed": seed, "epoch": epoch, "samples": done})
         return {row[0]: row[1:] for batch in loader for row in batch.tolist()}
 
     expected = samples()
@@ -224,14 +224,15 @@ def test_a_billion_samples_are_split_shuffled_and_resumed_without_a_list():
     loader = BaseDataLoader(Large(), 64, True, 0.1, 0)
     valid = loader.split_validation()
     assert len(loader.sampler) == loader.n_samples == 9 * 10**8 and len(valid.sampler) == 10**8
-    loader.set_epoch(seed=1, epoch=3, samples=64 * 5_000_000)
+    place = {"seed": 1, "epoch": 3, "order": "feistel"}
+    loader.load_state_dict(place | {"samples": 64 * 5_000_000})
     middle = first_batches(loader)
     held_out = first_batches(valid)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 2_000_000
     resumed = BaseDataLoader(Large(), 64, True, 0.1, 2)
-    resumed.load_state_dict({"seed": 1, "epoch": 3, "samples": 64 * 5_000_001, "order": "feistel"})
+    resumed.load_state_dict(place | {"samples": 64 * 5_000_001})
     assert first_batches(resumed, 2) == middle[1:]
     assert held_out == first_batches(resumed.split_validation())
     in_order = BaseDataLoader(Large(), 64, False, 0, 0)
@@ -263,7 +264,7 @@ def test_the_order_of_many_is_the_same_for_any_number_of_processes(monkeypatch, 
 
 def test_an_old_run_keeps_its_order_and_its_split(monkeypatch):
     old = BaseDataLoader(Numbers(5000), 64, True, 0.1, 0)
-    old.set_epoch(seed=1, epoch=3, samples=640)
+    old.load_state_dict({"seed": 1, "epoch": 3, "samples": 640})
     state, rest, held_out = old.state_dict(), seen(old), seen(old.split_validation())
     assert state.pop("order") == "randperm"  # as of a version that had no other
     monkeypatch.setattr("base.base_data_loader.MANY", 100)
@@ -349,5 +350,5 @@ def start(worker):
 
 def test_a_worker_init_fn_finds_the_data_set_itself():
     loader = BaseDataLoader(Told(8), 4, False, 0, 2, worker_init_fn=start)
-    loader._samples.epoch = "untold"
+    loader._passes.samples.epoch = "untold"
     assert torch.cat(list(loader))[:, 1].tolist() == [10] * 4 + [11] * 4

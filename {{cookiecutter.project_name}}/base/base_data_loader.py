@@ -4,19 +4,21 @@
 """
 
 from collections.abc import Callable
+from copy import deepcopy
 from functools import partial
 from typing import Annotated, Any
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 from torch.utils.data.dataloader import default_collate
 
 from base.sampler import EpochBatchSampler, EpochSampler, OwnBatchSampler
 from utils.check import Range
 from utils.errors import UserError
-from utils.samples import SeededSamples, start_worker
+from utils.samples import SamplePasses, SeededSamples, start_worker
 from utils.signals import end_workers_at_exit
 from utils.split import refuse_mistakes, split_indices
+from utils.stream import Reader, StreamPasses
 
 MANY = 1_000_000  # samples: of more there is no list
 OF_ORDER = ("batch_size", "shuffle", "sampler", "drop_last")  # options of a DataLoader
@@ -26,64 +28,53 @@ class EpochDataLoader(DataLoader):
     """A `DataLoader` whose passes are functions of (seed, epoch), and which knows where it is.
 
     After a batch, `n_samples_in_batch` is the number of its samples in this process, and
-    `n_samples_mean` that in a process on average. `state_dict` says what has been given out,
-    whatever workers have fetched beyond that. `is_fixed`: each pass is the same, for validation.
+    `n_samples_mean` that in a process on average. `is_fixed`: each pass is the same, as for
+    validation.
     """
 
     batch_size: int
-    n_samples_in_batch, n_samples_mean = 0, 0.0
+    n_samples_in_batch: int | None = None  # where a subclass makes its batches by itself
+    n_samples_mean = 0.0
 
     def __init__(
         self, dataset: Any, batch_sampler: Any = None, is_fixed: bool = False, **options: Any
     ) -> None:
         super().__init__(dataset, generator=torch.Generator(), **options)
-        kind = EpochBatchSampler if batch_sampler is None else OwnBatchSampler
-        own = self.sampler if batch_sampler is None else batch_sampler
-        # DataLoader refuses to set batch_sampler later; as an argument, it would hide batch_size
-        sampler = kind(own, self.batch_size, self.drop_last, is_fixed)
-        self.__dict__["batch_sampler"] = sampler
         options = {key: value for key, value in options.items() if key not in OF_ORDER}
-        options |= {"worker_init_fn": partial(start_worker, self.worker_init_fn)}
-        self._samples = SeededSamples(dataset, is_fixed)
-        self._loader = DataLoader(
-            self._samples, batch_sampler=sampler, generator=torch.Generator(), **options
-        )
-        self._state = self._next_state()
+        options |= {"generator": torch.Generator(), "collate_fn": self.collate_fn}
+        options["worker_init_fn"] = partial(start_worker, self.worker_init_fn)
+        self._passes: Any
+        if isinstance(dataset, IterableDataset):
+            reader = Reader(dataset, self.batch_size, self.drop_last, self.collate_fn)
+            self._passes = StreamPasses(reader, is_fixed, options)
+        else:
+            kind = EpochBatchSampler if batch_sampler is None else OwnBatchSampler
+            own = self.sampler if batch_sampler is None else batch_sampler
+            # DataLoader refuses to set batch_sampler later; as an argument it hides batch_size
+            sampler = kind(own, self.batch_size, self.drop_last, is_fixed)
+            self.__dict__["batch_sampler"] = sampler
+            self._passes = SamplePasses(SeededSamples(dataset, is_fixed), sampler, options)
         end_workers_at_exit()
 
     def __iter__(self) -> Any:
-        state, positions = self._next_state(), None
-        if self.num_workers or self.pin_memory:
-            batches = iter(self._loader)
-        else:  # the short way
-            make = self._samples.__getitems__
-            batches = (self.collate_fn(make(indices)) for indices in self.batch_sampler)
-        for batch in batches:
-            positions = self.batch_sampler.positions if positions is None else positions
-            self.n_samples_in_batch, self.n_samples_mean, done = positions.popleft()
-            self._state = state | {"samples": done}
-            yield batch
+        try:
+            for batch, n, mean in self._passes:
+                self.n_samples_in_batch, self.n_samples_mean = n, mean
+                yield batch
+        except UserError as error:  # in a worker it is given a traceback
+            raise UserError(str(error).rpartition("UserError: ")[2].strip()) from None
 
-    def _next_state(self) -> dict[str, Any]:
-        sampler = self.batch_sampler
-        place = {"seed": sampler.seed, "epoch": sampler.epoch, "samples": sampler.samples}
-        return place | {"order": getattr(sampler.sampler, "order_name", "own")}
-
-    def set_epoch(self, seed: int, epoch: int, samples: int = 0) -> None:
-        """Make the next pass that of (seed, epoch), after its first `samples` of all processes.
-
-        Without a call, each pass is that of the next epoch, with seed 0.
-        """
-        self.batch_sampler.set_epoch(seed, epoch, samples)
-        self._state = self._next_state()
+    def set_epoch(self, seed: int, epoch: int) -> None:
+        """Make the next pass that of (seed, epoch); without a call it is the next, with seed 0."""
+        self._passes.set_epoch(seed, epoch)
 
     def state_dict(self) -> dict[str, Any]:
-        """How much of which pass was given out: the same in all processes, and for any number."""
-        return dict(self._state)
+        """How much of which pass was given out, whatever workers have fetched beyond that."""
+        return deepcopy(self._passes.state)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Let the next pass be the rest of that in which a `state_dict` was taken."""
-        self.set_epoch(state["seed"], state["epoch"], state["samples"])
+        self._passes.load_state_dict(state)
 
 
 class BaseDataLoader(EpochDataLoader):
@@ -121,13 +112,14 @@ class BaseDataLoader(EpochDataLoader):
         } | options
         refuse_mistakes(dataset, sampler, options)
         self.shuffle, self.validation_split, self.split_seed = shuffle, validation_split, split_seed
-        self.n_samples = len(dataset)
+        is_stream = isinstance(dataset, IterableDataset)
+        if validation_split and (is_stream or sampler is not None or batch_sampler is not None):
+            raise UserError("data_loader: a stream or a sampler goes with validation_split = 0")
+        self.n_samples = 0 if is_stream else len(dataset)  # 0: nobody knows
         self.order = "randperm" if self.n_samples <= MANY else "feistel"
-        self.sampler, self.valid_sampler = self._split_sampler(validation_split)
-        if sampler is not None or batch_sampler is not None:
-            if validation_split:
-                raise UserError("data_loader: a sampler goes with validation_split = 0")
-            self.sampler = sampler
+        self.sampler, self.valid_sampler = sampler, None
+        if not is_stream and sampler is batch_sampler:  # there is none
+            self.sampler, self.valid_sampler = self._split_sampler(validation_split)
         held_out = dataset if valid_dataset is None else valid_dataset
         self.init_kwargs = {"dataset": held_out, **options}
         self.init_kwargs.pop("drop_last", None)  # validation has every sample
@@ -136,7 +128,7 @@ class BaseDataLoader(EpochDataLoader):
             super().__init__(dataset, batch_sampler, sampler=self.sampler, **options)
         except ValueError as error:  # options that do not go together
             raise UserError(f"data_loader: {error}") from None
-        if len(self) == 0:
+        if not is_stream and len(self) == 0:
             raise UserError(f"batch_size = {batch_size}: {self.n_samples} samples give no batch")
 
     def _split_sampler(self, split: float) -> tuple[Any, Any]:
@@ -158,7 +150,9 @@ class BaseDataLoader(EpochDataLoader):
         super().load_state_dict(state)
 
     def split_validation(self) -> EpochDataLoader | None:
-        """A loader of the validation part, in a fixed order; None if there is none."""
-        if self.valid_sampler is None:
+        """A loader of the validation part, or stream, in a fixed order; None if there is none."""
+        held_out = self.init_kwargs["dataset"]
+        has_stream = isinstance(self.dataset, IterableDataset) and held_out is not self.dataset
+        if self.valid_sampler is None and not has_stream:
             return None
         return EpochDataLoader(sampler=self.valid_sampler, is_fixed=True, **self.init_kwargs)

@@ -27,7 +27,7 @@ class Progress:
         if not what:
             self._shown = (monotonic(), batches_done(trainer))
             self._began = self._shown if self._began[1] < 0 else self._began
-            self._lines = trainer.batch_idx * LINES // trainer.len_epoch
+            self._lines = lines_due(trainer)
         is_wanted = trainer.logger.isEnabledFor(logging.DEBUG) and distributed.is_main()
         if not (is_wanted and sys.stdout.isatty() and find_spec("tqdm")):
             return batches
@@ -39,7 +39,8 @@ class Progress:
         if what:
             return tqdm(batches, what, delay=0.5, **style)
         what = f"epoch {trainer.epoch}/{trainer.epochs}"
-        self._bar = tqdm(batches, what, trainer.len_epoch, initial=trainer.batch_idx, **style)
+        length, done = trainer.len_epoch or None, trainer.batch_idx
+        self._bar = tqdm(batches, what, length, initial=done, **style)
         return self._bar
 
     def show(self, trainer: Any) -> None:
@@ -53,17 +54,25 @@ class Progress:
         now, done = monotonic(), batches_done(trainer)
         speed = (done - self._shown[1]) / max(now - self._shown[0], 1e-9)
         mean = (now - self._began[0]) / max(done - self._began[1], 1)  # with all that lies between
-        left = timedelta(seconds=round(mean * (trainer.epochs * trainer.len_epoch - done)))
+        left = timedelta(seconds=round(mean * max(0, trainer.epochs * trainer.len_epoch - done)))
         self._shown = (now, done)
         words = "  ".join(f"{key} {value:.4g}" for key, value in values.items())
         if self._bar is not None:
             text = f"{left} left, {words}, {speed:,.1f} batches/s"
             self._bar.set_postfix_str(text, refresh=False)
-        if (lines := trainer.batch_idx * LINES // trainer.len_epoch) > self._lines:
+        if (lines := lines_due(trainer)) > self._lines:
             self._lines = lines
-            place = f"epoch {trainer.epoch:3}  batch {trainer.batch_idx}/{trainer.len_epoch}"
+            of_all = f"/{trainer.len_epoch}" if trainer.len_epoch else ""
+            place = f"epoch {trainer.epoch:3}  batch {trainer.batch_idx}{of_all}"
             text = f"{place}  {words}  {speed:,.1f} batches/s  {left} left"
             trainer.logger.debug("%s", text, extra={"is_shown": self._bar is not None})
+
+
+def lines_due(trainer: Any) -> int:
+    """In an epoch so far; of unknown length, with each doubling of the batches."""
+    if not trainer.len_epoch:
+        return trainer.batch_idx.bit_length()
+    return trainer.batch_idx * LINES // trainer.len_epoch
 
 
 def batches_done(trainer: Any) -> int:

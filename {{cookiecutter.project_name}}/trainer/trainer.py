@@ -56,8 +56,8 @@ class Trainer(BaseTrainer):
         self.do_validation = valid_data_loader is not None
         self.lr_scheduler = lr_scheduler
         self.epoch_is_pass = (len_epoch or settings.len_epoch) is None  # over the data
-        self.len_epoch = len_epoch or settings.len_epoch or length_of(data_loader) or 0
-        if self.len_epoch == 0:
+        self.len_epoch = len_epoch or settings.len_epoch or length_of(data_loader) or 0  # unknown
+        if self.len_epoch == 0 and not hasattr(data_loader, "state_dict"):
             raise UserError("trainer.len_epoch: a data loader without length needs it")
         self.accumulate_steps = settings.accumulate_steps
         self.clip_grad_norm = settings.clip_grad_norm or None
@@ -134,7 +134,7 @@ class Trainer(BaseTrainer):
     def measure(self, output: Any, target: Any) -> dict[str, Any]:
         """The metrics of a batch by name."""
         with torch.no_grad():
-            for metric in self.metrics.collectors:  # their value comes at the end of the epoch
+            for metric in self.metrics.collectors if self.loss_weight else ():
                 metric.update(output, target)
             functions = self.metrics.functions.items()
             return {name: function(output, target) for name, function in functions}
@@ -203,12 +203,12 @@ class Trainer(BaseTrainer):
             self._endless = self._endless or inf_loop(loader)
             batches = islice(self._endless, n_left)
         for batch in batches:
-            n, mean = self._n_samples(batch, loader), getattr(loader, "n_samples_mean", 0)
+            n, mean = self._n_samples(batch, loader), getattr(loader, "n_samples_mean", 0.0)
             yield batch, n, mean if mean and self._loader_counts else distributed.mean(n)
 
     def _n_samples(self, batch: Any, data_loader: Any) -> int:
-        n = getattr(data_loader, "n_samples_in_batch", 0) if self._loader_counts else 0
-        return n or self.batch_size(batch)  # 0 where a loader makes its batches by itself
+        n = getattr(data_loader, "n_samples_in_batch", None)  # 0 where others count the batch
+        return n if n == 0 or (n and self._loader_counts) else self.batch_size(batch)
 
     def _valid_epoch(self, epoch: int) -> dict[str, Any]:
         return self.evaluate(self.valid_data_loader)
@@ -220,10 +220,11 @@ class Trainer(BaseTrainer):
         n_common, signal = distributed.common_length(data_loader), 0
         with preserved_random_state(self.device), self.averaged_model():
             self.model.eval()
-            self.metrics = self.valid_metrics
+            self.metrics, self.loss_weight = self.valid_metrics, 1.0
             distributed.broadcast_buffers(self.model)
             for index, batch in enumerate(self.progress.bar(self, data_loader, "evaluation")):
-                n = self._n_samples(batch, data_loader)
+                if (n := self._n_samples(batch, data_loader)) == 0:
+                    continue  # of a stream, in another process
                 batch = to_device(batch, self.device)
                 with self.autocast:
                     self.valid_metrics.add(self.valid_step(batch), n)

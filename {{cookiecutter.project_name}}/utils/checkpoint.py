@@ -286,7 +286,8 @@ def restore_loader(trainer: Any, state: State, ranks: list[State]) -> None:
     Raises UserError for one whose state is of as many processes as there are no longer.
     """
     loader, n = trainer.rank_state.get("data_loader"), distributed.world_size()
-    is_same_in_all = hasattr(loader, "n_samples_mean")  # of a BaseDataLoader
+    is_stream = isinstance(getattr(loader, "dataset", None), torch.utils.data.IterableDataset)
+    is_same_in_all = hasattr(loader, "n_samples_mean") and not is_stream  # of a BaseDataLoader
     if loader is not None and state["data_loader"] is not None:
         if len(ranks) != n and not is_same_in_all:
             what = f"{trainer.config.resume}: a {type(loader).__name__} has a state in each process"

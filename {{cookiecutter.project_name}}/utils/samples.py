@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch.utils.data import Dataset, get_worker_info
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from utils.seed import CPU_GENERATORS, derive_seed, preserved_random_state
 from utils.signals import ignore_stop_signals
@@ -77,6 +77,43 @@ def first_number(generator: int) -> float:
     set_seed, draw = CPU_GENERATORS[generator]
     set_seed(0)
     return draw()
+
+
+class SamplePasses:
+    """The passes over samples that `sampler` puts into batches, and how much was given out."""
+
+    def __init__(self, samples: SeededSamples, sampler: Any, options: dict[str, Any]) -> None:
+        self.samples, self.sampler, self.collate_fn = samples, sampler, options["collate_fn"]
+        self.loader = DataLoader(samples, batch_sampler=sampler, **options)
+        self.set_epoch(seed=0, epoch=0)
+
+    def set_epoch(self, seed: int, epoch: int, samples: int = 0) -> None:
+        """Let the next pass be this one, after its first `samples` of all processes."""
+        self.sampler.set_epoch(seed, epoch, samples)
+        self.state = self._next_state()
+
+    def _next_state(self) -> dict[str, Any]:
+        sampler = self.sampler
+        place = {"seed": sampler.seed, "epoch": sampler.epoch, "samples": sampler.samples}
+        return place | {"order": getattr(sampler.sampler, "order_name", "own")}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Let the next pass be the rest of this one."""
+        self.set_epoch(state["seed"], state["epoch"], state["samples"])
+
+    def __iter__(self) -> Iterator[tuple[Any, int, float]]:
+        """Each batch, the number of its samples, and that of a process on average."""
+        state, positions = self._next_state(), None
+        if self.loader.num_workers or self.loader.pin_memory:
+            batches = iter(self.loader)
+        else:  # the short way
+            make = self.samples.__getitems__
+            batches = (self.collate_fn(make(indices)) for indices in self.sampler)
+        for batch in batches:
+            positions = self.sampler.positions if positions is None else positions
+            n, mean, done = positions.popleft()
+            self.state = state | {"samples": done}
+            yield batch, n, mean
 
 
 def start_worker(worker_init_fn: Callable | None, worker: int) -> None:

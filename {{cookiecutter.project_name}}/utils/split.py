@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from torch.utils.data import IterableDataset
 
 from utils.errors import UserError
 from utils.permutation import Permutation
@@ -13,7 +14,7 @@ def refuse_mistakes(dataset: Any, sampler: Any, options: dict[str, Any]) -> None
 
     `options` are those of a DataLoader; torch finds some of their mistakes in the first batch.
     """
-    if not hasattr(dataset, "__len__"):
+    if not (isinstance(dataset, IterableDataset) or hasattr(dataset, "__len__")):
         kind = type(dataset).__name__
         raise UserError(f"data_loader: a {kind} has no __len__, and is no IterableDataset")
     if sampler is not None and not hasattr(sampler, "__len__"):

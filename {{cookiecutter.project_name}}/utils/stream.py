@@ -1,0 +1,149 @@
+"""The passes over a stream, an IterableDataset, and where each of its readers is."""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from hashlib import blake2b
+from io import BytesIO
+from itertools import islice
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from utils import distributed
+from utils.errors import UserError
+from utils.seed import derive_seed, preserved_random_state, seed_cpu
+
+START = {"batches": 0, "state": None, "is_done": False}  # of a reader
+logger = logging.getLogger("train")
+
+
+class Reader(IterableDataset):
+    """What a worker does: batches of its part of a stream, each with where the stream is after it.
+
+    What is random about a batch is a function of (seed, epoch, rank, worker, number of the batch).
+    """
+
+    def __init__(self, dataset: Any, batch_size: int, drop_last: bool, collate: Callable) -> None:
+        self.dataset, self.batch_size, self.collate = dataset, batch_size, collate
+        self.n_least = batch_size if drop_last else 1
+        self.state: dict[str, Any] = {}  # of the pass
+
+    def __iter__(self) -> Iterator[tuple[int, Any, int, dict[str, Any]]]:
+        worker: Any = get_worker_info()
+        who, n = worker.id if worker else 0, self.batch_size
+        seed, epoch, place = self.state["seed"], self.state["epoch"], self.state["readers"][who]
+        if hasattr(self.dataset, "set_epoch"):
+            self.dataset.set_epoch(epoch)
+        if place["state"] is not None:
+            self.dataset.load_state_dict(place["state"])
+        samples = iter(() if place["is_done"] else self.dataset)
+        while n == self.batch_size:
+            with nullcontext() if worker else preserved_random_state():
+                seed_cpu(derive_seed(seed, epoch, distributed.rank(), who, place["batches"]))
+                batch = [*islice(samples, n)]
+            if (n := len(batch)) >= self.n_least:
+                is_done = n < self.batch_size  # its state may be that of a start already
+                has_state = hasattr(self.dataset, "state_dict") and not is_done
+                state = self.dataset.state_dict() if has_state else None
+                place = {"batches": place["batches"] + 1, "state": state, "is_done": is_done}
+                yield who, self.collate(batch), n, place
+        yield who, None, 0, place | {"state": None, "is_done": True}
+
+
+class StreamPasses:
+    """The batches of all readers in turn; exactly resumed, where the stream has a state.
+
+    Workers are started for each pass: those of before would not see what the stream is told. Where
+    the readers of a process have no batch left, it gets that of another, which counts for 0 there.
+    """
+
+    def __init__(self, reader: Reader, is_fixed: bool, options: dict[str, Any]) -> None:
+        self.reader, self.is_fixed = reader, is_fixed
+        self.name = f"data_loader: {type(reader.dataset).__name__}"
+        self.has_state = hasattr(reader.dataset, "load_state_dict")
+        options = options | {"persistent_workers": False, "collate_fn": as_it_is}
+        self.loader = DataLoader(reader, batch_size=None, **options)
+        self.set_epoch(seed=0, epoch=0)
+        if not (self.has_state or is_fixed):
+            logger.warning("%s has no state_dict: a resumed pass starts again", self.name)
+
+    def set_epoch(self, seed: int, epoch: int) -> None:
+        """Let the next pass be this one, from its start."""
+        self.next = {"seed": seed, "epoch": epoch, "samples": 0, "turn": 0}
+        self.next["readers"] = [START] * max(1, self.loader.num_workers)
+        self.state: dict[str, Any] = self.next
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Let the next pass be the rest of this one; UserError for another number of workers."""
+        if (n := len(state["readers"])) != len(self.next["readers"]):
+            raise UserError(f"{self.name}: the checkpoint is of num_workers = {n}: take as many")
+        self.set_epoch(state["seed"], state["epoch"])
+        if self.has_state:
+            self.state = self.next = state
+        elif n := state["samples"]:
+            logger.warning("%s has no state_dict: %d samples of its pass come again", self.name, n)
+
+    def __iter__(self) -> Iterator[tuple[Any, int, float]]:
+        """Each batch, the number of its samples, and that of a process on average."""
+        state = self.next | {"readers": [*self.next["readers"]]}
+        self.set_epoch(state["seed"], state["epoch"] + (not self.is_fixed))
+        self.state = self.reader.state = state
+        n_processes = 1 if self.is_fixed else distributed.world_size()
+        own, step = self._own(state), 0
+        while True:
+            batch, n = next(own, (None, 0))
+            mean = n if n_processes == 1 else distributed.mean(n)
+            if mean == 0:
+                return
+            if n_processes > 1 and (step == 0 or distributed.mean(n == 0) > 0):
+                batches = distributed.all_gather(batch)
+                if step == 0:
+                    self._refuse_copies([digest(one) for one in batches if one is not None])
+                batch = batch if n else next(one for one in batches if one is not None)
+            state["samples"] += round(mean * n_processes)
+            step += 1
+            yield batch, n, mean
+
+    def _own(self, state: dict[str, Any]) -> Iterator[tuple[Any, int]]:
+        """The batches of the readers of this process, and what is in each."""
+        readers, firsts = state["readers"], []
+        waiting: list[deque] = [deque() for _ in readers]  # batches that came before their turn
+        items = iter(self.loader)
+        while not all(place["is_done"] for place in readers):
+            who = state["turn"]
+            state["turn"] = (who + 1) % len(readers)
+            if readers[who]["is_done"]:
+                continue
+            while not waiting[who]:
+                other, *item = next(items)
+                waiting[other].append(item)
+            batch, n, readers[who] = waiting[who].popleft()
+            if readers[who]["batches"] == 0 and not self.is_fixed:
+                n_all = f"{distributed.world_size()} processes x {len(readers)} workers"
+                raise UserError(
+                    f"{self.name}: no batch for worker {who} of {n_all}: too few shards"
+                )
+            if n and readers[who]["batches"] == 1:
+                firsts.append(digest(batch))
+                self._refuse_copies(firsts)
+            if n:
+                yield batch, n
+
+    def _refuse_copies(self, digests: list[bytes]) -> None:
+        """Raises UserError where two readers have begun with the same batch."""
+        if len({*digests}) < len(digests):
+            how = "torch.utils.data.get_worker_info and utils.distributed.rank say which is whose"
+            raise UserError(f"{self.name}: two workers or processes read the same samples: {how}")
+
+
+def digest(batch: Any) -> bytes:
+    """Few bytes that change with a batch."""
+    torch.save(batch, file := BytesIO())
+    return blake2b(file.getvalue()).digest()
+
+
+def as_it_is(item: Any) -> Any:
+    return item
