@@ -52,7 +52,8 @@ EXTRAS = """
     tools/overfit_batches.py tools/pictures.py tools/predictions.py tools/profile.py
     tools/quiet_end.py
     tools/recompute.py tools/record.py tools/replay.py tools/report.py tools/schema.py
-    tools/steps.py tools/summary.py tools/trackers.py tools/unshard.py tools/verify_resume.py
+    tools/steps.py tools/streams.py tools/summary.py tools/trackers.py tools/unshard.py
+    tools/verify_resume.py
     docs/sweep.md sweep.py tools/folds.py tools/groups.py tools/plan.py tools/search.py
     tools/study.py tools/sweep_table.py tools/trial.py tools/work.py
 """.split()

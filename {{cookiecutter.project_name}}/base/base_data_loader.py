@@ -15,10 +15,10 @@ from torch.utils.data.dataloader import default_collate
 from base.sampler import EpochBatchSampler, EpochSampler, OwnBatchSampler
 from utils.check import Range
 from utils.errors import UserError
+from utils.extras import load_callbacks
 from utils.samples import SamplePasses, SeededSamples, start_worker
 from utils.signals import end_workers_at_exit
 from utils.split import refuse_mistakes, split_indices
-from utils.stream import Reader, StreamPasses
 
 MANY = 1_000_000  # samples: of more there is no list
 OF_ORDER = ("batch_size", "shuffle", "sampler", "drop_last")  # options of a DataLoader
@@ -45,8 +45,10 @@ class EpochDataLoader(DataLoader):
         options["worker_init_fn"] = partial(start_worker, self.worker_init_fn)
         self._passes: Any
         if isinstance(dataset, IterableDataset):
-            reader = Reader(dataset, self.batch_size, self.drop_last, self.collate_fn)
-            self._passes = StreamPasses(reader, is_fixed, options)
+            found = [one for one in load_callbacks() if hasattr(one, "stream_passes")]
+            if not found:
+                raise UserError("data_loader: tools/streams.py reads streams: size=full has it")
+            self._passes = found[0].stream_passes(self, is_fixed, options)
         else:
             kind = EpochBatchSampler if batch_sampler is None else OwnBatchSampler
             own = self.sampler if batch_sampler is None else batch_sampler

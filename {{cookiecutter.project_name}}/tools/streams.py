@@ -1,4 +1,8 @@
-"""The passes over a stream, an IterableDataset, and where each of its readers is."""
+"""What a BaseDataLoader does with a stream, an IterableDataset.
+
+Workers and processes share it, as the stream itself says who reads what, and a pass goes on where
+it was interrupted: each worker's state goes with its batches.
+"""
 
 import logging
 from collections import deque
@@ -12,12 +16,23 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from base import Callback
 from utils import distributed
 from utils.errors import UserError
 from utils.seed import derive_seed, preserved_random_state, seed_cpu
 
 START = {"batches": 0, "state": None, "is_done": False}  # of a reader
 logger = logging.getLogger("train")
+
+
+class Streams(Callback):
+    """Found by a BaseDataLoader that is given a stream."""
+
+    def stream_passes(self, loader: Any, is_fixed: bool, options: dict[str, Any]) -> Any:
+        """The passes of a loader: those of validation `is_fixed`, so that all are the same."""
+        dataset, collate = loader.dataset, loader.collate_fn
+        reader = Reader(dataset, loader.batch_size, loader.drop_last, collate)
+        return StreamPasses(reader, is_fixed, options)
 
 
 class Reader(IterableDataset):
