@@ -46,7 +46,8 @@ class Endless(IterableDataset):
     [
         (range(9), {"timeout": 5}, "timeout is for workers"),
         (range(9), {"sampler": iter(range(9))}, "the sampler, a range_iterator, has no length"),
-        (Endless(), {}, "a BaseDataLoader takes no Endless"),
+        (Endless(), {}, "a stream shuffles by itself: shuffle = false"),
+        (iter(()), {}, "a tuple_iterator has no __len__"),
     ],
 )
 def test_what_a_data_loader_cannot_work_with(dataset, options, message):

@@ -112,7 +112,7 @@ class BaseDataLoader(EpochDataLoader):
             "pin_memory": num_workers > 0 and torch.cuda.is_available(),
             "persistent_workers": num_workers > 0,
         } | options
-        refuse_mistakes(dataset, sampler, options)
+        refuse_mistakes(dataset, sampler, shuffle, options)
         self.shuffle, self.validation_split, self.split_seed = shuffle, validation_split, split_seed
         is_stream = isinstance(dataset, IterableDataset)
         if validation_split and (is_stream or sampler is not None or batch_sampler is not None):

@@ -9,7 +9,7 @@ from utils.errors import UserError
 from utils.permutation import Permutation
 
 
-def refuse_mistakes(dataset: Any, sampler: Any, options: dict[str, Any]) -> None:
+def refuse_mistakes(dataset: Any, sampler: Any, shuffle: bool, options: dict[str, Any]) -> None:
     """Raises UserError for what a BaseDataLoader cannot work with.
 
     `options` are those of a DataLoader; torch finds some of their mistakes in the first batch.
@@ -17,6 +17,8 @@ def refuse_mistakes(dataset: Any, sampler: Any, options: dict[str, Any]) -> None
     if not (isinstance(dataset, IterableDataset) or hasattr(dataset, "__len__")):
         kind = type(dataset).__name__
         raise UserError(f"data_loader: a {kind} has no __len__, and is no IterableDataset")
+    if isinstance(dataset, IterableDataset) and shuffle:
+        raise UserError("data_loader: a stream shuffles by itself: shuffle = false")
     if sampler is not None and not hasattr(sampler, "__len__"):
         raise UserError(f"data_loader: the sampler, a {type(sampler).__name__}, has no length")
     if options.get("timeout") and not options["num_workers"]:
