@@ -107,7 +107,7 @@ def test_all_that_pip_is_told_to_install(first_steps, bash):
     for line in sorted(found):
         bash(f"{line}{' --co -q' * line.endswith('pytest')}", project)
     bash("pip check", project)
-    bash("python -c 'import cruft, torch_tb_profiler'", project)
+    bash("python -c 'import cruft, optuna'", project)
     for name in ("export", "predict"):
         last = bash(f"python -m pytest -q -rs {ROOT}/tests/project/test_{name}.py", project)
         assert "passed" in last and "skipped" not in last
