@@ -246,10 +246,13 @@ def test_a_signal_lets_trainings_save_and_the_same_command_goes_on(project):
 
 
 def test_a_trial_can_be_several_processes(project):
-    output = sweep(project, "--seeds", "1", "--folds", "2", "--nproc-per-trial", "2", *SHORT)
-    assert output.count("complete") == 2
-    log = (saved(project) / "folds" / "logs" / "folds_seed0_fold0.log").read_text()
+    arguments = ["--search", "search.json", "--trials", "1", "--nproc-per-trial", "2", *SHORT]
+    assert sweep(project, *arguments).count("complete") == 1
+    log = (saved(project) / "search" / "logs" / "search_trial000.log").read_text()
     assert "each process takes the statistics of its own part" in log
+    journal = (saved(project) / "search" / "journal.log").read_text()
+    told = [json.loads(line) for line in journal.splitlines()]
+    assert [one["step"] for one in told if "step" in one] == [1, 2, 3, 4]
 
 
 @pytest.fixture

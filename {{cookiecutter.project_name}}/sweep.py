@@ -111,7 +111,7 @@ def sweep(config: ConfigParser, args: Any) -> None:
     name, mode = f"{config['name']}/{plan.name}", config["trainer"]["monitor"].partition(" ")[0]
     study = Study(open_storage(storage), name, mode, plan.search, config["seed"])
     study.begin(plan.setup, plan.name)
-    study.n_trials = plan.n_trials or args.trials or 20
+    study.n_trials = min((n for n in (plan.n_trials, args.trials) if n), default=20)
     if args.retry:
         study.retry()
     work = Work(plan, study, folder, storage, args.grace, args.nproc_per_trial)

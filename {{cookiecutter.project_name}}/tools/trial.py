@@ -86,7 +86,8 @@ def train(spec: dict[str, Any]) -> None:
     checkpoint = distributed.on_main(lambda: prepare(config))
     if checkpoint is not None:
         config = parse(checkpoint)
-    elif mark := config.save_dir / MARK_NAME:
+    else:
+        mark = config.save_dir / MARK_NAME
         distributed.on_main(mark.touch)  # first of all, so that a kill leaves no riddle
     trainer = build_trainer(config)
     if spec["report"] is not None:
