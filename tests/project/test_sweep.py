@@ -11,7 +11,7 @@ from math import sqrt
 
 import pytest
 import torch
-from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
+from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset, TensorDataset
 
 pytest.importorskip("optuna")
 
@@ -147,7 +147,6 @@ def test_to_read_labels_leaves_random_numbers_as_they_are():
         (PAIRS, {"stratify": False, "n": 7}, "folds = 7: there are 6 samples"),
         (Samples(9, lambda i: 0.5, who=[0] * 9), {"group_key": "who"}, "there are 1 groups by who"),
         (Samples(9, lambda i: 0.5), {"group_key": "who"}, "group_key = 'who': is no attribute"),
-        (iter(()), {}, "without a length cannot be split"),
     ],
 )
 def test_too_many_folds_are_refused(dataset, attributes, message):
@@ -182,6 +181,21 @@ def test_a_loader_that_takes_no_options_gets_folds_too(monkeypatch):
     )
     loader = folds.Fixed(fold=0, folds=2)
     assert isinstance(loader, Fixed) and len(loader.valid_sampler) == 3
+
+
+class Words(IterableDataset):
+    def __iter__(self):
+        yield from "abc"
+
+
+def test_a_stream_has_no_folds(monkeypatch):
+    def build(self):
+        super(Fixed, self).__init__(Words(), 2, False, 0, 0)
+
+    monkeypatch.setattr(data_loaders, "Fixed", Fixed, raising=False)
+    monkeypatch.setattr(Fixed, "__init__", build)
+    with pytest.raises(UserError, match="folds: a Words is a stream, which has no folds"):
+        folds.Fixed(fold=0, folds=2)
 
 
 @pytest.fixture

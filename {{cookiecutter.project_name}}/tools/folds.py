@@ -13,7 +13,7 @@ from inspect import isclass
 from typing import Annotated, Any
 
 import torch
-from torch.utils.data import ConcatDataset, Subset, TensorDataset
+from torch.utils.data import ConcatDataset, IterableDataset, Subset, TensorDataset
 
 from base import BaseDataLoader
 from base.sampler import EpochSampler
@@ -39,6 +39,8 @@ class InFolds:
 
     dataset_to_split: Any = None
     n_samples: int
+    shuffle: bool
+    order: str
 
     def __init__(
         self,
@@ -62,13 +64,16 @@ class InFolds:
         held_out = fold_of == self.fold
         train, valid = (part.nonzero().flatten() for part in (~held_out, held_out))
         self.n_samples = len(train)
-        return EpochSampler(train, getattr(self, "shuffle", True)), EpochSampler(valid, False)
+        valid_sampler = EpochSampler(valid, False, self.order)
+        return EpochSampler(train, self.shuffle, self.order), valid_sampler
 
 
 class KeepsDataset(BaseDataLoader):
     """Put between a loader's class and BaseDataLoader: sees the data set before the split."""
 
     def __init__(self, dataset: Any, *args: Any, **options: Any) -> None:
+        if isinstance(dataset, IterableDataset):
+            raise UserError(f"folds: a {type(dataset).__name__} is a stream, which has no folds")
         self.dataset_to_split = dataset
         super().__init__(dataset, *args, **options)
 
@@ -78,8 +83,6 @@ def find_folds(dataset: Any, folds: int, loader: Any) -> torch.Tensor:
 
     Raises UserError where there are too many folds.
     """
-    if not hasattr(dataset, "__len__"):
-        raise UserError(f"folds: a {type(dataset).__name__} without a length cannot be split")
     n, key = len(dataset), getattr(loader, "group_key", None)
     labels = labels_of(dataset) if getattr(loader, "stratify", True) else None
     groups = None if key is None else groups_of(dataset, key)
