@@ -2,8 +2,10 @@
 
 import ast
 import re
+import sys
 from collections.abc import Iterable
 from difflib import unified_diff
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +55,30 @@ class Report:
         for name, tree in self.old.trees.items():
             if name in self.old.user_files:
                 self._look_at_code(name, tree, sets_length)
+        self._look_at_imports()
         if not self.configs:
             self.notes.append("no config was found: a JSON or YAML file with a block `trainer`")
+        if "before configs" in self.old.era:
+            trainer = self.old.classes["BaseTrainer"]
+            line = "took no config: write one with what train.py had from its command line, and"
+            line += " give the trainer ConfigParser's"
+            self.notes.append(f"{trainer.file}:{trainer.node.lineno}: BaseTrainer {line}")
+
+    def _look_at_imports(self) -> None:
+        """What is imported and is neither in the project nor installed, each by its first place."""
+        own = {name.partition("/")[0].removesuffix(".py") for name in self.old.trees}
+        seen = own | set(sys.stdlib_module_names)
+        for name, tree in self.old.trees.items():
+            for node in ast.walk(tree) if name in self.old.user_files else ():
+                imported = [one.name for one in getattr(node, "names", [])]
+                if isinstance(node, ast.ImportFrom):
+                    imported = [] if node.level or not node.module else [node.module]
+                for module in imported if isinstance(node, (ast.Import, ast.ImportFrom)) else ():
+                    top = module.partition(".")[0]
+                    if top not in seen and find_spec(top) is None:
+                        line = f"imports {top}, which is neither in the project nor installed"
+                        self.notes.append(f"{name}:{node.lineno}: {line}")
+                    seen.add(top)
 
     def _look_at_code(self, name: str, tree: ast.Module, sets_length: bool) -> None:
         for node in ast.walk(tree):

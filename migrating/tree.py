@@ -195,8 +195,11 @@ def _era(project: OldProject) -> str:
         where = f"{project.root}/{trainer.file}"
         raise UserError(f"{where}: no class BaseTrainer with an __init__")
     init: Any = functions["__init__"]
+    names = [one.arg for one in init.args.args]
+    if not {"config", "cfg"} & set(names):
+        return "early 2018, before configs: BaseTrainer took each value by itself"
     parser = project.classes.get("ConfigParser")
-    if parser is None or "resume" in [one.arg for one in init.args.args]:
+    if parser is None or "resume" in names:
         return "2018: a dict for the config, the checkpoint to resume handed to the trainer"
     if "from_args" not in {getattr(one, "name", "") for one in parser.node.body}:
         return "early 2019: ConfigParser(args, options), config.initialize"

@@ -536,9 +536,11 @@ def test_files_that_stay_where_they_are(tmp_path, monkeypatch):
         text = (old / name).read_text(encoding="utf-8")
         (old / name).write_text(f"open({str(tmp_path / 'run')!r}, 'w')\n{text}")
     (old / "requirements.txt").write_text("torch==1.2\npandas\nlibrosa>=0.7\n")
+    (old / "demo.py").write_text("import os\nimport model.model, nowhere.at.all\n")
     report = move(read(old), tmp_path / "new")
     notes = "\n".join(report.notes)
     assert "large files stay where they are, copy or link them: data/train.npy" in notes
+    assert "demo.py:2: imports nowhere, which is neither in the project nor installed" in notes
     assert "latin.py: is not UTF-8 text" in notes and not (tmp_path / "run").exists()
     assert report.renamed == {"settings.py": "old_settings.py"}
     assert "requirements.txt: add what is still used of librosa, pandas" in notes
