@@ -117,7 +117,8 @@ def two_sided(t: float, df: int) -> float:
 
 def columns(rows: Sequence[dict[str, Any]]) -> list[str]:
     """The names of all columns that have a value."""
-    return list(dict.fromkeys(k for row in rows for k, x in row.items() if x is not None))
+    names = dict.fromkeys(key for row in rows for key in row)
+    return [key for key in names if any(row.get(key) is not None for row in rows)]
 
 
 def shown(value: Any) -> str:
