@@ -101,7 +101,7 @@ def sweep(config: ConfigParser, args: Any) -> None:
     from optuna.exceptions import StorageInternalError
 
     from tools.groups import as_text
-    from tools.study import Study, hidden, open_storage
+    from tools.study import Study, hidden, open_storage, reason_of
     from tools.sweep_table import Results
     from tools.work import Work, environments
 
@@ -118,8 +118,8 @@ def sweep(config: ConfigParser, args: Any) -> None:
     try:
         number = work_to_the_end(work, where, lambda: Results(plan, study))
     except (StorageInternalError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise RunError(f"--storage {hidden(storage)}: {reason}; the same command goes on") from None
+        reason = f"--storage {hidden(storage)}: {reason_of(error)}"
+        raise RunError(f"{reason}; the same command goes on") from None
     results = Results(plan, study)
     results.write(folder)
     print(as_text(results.table()))

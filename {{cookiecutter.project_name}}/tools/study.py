@@ -73,8 +73,14 @@ def open_storage(where: str) -> Any:
     except ImportError as error:
         reason = f"has no driver here: {error.__cause__ or error}"
     except Exception as error:  # of the database's own module
-        reason = f"cannot be reached: {one_line(getattr(error, 'orig', None) or error)}"
+        reason = f"cannot be reached: {reason_of(error)}"
     raise UserError(f"--storage {hidden(where)}: {reason}")
+
+
+def reason_of(error: Exception) -> str:
+    """What a database has said, without what SQLAlchemy and Optuna say around it."""
+    cause = error.__cause__ or error
+    return one_line(getattr(cause, "orig", None) or cause)
 
 
 def open_database(url: str) -> Any:
