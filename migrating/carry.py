@@ -202,7 +202,7 @@ class _Class:
             is_of_locals = isinstance(node, (ast.Assign, ast.AnnAssign)) and not attributes
             if not is_of_locals and "_resume_checkpoint" not in ast.unparse(node):
                 wanted.append(node)
-        if self.name == "BaseTrainer" and difference.other_signature:
+        if self.name == "BaseTrainer":
             for node in body:  # what the old base set, and today's does not
                 attributes = {one.attr for one in ast.walk(node) if _is_on_self(one, ast.Store)}
                 is_plain = isinstance(node, ast.Assign) and isinstance(node.value, ast.Name)

@@ -51,6 +51,12 @@ CHANGES = {
         ["config)\n" + WARMUP],
         ["BaseTrainer.__init__: its lines 24, 25, after today's"],
     ),
+    "attributes beside those of 2018": Change(
+        "../2018/base/base_trainer.py",
+        [(START, "        self.fold = 0\n" + START)],
+        ["        self.loss = loss\n        self.metrics = metrics\n", "        self.fold = 0\n"],
+        ["BaseTrainer.__init__: its lines 17, 18, 20, 26, after today's"],
+    ),
     "another parameter": Change(
         TRAINER,
         [(INIT, "optimizer, config, fold=0):\n"), (START, "        self.fold = fold\n")],
