@@ -24,6 +24,7 @@ from migrating.uses import Uses
 TEMPLATE = Path(__file__).resolve().parent.parent
 NEW = TEMPLATE / "{{cookiecutter.project_name}}"
 PACKAGES = ("base", "logger", "utils")
+MOST_SECONDS = 300  # of a check
 MOST_CHECKS = 6  # are run at the end; the commands of all are shown
 # The parts of a fresh project that are no example: nothing of the old one takes their place
 PARTS = ["base", "logger", "utils", "tools", "parse_config.py", "settings.py", "pyproject.toml"]
@@ -342,7 +343,12 @@ def check(folder: Path, report: Report) -> tuple[str, bool]:
         return "not tried: there is no script that trains, or no config", False
     said, is_well = [], True
     for command in report.checks[:MOST_CHECKS]:
-        done = run(*command, cwd=folder)
+        try:
+            done = run(*command, cwd=folder, timeout=MOST_SECONDS)
+        except subprocess.TimeoutExpired:
+            said.append(f"$ python {' '.join(command)}\nnot done after {MOST_SECONDS} s")
+            is_well = False
+            continue
         said.append(f"$ python {' '.join(command)}\n{done.stdout}{done.stderr}".rstrip())
         is_well = is_well and not done.returncode and "All is well." in done.stdout
     for command in report.checks[MOST_CHECKS:]:
