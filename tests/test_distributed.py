@@ -72,6 +72,7 @@ class NotingLoader(MnistDataLoader):
             return get(indices)
 
         dataset.__getitems__ = note
+        dataset.fingerprint = lambda: "digits"  # else the manifest looks at some samples
 """
 
 

@@ -76,15 +76,16 @@ def test_what_is_done_is_counted_by_samples(n, world_size, before, rank):
     ranks = parts(n, 6, world_size, samples=before)
     sampler = loader.batch_sampler
     sampler.rank, sampler.world_size = rank % world_size, world_size
-    loader.load_state_dict({"seed": 1, "epoch": 2, "samples": before})
+    state = {"seed": 1, "epoch": 2, "samples": before, "order": "randperm"}
+    loader.load_state_dict(state)
     batches, samples = iter(loader), before
-    assert loader.state_dict() == {"seed": 1, "epoch": 2, "samples": before}
+    assert loader.state_dict() == state
     for step in zip(*ranks, strict=True):
         assert next(batches).tolist() == step[rank]
         assert loader.n_samples_in_batch == len(step[rank])
         assert loader.n_samples_mean * world_size == sum(map(len, step))
         samples += sum(map(len, step))
-        assert loader.state_dict() == {"seed": 1, "epoch": 2, "samples": samples}
+        assert loader.state_dict() == state | {"samples": samples}
     assert next(batches, None) is None and samples == n
 
 
