@@ -13,10 +13,12 @@ import numpy as np
 import torch
 
 from base import BaseTrainer, Callback
+from base.base_data_loader import MANY
 from tools.alone import alone
 from utils import distributed
 from utils.errors import UserError, as_warning
 from utils.files import read_json, write_json
+from utils.permutation import Permutation
 from utils.seed import preserved_random_state, seed_cpu
 
 PROBES = 16
@@ -29,7 +31,7 @@ class Manifest(Callback):
 
     def on_train_start(self, trainer: BaseTrainer) -> None:
         loader, run_dir, data = getattr(trainer, "data_loader", None), trainer.checkpoint_dir, {}
-        if hasattr(loader, "valid_sampler"):
+        if hasattr(loader, "valid_sampler") and loader.n_samples:  # no stream
             with as_warning(trainer.logger, "data: a change will not be noticed"):
                 data = describe(loader)
         refuse_others(data, trainer.config)
@@ -50,7 +52,7 @@ class Manifest(Callback):
 
     def on_test_start(self, trainer: BaseTrainer) -> None:
         loader, data = getattr(trainer, "data_loader", None), {}
-        if hasattr(loader, "valid_sampler"):
+        if hasattr(loader, "valid_sampler") and loader.n_samples:
             with as_warning(trainer.logger, "test data: a change is not noticed"):
                 data = describe_test(loader)
         refuse_others(data, trainer.config)
@@ -79,13 +81,23 @@ def describe(loader: Any) -> dict[str, Any]:
     """What there is to know again of a BaseDataLoader: its data, and which are in which part."""
     samplers = {"training": loader.sampler, "validation": loader.valid_sampler}
     parts = {name: getattr(sampler, "indices", None) for name, sampler in samplers.items()}
-    indices = {k: None if v is None else torch.as_tensor(v).tolist() for k, v in parts.items()}
+    indices = {name: None if part is None else listed(part) for name, part in parts.items()}
     return {"fingerprint": fingerprint(loader.init_kwargs["dataset"]), **indices}
 
 
 def describe_test(loader: Any) -> dict[str, Any]:
     """The same of the held-out data."""
-    return {"test_fingerprint": fingerprint(loader.dataset), "test": list(range(loader.n_samples))}
+    return {
+        "test_fingerprint": fingerprint(loader.dataset),
+        "test": listed(range(loader.n_samples)),
+    }
+
+
+def listed(indices: Any) -> list[int] | str:
+    """The indices, or how many there are where the loader has no list of them either."""
+    if isinstance(indices, (range, Permutation)) and len(indices) > MANY:
+        return f"{len(indices)} in a {type(indices).__name__}"
+    return torch.as_tensor(indices).tolist()
 
 
 def fingerprint(dataset: Any) -> str:

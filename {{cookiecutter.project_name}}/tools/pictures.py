@@ -16,6 +16,7 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
 from base import BaseTrainer, Callback
+from base.sampler import EpochSampler
 from runs import flat
 from tools.drawing import caption, contact_sheet
 from utils import distributed
@@ -86,10 +87,13 @@ def image_batches(loader: Any) -> list[Any]:
     """Full batches of samples from all over a loader's data, if they are images and classes."""
     if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
         return []
-    indices, size = list(loader.sampler), loader.batch_size or SAMPLES
+    is_ours, size = isinstance(loader.sampler, EpochSampler), loader.batch_size or SAMPLES
+    indices = loader.sampler.order() if is_ours else list(loader.sampler)
     parts = min(ceil(SAMPLES / size), max(len(indices) // size, 1))
     number = min(parts * size, len(indices))
-    spread = [indices[place * len(indices) // number] for place in range(number)]
+    places = [place * len(indices) // number for place in range(number)]
+    spread = [indices[place : place + 1][0] for place in places]
+    spread = [int(one) if isinstance(one, torch.Tensor) else one for one in spread]
     order = [index for part in range(parts) for index in spread[part::parts]]
     batches, memory = [], 0
     for batch in DataLoader(Subset(loader.dataset, order), size, collate_fn=loader.collate_fn):

@@ -11,6 +11,8 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from utils.seed import CPU_GENERATORS, derive_seed, preserved_random_state
 from utils.signals import ignore_stop_signals
 
+ODD = 0x9E3779B97F4A7C15  # so that seeds of neighbours have little in common
+
 
 class SeededBatch(list):
     """The indices of a batch; taken one by one, Python, NumPy and torch are seeded for each sample.
@@ -57,13 +59,15 @@ class SeededSamples(Dataset):
 
     def _seeded(self, batch: SeededBatch) -> Iterator[Any]:
         """The indices of a batch, each when the generators are seeded for its sample."""
-        seed, epoch, *_ = batch.place
+        base = derive_seed("samples", *batch.place[:2])
         used, others = self.used, [i for i in range(len(CPU_GENERATORS)) if i not in self.used]
         with nullcontext() if get_worker_info() else preserved_random_state(is_fast=True):
             for i in others:
                 CPU_GENERATORS[i][0](0)
             for index in list.__iter__(batch):
-                own = derive_seed(seed, epoch, index) if used else 0
+                own = (
+                    (base + index * ODD) % 2**64 if type(index) is int else derive_seed(base, index)
+                )
                 for i in used:
                     CPU_GENERATORS[i][0](own)
                 yield index
@@ -90,12 +94,13 @@ class SamplePasses:
     def set_epoch(self, seed: int, epoch: int, samples: int = 0) -> None:
         """Let the next pass be this one, after its first `samples` of all processes."""
         self.sampler.set_epoch(seed, epoch, samples)
-        self.state = self._next_state()
+        self.place = seed, epoch, samples
 
-    def _next_state(self) -> dict[str, Any]:
-        sampler = self.sampler
-        place = {"seed": sampler.seed, "epoch": sampler.epoch, "samples": sampler.samples}
-        return place | {"order": getattr(sampler.sampler, "order_name", "own")}
+    @property
+    def state(self) -> dict[str, Any]:
+        """How much of which pass was given out: the same in all processes, for any number."""
+        order = getattr(self.sampler.sampler, "order_name", "own")
+        return dict(zip(("seed", "epoch", "samples"), self.place, strict=True)) | {"order": order}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Let the next pass be the rest of this one."""
@@ -103,7 +108,7 @@ class SamplePasses:
 
     def __iter__(self) -> Iterator[tuple[Any, int, float]]:
         """Each batch, the number of its samples, and that of a process on average."""
-        state, positions = self._next_state(), None
+        seed, epoch, positions = self.sampler.seed, self.sampler.epoch, None
         if self.loader.num_workers or self.loader.pin_memory:
             batches = iter(self.loader)
         else:  # the short way
@@ -112,7 +117,7 @@ class SamplePasses:
         for batch in batches:
             positions = self.sampler.positions if positions is None else positions
             n, mean, done = positions.popleft()
-            self.state = state | {"samples": done}
+            self.place = seed, epoch, done
             yield batch, n, mean
 
 
