@@ -43,7 +43,8 @@ EXTRAS = """
     .editorconfig .pre-commit-config.yaml export.py report.py
     docs/clusters/job.yaml docs/clusters/train.sbatch
     docs/extras.md docs/faults.md docs/fine_tune.md docs/install.md docs/many_gpus.md
-    docs/migrating.md docs/speed.md docs/two_optimizers.md docs/streams.md docs/updating.md docs/using.md
+    docs/migrating.md docs/speed.md docs/streams.md docs/two_optimizers.md docs/updating.md
+    docs/using.md
     docs/watching.md
     tools/advice.py tools/alone.py tools/background.py tools/changes.py tools/compare.py
     tools/convert.py
