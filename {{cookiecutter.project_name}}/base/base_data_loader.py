@@ -28,8 +28,7 @@ class EpochDataLoader(DataLoader):
     """A `DataLoader` whose passes are functions of (seed, epoch), and which knows where it is.
 
     After a batch, `n_samples_in_batch` is the number of its samples in this process, and
-    `n_samples_mean` that in a process on average. `is_fixed`: each pass is the same, as for
-    validation.
+    `n_samples_mean` that in a process on average. All passes of one that `is_fixed` are the same.
     """
 
     batch_size: int

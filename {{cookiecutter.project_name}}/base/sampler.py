@@ -1,7 +1,6 @@
 """Which samples a batch has, as a function of the seed: read it to change the order of the data.
 
-`EpochSampler` gives the order of a pass; `EpochBatchSampler` cuts it into the batches of this
-process, `OwnBatchSampler` does so with batches of your own.
+`EpochSampler` gives the order of a pass; the others cut it into the batches of this process.
 """
 
 from collections import deque
@@ -12,7 +11,7 @@ import torch
 from torch.utils.data import BatchSampler, Sampler
 
 from utils import distributed
-from utils.permutation import BLOCK, Permutation
+from utils.permutation import Permutation
 from utils.samples import SeededBatch
 from utils.seed import derive_seed, preserved_random_state, seed_cpu
 
@@ -43,9 +42,7 @@ class EpochSampler(Sampler):
         return self.indices[torch.randperm(n, generator=torch.Generator().manual_seed(seed))]
 
     def __iter__(self) -> Iterator[int]:
-        order = self.order()
-        for start in range(0, len(order), BLOCK):
-            yield from torch.as_tensor(order[start : start + BLOCK]).tolist()
+        return iter(torch.as_tensor(self.order()[:]).tolist())
 
     def __len__(self) -> int:
         return len(self.indices)

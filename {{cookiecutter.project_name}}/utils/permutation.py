@@ -41,7 +41,7 @@ class Permutation:
         return self.block[start - self.block_start : stop - self.block_start]
 
     def at(self, positions: np.ndarray) -> np.ndarray:
-        """The numbers that come at some positions, as uint64."""
+        """The numbers at some positions, as uint64."""
         numbers = self._encrypt(positions)
         while (outside := numbers >= self.n).any():  # rare: the pairs are few more than n
             numbers[outside] = self._encrypt(numbers[outside])

@@ -10,13 +10,9 @@ from utils.permutation import Permutation
 
 
 def refuse_mistakes(dataset: Any, sampler: Any, shuffle: bool, options: dict[str, Any]) -> None:
-    """Raises UserError for what a BaseDataLoader cannot work with.
-
-    `options` are those of a DataLoader; torch finds some of their mistakes in the first batch.
-    """
+    """Raises UserError for what a BaseDataLoader, or a DataLoader with `options`, cannot do."""
     if not (isinstance(dataset, IterableDataset) or hasattr(dataset, "__len__")):
-        kind = type(dataset).__name__
-        raise UserError(f"data_loader: a {kind} has no __len__, and is no IterableDataset")
+        raise UserError(f"data_loader: a {type(dataset).__name__} has no __len__")
     if isinstance(dataset, IterableDataset) and shuffle:
         raise UserError("data_loader: a stream shuffles by itself: shuffle = false")
     if sampler is not None and not hasattr(sampler, "__len__"):
