@@ -11,6 +11,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from base import BaseDataLoader
+from base.sampler import EpochSampler
 from tools.quiet_end import QuietEnd
 from utils import UserError
 from utils.files import PROJECT_DIR
@@ -352,3 +353,9 @@ def test_a_worker_init_fn_finds_the_data_set_itself():
     loader = BaseDataLoader(Told(8), 4, False, 0, 2, worker_init_fn=start)
     loader._passes.samples.epoch = "untold"
     assert torch.cat(list(loader))[:, 1].tolist() == [10] * 4 + [11] * 4
+
+
+def test_the_indices_of_a_sampler_may_be_set_to_a_list():
+    sampler = EpochSampler(range(9), shuffle=True)
+    sampler.indices = [1, 4, 7]
+    assert sorted(sampler) == [1, 4, 7] and list(sampler) == list(sampler)

@@ -32,14 +32,13 @@ class EpochSampler(Sampler):
 
     def order(self) -> Any:
         """The indices in the order of this epoch; `order[a:b]` are some of them."""
-        if isinstance(self.indices, list):  # set by the code of a loader
-            self.indices = torch.as_tensor(self.indices)
         if not self.shuffle:
             return self.indices
         seed, n = derive_seed(self.seed, self.epoch), len(self.indices)
         if self.order_name == "feistel":
             return Permutation(n, seed, of=self.indices)
-        return self.indices[torch.randperm(n, generator=torch.Generator().manual_seed(seed))]
+        order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+        return torch.as_tensor(self.indices)[order]  # a loader may have set a list
 
     def __iter__(self) -> Iterator[int]:
         return iter(torch.as_tensor(self.order()[:]).tolist())

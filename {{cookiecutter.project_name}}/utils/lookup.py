@@ -2,7 +2,7 @@
 
 import ast
 import inspect
-import textwrap
+from contextlib import suppress
 from importlib import import_module
 from inspect import Parameter, isabstract, isclass
 from typing import Any, get_type_hints
@@ -117,13 +117,11 @@ def arguments_of(function: Any, given: int = 0) -> tuple[dict[str, Parameter], b
 
 def gives_to_base(init: Any) -> bool:
     """Whether an __init__ gives its **kwargs to that of its base, and not to a data set, say."""
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(init)))
-    except (OSError, TypeError, SyntaxError):
-        return True
-    calls = [one for one in ast.walk(tree) if isinstance(one, ast.Call)]
-    to_base = [one for one in calls if ast.unparse(one.func).endswith(".__init__")]
-    return any(keyword.arg is None for call in to_base for keyword in call.keywords)
+    with suppress(OSError, TypeError, SyntaxError):  # no source
+        nodes = ast.walk(ast.parse("if 1:\n" + inspect.getsource(init)))
+        calls = [one for one in nodes if None in {x.arg for x in getattr(one, "keywords", ())}]
+        return any(".__init__(" in ast.unparse(one) for one in calls)
+    return True
 
 
 def _hints(function: Any, with_limits: bool) -> dict[str, Any]:
