@@ -40,7 +40,7 @@ SEARCH = {
 }
 SHORT = ["trainer.epochs=4", "trainer.report=false", "trainer.tensorboard=false"]
 SHORT += ["trainer.save_period=1", "data_loader.args.drop_last=true"]
-LONGER = ["trainer.epochs=40", "trainer.early_stop=0", *SHORT[1:]]
+LONGER = ["trainer.epochs=25", "trainer.early_stop=0", *SHORT[1:]]
 SEARCHED = ["--search", "search.json", "--trials", "8", "--seeds", "2", *SHORT]
 
 
