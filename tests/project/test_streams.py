@@ -2,6 +2,7 @@
 
 import random
 from itertools import islice
+from time import monotonic
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from torch import nn
 from torch.utils.data import IterableDataset, get_worker_info
 
 from base import BaseDataLoader
+from tools.data_wait import DataWait
 from trainer.trainer import Trainer
 from utils import UserError, distributed
 
@@ -218,3 +220,28 @@ def test_len_epoch_takes_batches_of_passes_that_follow_each_other(make_config):
     trainer = trainer_of(make_config(ONE_PASS | {"trainer.len_epoch": 5}))
     trainer.train()
     assert trainer.step == 15 and trainer.data_loader.state_dict()["epoch"] == 1
+
+
+class Slow(Rows):
+    def __iter__(self):
+        for sample in super().__iter__():
+            end = monotonic() + 0.01
+            while monotonic() < end:
+                pass
+            yield sample
+
+
+@pytest.mark.parametrize(("stream", "is_told"), [(Slow, True), (Rows, False)])
+def test_the_log_says_how_long_training_waits_for_data(make_config, caplog, stream, is_told):
+    caplog.set_level("DEBUG")
+    net = nn.Linear(1, 1)
+    loader = loader_of(0, stream())
+    optimizer = torch.optim.SGD(net.parameters(), 0.01)
+    config = make_config(ONE_PASS | {"trainer.epochs": 1})
+    trainer = Trainer(net, nn.functional.mse_loss, [], optimizer, config, "cpu", loader)
+    trainer.callbacks = [DataWait()]
+    trainer.train()
+    assert 0 < trainer.callbacks[0].share < 1
+    assert "Training waited for its data" in caplog.text
+    if is_told:
+        assert "of the time: data_loader.args.num_workers, now 0, makes batches" in caplog.text

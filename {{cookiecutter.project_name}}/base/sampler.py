@@ -98,7 +98,8 @@ class EpochBatchSampler(BatchSampler):
             start = skip + index * n_of_all
             is_last = index == count - 1 and not self.drop_last
             n = len(self.sampler) - start if is_last else n_of_all
-            low, high = (start + n * rank // self.world_size for rank in (self.rank, self.rank + 1))
+            low = start + n * self.rank // self.world_size
+            high = start + n * (self.rank + 1) // self.world_size
             yield start // n_of_all, start, start + n, order[low:high]
 
     def order(self, seed: int, epoch: int) -> Any:

@@ -41,7 +41,7 @@ class SeededSamples(Dataset):
     """What makes the batches of a data set, for `DataLoader` and its workers."""
 
     def __init__(self, dataset: Any, is_fixed: bool) -> None:
-        self.dataset = dataset
+        self.dataset, self.make = dataset, getattr(dataset, "__getitems__", None)
         self.epoch = None if hasattr(dataset, "set_epoch") and not is_fixed else "untold"
         self.used: list[int] = []  # of the generators, those that samples have drawn from
 
@@ -50,10 +50,9 @@ class SeededSamples(Dataset):
         if self.epoch not in ("untold", epoch):
             self.epoch = epoch
             self.dataset.set_epoch(epoch)
-        make = getattr(self.dataset, "__getitems__", None)
         while True:
             n_used = len(self.used)
-            samples = make(batch) if make else [self.dataset[index] for index in batch]
+            samples = self.make(batch) if self.make else [self.dataset[i] for i in batch]
             if len(self.used) == n_used:  # else once more, with the new ones seeded too
                 return samples
 
