@@ -20,24 +20,30 @@ from utils.errors import RunError, UserError
 
 
 def add_arguments(parser: CommandLine) -> None:
-    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="train with N seeds")
-    parser.add_argument("--folds", type=int, metavar="K", help="validate on each of K folds")
+    numbers = {
+        "seeds": "train with N seeds, from that of the config on (1)",
+        "folds": "validate on each of N folds",
+        "trials": "how many points of the space to try (20)",
+        "jobs": "trials at a time (1)",
+        "nproc-per-trial": "processes of a trial, which torchrun starts (1)",
+    }
+    ones = ("seeds", "jobs", "nproc-per-trial")
+    for name, words in numbers.items():
+        default = 1 if name in ones else None
+        parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=words)
     parser.add_argument("--search", metavar="FILE", help="a space to search, JSON or YAML")
-    parser.add_argument("--trials", type=int, metavar="N", help="how many points to try (20)")
     parser.add_argument("--name", help="of the sweep (that of the file, or seeds or folds)")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="trials at a time (1)")
-    parser.add_argument("--nproc-per-trial", type=int, default=1, metavar="N", help="by torchrun")
     parser.add_argument("--storage", help="URL of a database, or a journal file for all machines")
-    parser.add_argument(
-        "--grace", type=float, default=60, metavar="SECONDS", help="dead after (60)"
-    )
+    words = "a machine without a sign of life for S seconds is dead (60)"
+    parser.add_argument("--grace", type=float, default=60, metavar="S", help=words)
     parser.add_argument("--retry", action="store_true", help="take trials that have failed again")
 
 
 def check_numbers(args: Any) -> None:
     """Raises UserError for a number that is too small."""
-    for name, least in (("seeds", 1), ("folds", 2), ("trials", 1), ("jobs", 1)):
-        value = getattr(args, name)
+    least_of = {"seeds": 1, "folds": 2, "trials": 1, "jobs": 1, "nproc-per-trial": 1}
+    for name, least in least_of.items():
+        value = getattr(args, name.replace("-", "_"))
         if value is not None and value < least:
             raise UserError(f"command line: --{name} {value}: must be {least} or more")
     if args.name is not None and (Path(args.name).name != args.name or args.name.startswith(".")):
