@@ -33,6 +33,9 @@ class DataWait(Callback):
         only_in_file = {"is_shown": self.share <= MUCH}
         trainer.logger.info(line, 100 * self.share, advice(self.share, trainer), extra=only_in_file)
 
+    def on_train_end(self, trainer: BaseTrainer, outcome: str) -> None:
+        vars(trainer).pop("_epoch_batches", None)
+
 
 def advice(share: float, trainer: Any) -> str:
     """What to change where that is much."""

@@ -41,6 +41,7 @@ class Trackers(Callback):
         names = trainer.config.settings.trainer.trackers if distributed.is_main() else []
         self.trackers = [TRACKERS[name](trainer.config) for name in names]
         writer: Any = trainer.writer
+        logger = trainer.logger  # the trainer itself would be kept by its own writer
         vars(writer).pop("add", None)  # of an earlier call of `train`
         add = writer.add
 
@@ -52,7 +53,7 @@ class Trackers(Callback):
                 except Exception as error:  # of somebody's server, say: no reason to end a run
                     self.trackers.remove(tracker)
                     name, reason = type(tracker).__name__, in_one_line(error)
-                    trainer.logger.warning("%s gets no more values: %s", name, reason)
+                    logger.warning("%s gets no more values: %s", name, reason)
 
         writer.add = add_to_all
 

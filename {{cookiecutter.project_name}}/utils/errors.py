@@ -27,7 +27,7 @@ class RunError(UserError):
 def in_full() -> str:
     """That a part is in the full project, with the command of the README that adds it."""
     lines = README.read_text(encoding="utf-8").splitlines() if README.exists() else []
-    commands = [line for line in lines if line.startswith(("cookiecutter ", "cruft update "))]
+    commands = [line for line in lines if "size=full" in line or '"size": "full"' in line]
     return f"this is in the full project: {next(iter(commands), 'bake it with size=full')}"
 
 
