@@ -87,8 +87,8 @@ class EpochBatchSampler(BatchSampler):
         self.set_epoch(seed, epoch + (not self.is_fixed))
         positions = self.positions = deque()
         for number, start, stop, own in self.parts(self.order(seed, epoch), skip):
-            if len(own):
-                positions.append((len(own), (stop - start) / self.world_size, stop))
+            if n := len(own):
+                positions.append((n, (stop - start) / self.world_size, stop))
                 yield SeededBatch(own, (seed, epoch, number, self.rank))
 
     def parts(self, order: Any, skip: int) -> Iterator[tuple[int, int, int, Any]]:

@@ -102,8 +102,7 @@ class SamplePasses:
         if self.loader.num_workers or self.loader.pin_memory:
             batches = iter(self.loader)
         else:  # the short way
-            make = self.samples.__getitems__
-            batches = (self.collate_fn(make(indices)) for indices in self.sampler)
+            batches = map(self.collate_fn, map(self.samples.__getitems__, self.sampler))
         for batch in batches:
             positions = self.sampler.positions if positions is None else positions
             n, mean, done = positions.popleft()
