@@ -62,6 +62,7 @@ def test_the_quick_run_measures_everything_and_writes_table_and_plot(template, t
             ["--work", "tiny", "tiny_metrics", "--rounds", "1", "--processes", "1"],
             speed.TITLES["tiny"][0],
         ),
+        ("data.py", ["--samples", "1000"], "this template"),
         (
             "speed.py",
             ["--work", "loading", "--rounds", "1", "--processes", "1"],
