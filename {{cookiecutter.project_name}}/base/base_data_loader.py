@@ -126,7 +126,7 @@ class BaseDataLoader(EpochDataLoader):
         self.init_kwargs.pop("drop_last", None)  # validation has every sample
         options["shuffle"] = shuffle and self.sampler is None and batch_sampler is None
         try:
-            super().__init__(dataset, batch_sampler, sampler=self.sampler, **options)
+            super().__init__(dataset, batch_sampler, False, sampler=self.sampler, **options)
         except ValueError as error:  # options that do not go together
             raise UserError(f"data_loader: {error}") from None
         if not is_stream and len(self) == 0:
@@ -143,7 +143,7 @@ class BaseDataLoader(EpochDataLoader):
         """As above; where a run began with another order and split, they stay its own."""
         order = state.get("order", "randperm")  # older versions had no other
         if order not in (self.order, "own") and isinstance(self.sampler, EpochSampler):
-            self.order, self.n_samples = order, len(self.dataset)
+            self.order, self.n_samples = order, len(self.dataset)  # type: ignore[arg-type]
             new = self._split_sampler(self.validation_split)
             for mine, other in zip((self.sampler, self.valid_sampler), new, strict=True):
                 if mine is not None:

@@ -39,7 +39,7 @@ class DataWait(Callback):
 
 def advice(share: float, trainer: Any) -> str:
     """What to change where that is much."""
-    loader = getattr(trainer, "data_loader", None)
+    loader: Any = getattr(trainer, "data_loader", None)
     if share <= MUCH or not hasattr(loader, "num_workers"):
         return ""
     if not loader.num_workers:

@@ -30,7 +30,8 @@ class Manifest(Callback):
     """Writes data.json. Refuses to go on with a run, or to test it, with other data than it had."""
 
     def on_train_start(self, trainer: BaseTrainer) -> None:
-        loader, run_dir, data = getattr(trainer, "data_loader", None), trainer.checkpoint_dir, {}
+        loader: Any = getattr(trainer, "data_loader", None)
+        run_dir, data = trainer.checkpoint_dir, {}
         if hasattr(loader, "valid_sampler") and loader.n_samples:  # no stream
             with as_warning(trainer.logger, "data: a change will not be noticed"):
                 data = describe(loader)
@@ -51,7 +52,8 @@ class Manifest(Callback):
                 write_json(data, run_dir / NAME, indent=None)
 
     def on_test_start(self, trainer: BaseTrainer) -> None:
-        loader, data = getattr(trainer, "data_loader", None), {}
+        loader: Any = getattr(trainer, "data_loader", None)
+        data = {}
         if hasattr(loader, "valid_sampler") and loader.n_samples:
             with as_warning(trainer.logger, "test data: a change is not noticed"):
                 data = describe_test(loader)

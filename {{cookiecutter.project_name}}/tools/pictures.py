@@ -87,8 +87,8 @@ def image_batches(loader: Any) -> list[Any]:
     """Full batches of samples from all over a loader's data, if they are images and classes."""
     if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
         return []
-    is_ours, size = isinstance(loader.sampler, EpochSampler), loader.batch_size or SAMPLES
-    indices = loader.sampler.order() if is_ours else list(loader.sampler)
+    sampler, size = loader.sampler, loader.batch_size or SAMPLES
+    indices: Any = sampler.order() if isinstance(sampler, EpochSampler) else list(sampler)
     parts = min(ceil(SAMPLES / size), max(len(indices) // size, 1))
     number = min(parts * size, len(indices))
     places = [place * len(indices) // number for place in range(number)]

@@ -87,7 +87,7 @@ class StreamPasses:
 
     def set_epoch(self, seed: int, epoch: int) -> None:
         """Let the next pass be this one, from its start."""
-        self.next = {"seed": seed, "epoch": epoch, "samples": 0, "turn": 0}
+        self.next: dict[str, Any] = {"seed": seed, "epoch": epoch, "samples": 0, "turn": 0}
         self.next["readers"] = [START] * max(1, self.loader.num_workers)
         self.state: dict[str, Any] = self.next
 

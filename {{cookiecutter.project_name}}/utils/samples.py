@@ -42,7 +42,7 @@ class SeededSamples(Dataset):
 
     def __init__(self, dataset: Any, is_fixed: bool) -> None:
         self.dataset, self.make = dataset, getattr(dataset, "__getitems__", None)
-        self.epoch = None if hasattr(dataset, "set_epoch") and not is_fixed else "untold"
+        self.epoch: Any = None if hasattr(dataset, "set_epoch") and not is_fixed else "untold"
         self.used: list[int] = []  # of the generators, those that samples have drawn from
 
     def __getitems__(self, batch: SeededBatch) -> Any:
@@ -100,7 +100,7 @@ class SamplePasses:
         """Each batch, the number of its samples, and that of a process on average."""
         seed, epoch, positions = self.sampler.seed, self.sampler.epoch, None
         if self.loader.num_workers or self.loader.pin_memory:
-            batches = iter(self.loader)
+            batches: Any = iter(self.loader)
         else:  # the short way
             batches = map(self.collate_fn, map(self.samples.__getitems__, self.sampler))
         for batch in batches:
