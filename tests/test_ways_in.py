@@ -223,7 +223,7 @@ CONTAINER = {".dockerignore", ".devcontainer/devcontainer.json"}  # the user has
     [
         ([], set()),
         (CHOICES, set()),
-        (["docker=yes", "config_format=yaml"], CONTAINER),
+        (["docker=yes", "config_format=yaml"], CONTAINER | {"utils/yaml_config.py"}),
         (["starter=minimal"], {"data/penguins.npz"}),
         (["starter=gan"], {"trainer/gan_trainer.py"}),
     ],
