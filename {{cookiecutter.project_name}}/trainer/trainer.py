@@ -123,7 +123,7 @@ class Trainer(BaseTrainer):
             torch._amp_foreach_non_finite_check_and_unscale_(tensors, finite.found_inf, finite.one)
         except (AttributeError, RuntimeError):  # sharded tensors; sparse or complex, mixed types
             finite.look(tensors)
-        if finite.waits:
+        if finite.waits and (finite.asks_others or finite.found_inf.item()):
             finite.heed(self.step, loss, self.scaler)
         if self.clip_grad_norm is not None:
             self.train_metrics.update("grad_norm", gradients[0])

@@ -35,6 +35,7 @@ class FiniteCheck:
         are_fused = all(getattr(x, "_step_supports_amp_scaling", False) for x in self.optimizers)
         is_late = device.type == "cuda" and self.policy == "stop" and are_fused
         self.waits = self.policy != "ignore" and not is_late
+        self.asks_others = self.policy == "skip" and distributed.world_size() > 1
         if is_late and settings.precision != "fp16":  # of which GradScaler leaves out bad steps
             for each in self.optimizers:
                 each.found_inf = self.found_inf  # torch's own name, for its GradScaler
@@ -47,7 +48,7 @@ class FiniteCheck:
 
     def heed(self, step: int, loss: torch.Tensor, scaler: torch.amp.GradScaler) -> None:
         """Where something was not finite: raise RunError to stop, StepSkipped to leave it out."""
-        if self.policy == "skip":
+        if self.asks_others:
             self._ask_others()  # all of them leave it out
         if not self.found_inf.item():
             return
