@@ -58,7 +58,7 @@ EXTRAS = """
     docs/sweep.md sweep.py tools/folds.py tools/groups.py tools/plan.py tools/search.py
     tools/study.py tools/sweep_table.py tools/trial.py tools/work.py
 """.split()
-MOST_FILES, MOST_LINES = 80, 4850  # of an essential project; lines of Python that are not blank
+MOST_FILES, MOST_LINES = 66, 4100  # of an essential project; lines of Python that are not blank
 
 STARTER_FILES = {
     "mnist": ["data/mnist_5k.npz"],
