@@ -1,6 +1,7 @@
 """Bad answers are refused before anything is on disk; any other text is taken as it is."""
 
 import json
+import logging
 import re
 
 import pytest
@@ -103,6 +104,7 @@ def cli(template, tmp_path, monkeypatch):
     cwd = tmp_path / "cwd"
     cwd.mkdir()
     monkeypatch.chdir(cwd)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # of tests that set up logging
 
     def run(*arguments, defaults=None, replay=None, **options):
         config.write_text(yaml.safe_dump(settings | {"default_context": defaults or {}}), "utf-8")

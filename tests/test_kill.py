@@ -74,7 +74,7 @@ def kill_at_a_random_moment(project, arguments, save_dir, chance):
     ids=["as-it-is", "ema-accumulation-clipping", "fp16-with-scaler"],
 )
 def test_killed_and_resumed_is_bit_for_bit_the_same(bake, workers, switches, tmp_path):
-    project = bake()
+    project = bake(size="full")
     arguments = [*ARGUMENTS, f"data_loader.args.num_workers={workers}", *switches]
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     succeed(*arguments, f"trainer.save_dir={straight}", cwd=project)

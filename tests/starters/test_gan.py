@@ -9,7 +9,6 @@ from model.metric import FrechetDistance
 from model.model import Gan
 from parse_config import ConfigParser, default_config
 from train import build_trainer
-from utils import UserError
 
 
 @pytest.fixture
@@ -119,8 +118,3 @@ def test_the_distances_that_the_readme_compares_with():
     assert distance(chosen, held_out) == pytest.approx(0.3, abs=0.1)
     assert distance(chosen[:10].repeat(100, 1, 1, 1), held_out) == pytest.approx(10, abs=1)
     assert distance(torch.randn_like(held_out), held_out) == pytest.approx(22, abs=1)
-
-
-def test_digits_that_are_not_there_are_named(tmp_path):
-    with pytest.raises(UserError, match="mnist_5k.npz is missing: it comes with the project"):
-        MnistDataLoader(str(tmp_path))
