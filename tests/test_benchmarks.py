@@ -54,12 +54,7 @@ def test_the_quick_run_measures_everything_and_writes_table_and_plot(template, t
     ("script", "arguments", "expected"),
     [
         ("checkpoint.py", ["1"], "blocked / torch.save"),
-        pytest.param(
-            "distributed.py",
-            ["2", "1"],
-            "FSDP by blocks",
-            marks=pytest.mark.xfail(reason="FSDP of the bare blocks"),
-        ),
+        ("distributed.py", ["2", "1"], "FSDP by blocks"),
         ("start.py", [PROJECT, "1"], "sum: added to import torch"),
         ("sweep.py", ["1"], "| a trial, copies of a process with torch |"),
         (
