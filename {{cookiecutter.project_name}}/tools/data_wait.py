@@ -43,5 +43,5 @@ def advice(share: float, trainer: Any) -> str:
     if share <= MUCH or not hasattr(loader, "num_workers"):
         return ""
     if not loader.num_workers:
-        return ": data_loader.args.num_workers, now 0, makes batches meanwhile"
+        return ": workers prepare data meanwhile: raise data_loader.args.num_workers, now 0"
     return f": more than data_loader.args.num_workers = {loader.num_workers} make them faster"
