@@ -244,4 +244,5 @@ def test_the_log_says_how_long_training_waits_for_data(make_config, caplog, stre
     assert 0 < trainer.callbacks[0].share < 1
     assert "Training waited for its data" in caplog.text
     if is_told:
-        assert "of the time: data_loader.args.num_workers, now 0, makes batches" in caplog.text
+        words = "workers prepare data meanwhile: raise data_loader.args.num_workers, now 0"
+        assert f"of the time: {words}" in caplog.text
