@@ -1,8 +1,8 @@
 """The base of all trainers: everything around an epoch.
 
 Read `train` first, then what it calls, in the order of the file. Change it for what is to happen
-between epochs. What happens to a batch is in trainer/trainer.py, what a run does at its start and
-end in utils/run.py, and when it saves in utils/run.py.
+between epochs. What happens to a batch is in trainer/trainer.py; what a run does at its start and
+end, and when it saves, is in utils/run.py.
 """
 
 from abc import ABC, abstractmethod

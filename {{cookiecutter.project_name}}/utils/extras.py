@@ -23,6 +23,7 @@ CALLBACK = re.compile(r"^class (\w+)\((?:base\.)?Callback\b", re.MULTILINE)
 FLAG = re.compile(r"^(FLAG|RUNS_FLAG) = (\{.*\})$", re.MULTILINE)
 
 
+@cache
 def texts() -> dict[str, str]:
     """The content of each file in tools/, by its name without .py."""
     files = sorted((PROJECT_DIR / "tools").glob("[!_]*.py"))
