@@ -6,12 +6,14 @@ The words are those of torch.distributed.
 import gc
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import timedelta
+from functools import partial
 from math import inf
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from utils.errors import UserError
@@ -62,6 +64,8 @@ def process_group() -> Iterator[None]:
         torch.cuda.set_device(local_rank)  # get_device refuses more processes than GPUs
     has_nccl = torch.cuda.is_available() and dist.is_nccl_available()
     dist.init_process_group("cpu:gloo,cuda:nccl" if has_nccl else "gloo")
+    if sys.version_info < (3, 12):  # a worker may hang that starts while a thread of gloo is in
+        os.register_at_fork(before=partial(sleep, 0.01))  # Python: CPython's issue 112275
     yield
     dist.barrier()  # one that leaves while another still sends may crash on its way out
     dist.destroy_process_group()  # not after an error: others may wait for this process
