@@ -4,9 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from helpers import ROOT, python
+from helpers import ROOT, TIME_LIMIT, python, time_limit
 
 LEFTOVERS = (".git", ".venv", "build", "saved", "__pycache__", ".*_cache")
+
+
+@pytest.fixture(autouse=True)
+def _time_limit():
+    with time_limit(TIME_LIMIT):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,14 @@
+import faulthandler
 import multiprocessing
 import os
 import re
 import runpy
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 if sys.version_info >= (3, 11):
@@ -21,6 +25,8 @@ PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 OF_MAKE = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")  # `make` in a test is no part of `make test`
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in OF_MAKE}
 ENVIRONMENT |= {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+ENVIRONMENT |= {"PYTHONFAULTHANDLER": "1"}  # a process that is aborted says where it was
+TIME_LIMIT = 600  # seconds for a test: one that hangs costs no more
 
 
 def python(*arguments, cwd, **options):
@@ -40,6 +46,50 @@ def succeed(*arguments, cwd):
     done = python(*arguments, cwd=cwd)
     assert done.returncode == 0, f"{arguments}\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+def children_of(pid):
+    """A process's children and theirs; torchrun starts them in sessions of their own."""
+    found = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):  # the thread has ended
+            for child in map(int, path.read_text().split()):
+                found += [child, *children_of(child)]
+    return found
+
+
+def end_with_stacks(pids):
+    """End processes; those of Python write on standard error where they were."""
+    for number, seconds in ((signal.SIGABRT, 5), (signal.SIGKILL, 0)):
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+        time.sleep(seconds)  # to write
+
+
+@contextmanager
+def time_limit(seconds, more=60):
+    """After so many seconds what was started inside is ended, and whoever waits for it goes on.
+
+    If that does not help, TimeoutError is raised after `more` seconds.
+    """
+    before = set(children_of(os.getpid()))
+
+    def end(*_):
+        signal.signal(signal.SIGALRM, give_up)
+        signal.alarm(more)
+        end_with_stacks(set(children_of(os.getpid())) - before)
+
+    def give_up(*_):
+        raise TimeoutError(f"{seconds} seconds are over")
+
+    handler = signal.signal(signal.SIGALRM, end)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, handler)
 
 
 def files(folder):
@@ -96,6 +146,7 @@ def run_script(project, arguments, output):
     with output.open("w", encoding="utf-8") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    faulthandler.enable(2)
     os.chdir(project)
     sys.dont_write_bytecode = True
     sys.path[:] = [str(project), *(one for one in sys.path if one != str(PROJECT))]
