@@ -43,12 +43,13 @@ EXTRAS = """
     .editorconfig .pre-commit-config.yaml export.py report.py
     docs/clusters/job.yaml docs/clusters/train.sbatch
     docs/extras.md docs/faults.md docs/fine_tune.md docs/install.md docs/many_gpus.md
-    docs/migrating.md docs/speed.md docs/streams.md docs/two_optimizers.md docs/updating.md
+    docs/migrating.md docs/more_config.md docs/speed.md docs/streams.md docs/two_optimizers.md
+    docs/updating.md
     docs/using.md
     docs/watching.md
     tools/advice.py tools/alone.py tools/background.py tools/changes.py tools/compare.py
     tools/convert.py tools/data_wait.py
-    tools/drawing.py tools/fast_dev_run.py tools/find_lr.py tools/fsdp.py
+    tools/drawing.py tools/fast_dev_run.py tools/find_lr.py tools/from_data.py tools/fsdp.py
     tools/history.py tools/init_from.py tools/manifest.py tools/monitor.py
     tools/overfit_batches.py tools/pictures.py tools/predictions.py tools/profile.py
     tools/quiet_end.py

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from logger import setup_logging
 from settings import SERVED_BY, Part, Settings
 from utils import distributed
-from utils.check import Keys, Mistake, read_value
+from utils.check import Keys, Mistake, open_values, read_value
 from utils.errors import UserError, in_full
 from utils.files import PROJECT_DIR, project_path, read_config, to_plain, write_json
 from utils.lookup import check_part, look_up, with_tensors
@@ -60,6 +60,10 @@ class ConfigParser:
         config.pop("$schema", None)  # it is there for editors
         for path, value in self.modification.items():
             _set_by_path(config, path, value)
+        self.read(config)
+
+    def read(self, config: dict[str, Any]) -> None:
+        """Take the values of `config`, a dict as in config.json."""
         mistakes: list[Mistake] = []
         self.settings: Settings = read_value(Settings, config, (), mistakes)
         self._raise(mistakes)
@@ -124,10 +128,11 @@ class ConfigParser:
     def __getitem__(self, name: str) -> Any:
         return self.config[name]
 
-    def check_parts(self, modules: dict[str, Any]) -> None:
+    def check_parts(self, modules: dict[str, Any], before_data: bool = False) -> None:
         """Compare each part with the code that it names, and raise all mistakes at once.
 
         `modules` maps keys of the config to the modules where their types are looked up, in order.
+        With `before_data`, values may stand in it that the data are to tell.
         """
         mistakes = _check_together(self.settings)
         for key, places in modules.items():
@@ -136,6 +141,14 @@ class ConfigParser:
             for name, part in value.items():
                 if isinstance(part, Part):
                     mistakes += check_part((key,) if name == "" else (key, name), part, places)
+        left_open = dict(open_values(self.config))
+        mistakes = [mistake for mistake in mistakes if mistake.path not in left_open]
+        for path, value in left_open.items():
+            if not (PROJECT_DIR / "tools" / "from_data.py").exists():
+                mistakes.append(Mistake(path, f" = {value!r}: {in_full()}"))
+            elif path[0] == "data_loader" or not before_data:
+                text = f" = {value!r}: only a training has it from its data, and not for its loader"
+                mistakes.append(Mistake(path, text))
         for key, name in SERVED_BY.items():
             value = attrgetter(key)(self.settings)
             if value and value != "ddp" and not (PROJECT_DIR / "tools" / f"{name}.py").exists():

@@ -61,6 +61,7 @@ def callbacks(monkeypatch):
 
 def test_the_order_of_the_hooks(make_config, callbacks):
     assert HOOKS == [
+        "on_data_built",
         "on_model_built",
         "on_setup",
         "on_checkpoint_load",

@@ -37,7 +37,7 @@ def is_valid(schema):
 
 def is_accepted(config):
     try:
-        ConfigParser(config).check_parts(part_modules())
+        ConfigParser(config).check_parts(part_modules(), before_data=True)
     except UserError:
         return False
     return True
@@ -57,6 +57,9 @@ BAD = [changes for changes, _ in BAD_VALUES if "." not in str(changes.get("arch.
     {"loss": {"type": "nll_loss", "args": {"target": 1}}},
     {"lr_scheduler": {"type": "StepLR", "args": {}}},
     {"lr_scheduler": {"type": "StepLR"}},
+    {"lr_scheduler.args.T_max": "long"},
+    {"arch.args.num_classes": "auto"},
+    {"data_loader.args.batch_size": "${data.n_samples}"},
     {"metrics": [{"type": "top_k_acc", "args": {"k": "3"}}]},
     {"metrics": [{"type": "top_k_acc", "args": {"output": 3}}]},
 ]
@@ -77,6 +80,10 @@ GOOD = [
     {"loss": {"type": "CrossEntropyLoss", "args": {"label_smoothing": 0.1}}},
     {"loss": {"type": "cross_entropy", "args": {"label_smoothing": 1}}},
     {"loss": {"digit": {"type": "nll_loss"}}},
+    {"arch.args.num_classes": "${data.num_classes}"},
+    {"loss": {"type": "CrossEntropyLoss", "args": {"weight": "${data.class_weights}"}}},
+    {"lr_scheduler.args.T_max": "auto"},
+    {"lr_scheduler": {"type": "LinearLR", "args": {"total_iters": "5%"}}},
     {"metrics": []},
     {"metrics": DELETE},
     {"metrics": [{"type": "top_k_acc", "args": {"k": 5}, "name": "top5"}]},

@@ -17,6 +17,9 @@ class Callback:
     the run.
     """
 
+    def on_data_built(self, data_loader: Any, config: "ConfigParser") -> None:
+        """The data loader is built, the model not yet; `config.read` may take other values."""
+
     def on_model_built(self, model: "nn.Module", config: "ConfigParser") -> None:
         """The model is on its device and may be changed in place; there is no optimizer yet."""
 

@@ -83,7 +83,7 @@ class Plan:
     def check(self, values: Values) -> ConfigParser:
         """The config of a point of the search. Raises UserError where a part does not take it."""
         config = self.config_of(values)
-        config.check_parts(part_modules())
+        config.check_parts(part_modules(), before_data=True)
         return config
 
     def check_folds(self) -> None:

@@ -20,7 +20,7 @@ from parse_config import ConfigParser
 from settings import Settings
 from train import part_modules
 from utils import extras
-from utils.check import Pattern, Range, takes_tensor
+from utils.check import LENGTH, Pattern, Range, takes_tensor
 from utils.lookup import arguments_of, is_usable
 
 FLAG = {"action": "store_true", "help": "print a JSON Schema of the config, for editors"}
@@ -97,11 +97,24 @@ def args_schema(function: Callable[..., Any], key: str) -> Schema:
     given = 2 if is_call else 1 if key in ("optimizer", "lr_scheduler") else 0
     known, takes_any = arguments_of(function, given)
     properties = {
-        k: _with_default(value_schema(one.annotation), one.default) for k, one in known.items()
+        name: _with_default(_or_open(value_schema(one.annotation), key), one.default)
+        for name, one in known.items()
     }
     return _block(
         properties, [name for name, one in known.items() if one.default is one.empty], takes_any
     )
+
+
+def _or_open(schema: Schema, key: str) -> Schema:
+    """With what stands for a number that the data tell: see utils/check.py, open_values."""
+    lengths = f"|{LENGTH.pattern}" if key == "lr_scheduler" else ""
+    text = {"type": "string", "pattern": r"^(?:\$\{data\.\w+\}" + f"{lengths})$"}
+    if key == "data_loader" or not ({"type", "anyOf"} & schema.keys()):
+        return schema
+    if "anyOf" in schema:
+        return schema | {"anyOf": [*schema["anyOf"], text]}
+    kind = schema["type"]
+    return schema | text | {"type": [kind, "string"]} if kind in ("integer", "number") else schema
 
 
 def _with_default(schema: Schema, default: Any) -> Schema:

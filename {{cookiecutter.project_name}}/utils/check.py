@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from math import inf
@@ -27,6 +27,9 @@ SYNONYMS = {  # what others call a key
     **{"workers": "data_loader.args.num_workers", "patience": "trainer.early_stop"},
     **{"acc": "accuracy", "val_acc": "val_accuracy", "model": "arch", "criterion": "loss"},
 }
+
+
+LENGTH = re.compile(r"auto|(\d+\.?\d*)%")  # of a schedule: of all steps, or a share of them
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,17 @@ class Pattern:
 class Mistake(NamedTuple):
     path: Keys
     text: str
+
+
+def open_values(value: Any, path: Keys = ()) -> Iterator[tuple[Keys, str]]:
+    """What stands in a config for a value that the data tell, and where: see tools/from_data.py."""
+    if isinstance(value, (dict, list)):
+        for key, one in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from open_values(one, (*path, key))
+    elif isinstance(value, str):
+        is_length = path[0] == "lr_scheduler" and LENGTH.fullmatch(value)
+        if is_length or value.startswith("${data."):
+            yield path, value
 
 
 def read_value(hint: Any, value: Any, path: Keys, mistakes: list[Mistake]) -> Any:
