@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> None:
     if distributed.is_main():
         print(f"{config.resume}: epoch {epoch}, {n_samples:,} test samples")
         for name, value in log.items():
-            print(f"{name:<20}{value:.4f}")
+            print(f"{name:<19} {value:.4f}")
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ def offered(data_loader: Any, name: str, what: str) -> Any:
     dataset = getattr(data_loader, "dataset", None)
     value = getattr(data_loader, name, getattr(dataset, name, None))
     if value is None and name in COMPUTED:
-        classes = getattr(data_loader, "classes", getattr(dataset, "classes", None))
+        classes: Any = getattr(data_loader, "classes", getattr(dataset, "classes", None))
         is_known = name == "num_classes" and isinstance(classes, (list, tuple))
         value = len(classes) if is_known else computed(data_loader, name, what)
     if (plain := in_config(value)) is not None:

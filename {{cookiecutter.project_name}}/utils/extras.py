@@ -58,6 +58,11 @@ def load_callbacks() -> list[Any]:
     return [cls() for cls in callback_classes()]
 
 
+def places(key: str) -> list[Any]:
+    """The files in tools/ with `PLACE = "<key>"`, where a name under that key may stand too."""
+    return [import_extra(name) for name, text in texts().items() if f'\nPLACE = "{key}"\n' in text]
+
+
 def flags(kind: str) -> dict[str, Any]:
     """What `add_argument` takes for each flag of an extra, by its name."""
     found = {name: FLAG.search(text) for name, text in texts().items()}
