@@ -1,8 +1,10 @@
 """Shards of the digits, as docs/streams.md makes and reads them, by 2 processes x 2 workers."""
 
+import gc
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import pytest
 import torch
 
 from helpers import ENVIRONMENT, PROJECT, succeed
+from utils import UserError
 
 pytestmark = pytest.mark.slow
 
@@ -79,3 +82,67 @@ def test_shards_are_trained_on_killed_and_resumed(project, tmp_path):
     output = succeed("test.py", "-r", path, cwd=folder)
     assert "1,000 test samples" in output
     assert float(re.search(r"^accuracy\s+(\S+)", output, re.MULTILINE)[1]) > 0.9
+
+
+# Damaged shards
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    """A function that makes a folder with the shards of a library, and the loader that reads it."""
+    blocks = BLOCK.findall((PROJECT / "docs" / "streams.md").read_text(encoding="utf-8"))
+    made = {}
+
+    def make(kind, folder):
+        library, first = KINDS[kind]
+        pytest.importorskip(library)
+        if kind not in made:
+            made[kind] = tmp_path_factory.mktemp(kind)
+            script = (
+                "import numpy as np\nfrom utils.files import project_path\n" + blocks[first + 1]
+            )
+            with pytest.MonkeyPatch.context() as patch:
+                patch.chdir(made[kind])
+                exec(script, {})
+        shutil.copytree(made[kind], folder)
+        names = {}
+        exec(blocks[first], names)
+        return names[kind]
+
+    return make
+
+
+DAMAGES = {
+    "cut": (lambda content: content[: len(content) // 3], None),
+    "empty": (lambda content: b"", 0),
+    "other": (lambda content: b"something else" * 1000, 0),
+}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_damaged_shard_ends_the_run_in_one_line_or_is_left_out(
+    kind, damage, shards, tmp_path, caplog, capfd
+):
+    loader_type = shards(kind, tmp_path / "shards")
+    [path] = (tmp_path / "shards").glob("train-3.*")
+    change, n_left = DAMAGES[damage]
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(UserError) as caught:
+        [*loader_type(tmp_path / "shards")]
+    line = str(caught.value)
+    assert "\n" not in line
+    if kind == "TarDataLoader":
+        n_read = int(re.search(f"{path}: damaged after (\\d+) samples: ", line)[1])
+    else:  # the library names the file, and reads all of it or nothing
+        n_read = 0
+        assert (
+            "worker 0 of process 0, after its batch" in line and str(path) in capfd.readouterr().err
+        )
+    word = "skip" if kind == "TarDataLoader" else "warn"
+    n = sum(len(labels) for _, labels in loader_type(tmp_path / "shards", damaged=word))
+    assert n == 3500 + n_read and n_left in (None, n_read)
+    if kind == "TarDataLoader":
+        assert f"{path}: damaged after {n_read} samples" in caplog.text
+    gc.collect()  # WebDataset leaves a file open after an error

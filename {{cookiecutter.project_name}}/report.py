@@ -77,6 +77,9 @@ def summary(run: RecordedRun) -> Iterator[tuple[str, str]]:
                 yield f"{key} then", f"{value:.4g}"
     if run.seconds:
         yield "time", f"{duration(run.seconds)}, {run.seconds / run.epochs:.3g} s an epoch"
+    if run.data_waits:
+        last = run.data_waits[-1]
+        yield "waiting for data", f"{last['share']:.0%} of the last epoch{last['advice']}"
     if run.starts:
         start = run.starts[-1]
         yield "device", start["device"]

@@ -1,6 +1,8 @@
 """Streams: several workers share one, and a resumed pass gives what the rest of it would have."""
 
+import json
 import random
+import re
 from itertools import islice
 from time import monotonic
 
@@ -11,7 +13,9 @@ from torch import nn
 from torch.utils.data import IterableDataset, get_worker_info
 
 from base import BaseDataLoader
+from report import summary
 from tools.data_wait import DataWait
+from tools.history import RecordedRun
 from trainer.trainer import Trainer
 from utils import UserError, distributed
 
@@ -180,6 +184,20 @@ def test_the_error_of_a_stream_is_one_line(workers):
     assert str(caught.value) == "shards/3.tar: damaged after sample 4"
 
 
+class Unreadable(Shards):
+    def __iter__(self):
+        yield from islice(super().__iter__(), 4)
+        json.loads("{")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_a_library_cannot_read_is_one_line(workers):
+    with pytest.raises(UserError) as caught:
+        batches(loader_of(workers, Unreadable()))
+    where = "data_loader: Unreadable: worker 0 of process 0, after its batch 1: JSONDecodeError: "
+    assert str(caught.value).startswith(where)
+
+
 def test_a_stream_goes_with_no_split_and_no_shuffle():
     with pytest.raises(UserError, match="a stream or a sampler goes with validation_split = 0"):
         BaseDataLoader(Shards(), 3, False, 0.1, 0)
@@ -222,6 +240,16 @@ def test_len_epoch_takes_batches_of_passes_that_follow_each_other(make_config):
     assert trainer.step == 15 and trainer.data_loader.state_dict()["epoch"] == 1
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_pass_that_is_shorter_than_len_epoch_is_told_once(make_config, caplog, workers):
+    trainer = trainer_of(make_config(ONE_PASS | {"trainer.len_epoch": 12}), workers)
+    trainer.train()
+    assert trainer.step == 36
+    assert caplog.text.count("it begins again") == 1
+    line = r"Rows: ended after (9|10) batches, before trainer.len_epoch = 12: it begins again"
+    assert re.search(line, caplog.text)
+
+
 class Slow(Rows):
     def __iter__(self):
         for sample in super().__iter__():
@@ -246,3 +274,15 @@ def test_the_log_says_how_long_training_waits_for_data(make_config, caplog, stre
     if is_told:
         words = "workers prepare data meanwhile: raise data_loader.args.num_workers, now 0"
         assert f"of the time: {words}" in caplog.text
+        assert (
+            f"of the last epoch: {words}"
+            in dict(summary(RecordedRun(trainer.checkpoint_dir)))["waiting for data"]
+        )
+
+
+def test_a_loop_of_ones_own_says_nothing_of_waiting(make_config, caplog):
+    caplog.set_level("DEBUG")
+    trainer = trainer_of(make_config(ONE_PASS | {"trainer.epochs": 1}))
+    trainer._train_epoch = lambda epoch: {"loss": 0.0}
+    trainer.train()
+    assert "waited" not in caplog.text

@@ -1,10 +1,16 @@
-"""How long training waits for its data: in the log after an epoch, with the one thing to change."""
+"""How long training waits for its data: in the log after an epoch, with the one thing to change.
+
+data_wait.csv in the directory of the run has it for report.py.
+"""
 
 from collections.abc import Iterator
 from time import monotonic
 from typing import Any
 
 from base import BaseTrainer, Callback
+from logger.epoch_log import MetricsCsv
+from utils import distributed
+from utils.errors import as_warning
 
 MUCH = 0.1  # of the time of an epoch
 
@@ -12,9 +18,13 @@ MUCH = 0.1  # of the time of an epoch
 class DataWait(Callback):
     """Times the batches of the trainer's `_epoch_batches`."""
 
-    share = 0.0  # of the epoch
+    share: float | None = None  # of the epoch
 
     def on_train_start(self, trainer: BaseTrainer) -> None:
+        self.table = MetricsCsv(trainer.checkpoint_dir / "data_wait.csv")
+        if distributed.is_main():
+            with as_warning(trainer.logger, "data_wait.csv begins anew"):
+                self.table.keep_until(trainer.start_epoch)
         epoch_batches: Any = getattr(trainer, "_epoch_batches", None)
         if epoch_batches is not None:  # else a loop of one's own
 
@@ -29,9 +39,13 @@ class DataWait(Callback):
             vars(trainer)["_epoch_batches"] = timed
 
     def on_epoch_end(self, trainer: BaseTrainer, log: dict[str, Any]) -> None:
+        if self.share is None or not distributed.is_main():
+            return
+        what = advice(self.share, trainer)
         line = "Training waited for its data %.0f%% of the time%s"
-        only_in_file = {"is_shown": self.share <= MUCH}
-        trainer.logger.info(line, 100 * self.share, advice(self.share, trainer), extra=only_in_file)
+        trainer.logger.info(line, 100 * self.share, what, extra={"is_shown": self.share <= MUCH})
+        with as_warning(trainer.logger, "data_wait.csv is not written"):
+            self.table.add({"epoch": log["epoch"], "share": round(self.share, 4), "advice": what})
 
     def on_train_end(self, trainer: BaseTrainer, outcome: str) -> None:
         vars(trainer).pop("_epoch_batches", None)

@@ -21,6 +21,7 @@ class RecordedRun(Run):
         self.starts = read_starts(self.path)
         times = read_csv(self.path / "times.csv")
         self.epoch_seconds: dict[float, float] = {row["epoch"]: row["seconds"] for row in times}
+        self.data_waits = read_csv(self.path / "data_wait.csv")
         self.seconds = sum(self.epoch_seconds.values())
         last = self.starts[-1] if self.starts else {}
         is_here = last.get("host") == platform.node() and os.name == "posix"

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from base import Callback
+from base import BaseTrainer, Callback
 from utils import distributed
 from utils.errors import UserError
 from utils.seed import derive_seed, preserved_random_state, seed_cpu
@@ -34,6 +34,11 @@ class Streams(Callback):
         reader = Reader(dataset, loader.batch_size, loader.drop_last, collate)
         return StreamPasses(reader, is_fixed, options)
 
+    def on_train_start(self, trainer: BaseTrainer) -> None:
+        passes = getattr(getattr(trainer, "data_loader", None), "_passes", None)
+        if isinstance(passes, StreamPasses) and not trainer.epoch_is_pass:
+            passes.len_epoch = getattr(trainer, "len_epoch", 0)
+
 
 class Reader(IterableDataset):
     """What a worker does: batches of its part of a stream, each with where the stream is after it.
@@ -43,6 +48,7 @@ class Reader(IterableDataset):
 
     def __init__(self, dataset: Any, batch_size: int, drop_last: bool, collate: Callable) -> None:
         self.dataset, self.batch_size, self.collate = dataset, batch_size, collate
+        self.name = f"data_loader: {type(dataset).__name__}"
         self.n_least = batch_size if drop_last else 1
         self.state: dict[str, Any] = {}  # of the pass
 
@@ -58,7 +64,14 @@ class Reader(IterableDataset):
         while n == self.batch_size:
             with nullcontext() if worker else preserved_random_state():
                 seed_cpu(derive_seed(seed, epoch, distributed.rank(), who, place["batches"]))
-                batch = [*islice(samples, n)]
+                try:
+                    batch = [*islice(samples, n)]
+                except (OSError, ValueError) as error:
+                    if type(error) in (ValueError, UserError):
+                        raise  # the stream's own; a library's is about what it reads
+                    where = f"worker {who} of process {distributed.rank()}"
+                    what = f"after its batch {place['batches']}: {type(error).__name__}: {error}"
+                    raise UserError(f"{self.name}: {where}, {what}") from error
             if (n := len(batch)) >= self.n_least:
                 is_done = n < self.batch_size  # its state may be that of a start already
                 has_state = hasattr(self.dataset, "state_dict") and not is_done
@@ -77,10 +90,11 @@ class StreamPasses:
 
     def __init__(self, reader: Reader, is_fixed: bool, options: dict[str, Any]) -> None:
         self.reader, self.is_fixed = reader, is_fixed
-        self.name = f"data_loader: {type(reader.dataset).__name__}"
+        self.name = reader.name
         self.has_state = hasattr(reader.dataset, "load_state_dict")
         options = options | {"persistent_workers": False, "collate_fn": as_it_is}
         self.loader = DataLoader(reader, batch_size=None, **options)
+        self.len_epoch = 0  # batches of an epoch, where it is not a pass
         self.set_epoch(seed=0, epoch=0)
         if not (self.has_state or is_fixed):
             logger.warning("%s has no state_dict: a resumed pass starts again", self.name)
@@ -112,6 +126,8 @@ class StreamPasses:
             batch, n = next(own, (None, 0))
             mean = n if n_processes == 1 else distributed.mean(n)
             if mean == 0:
+                n_own = sum(place["batches"] for place in state["readers"])
+                self._compare(n_own if n_processes == 1 else max(distributed.all_gather(n_own)))
                 return
             if n_processes > 1 and (step == 0 or distributed.mean(n == 0) > 0):
                 batches = distributed.all_gather(batch)
@@ -146,6 +162,13 @@ class StreamPasses:
                 self._refuse_copies(firsts)
             if n:
                 yield batch, n
+
+    def _compare(self, n: int) -> None:
+        """Say once where a pass has fewer than an epoch is to have."""
+        if 0 < n < self.len_epoch:
+            line = "%s: ended after %d batches, before trainer.len_epoch = %d: it begins again"
+            logger.warning(line, self.name, n, self.len_epoch)
+            self.len_epoch = 0
 
     def _refuse_copies(self, digests: list[bytes]) -> None:
         """Raises UserError where two readers have begun with the same batch."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -59,16 +60,17 @@ class SeededSamples(Dataset):
     def _seeded(self, batch: SeededBatch) -> Iterator[Any]:
         """The indices, each when the generators are seeded for its sample."""
         base = derive_seed("samples", *batch.place[:2])
+        seeds = [
+            (base + index * ODD) % 2**64 if type(index) is int else derive_seed(base, index)
+            for index in batch[:]
+        ]
         used, others = self.used, [i for i in range(len(CPU_GENERATORS)) if i not in self.used]
         with nullcontext() if get_worker_info() else preserved_random_state(is_fast=True):
             for i in others:
                 CPU_GENERATORS[i][0](0)
-            for index in list.__iter__(batch):
-                is_int = type(index) is int
-                own = (base + index * ODD) % 2**64 if is_int else derive_seed(base, index)
-                for i in used:
-                    CPU_GENERATORS[i][0](own)
-                yield index
+            seeding: Any = [map(CPU_GENERATORS[i][0], seeds) for i in used]
+            # Without a loop in Python, which takes longer
+            yield from map(itemgetter(-1), zip(*seeding, batch[:], strict=True))
             # To seed takes time, so the others are when a sample is found to have drawn from them
             used += [i for i in others if CPU_GENERATORS[i][1]() != FIRST_NUMBERS[i]]
 
