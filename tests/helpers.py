@@ -1,3 +1,4 @@
+import atexit
 import faulthandler
 import multiprocessing
 import os
@@ -9,7 +10,10 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager, suppress
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
+from subprocess import CompletedProcess
+from tempfile import TemporaryDirectory
 
 if sys.version_info >= (3, 11):
     import tomllib  # noqa: F401
@@ -30,7 +34,16 @@ TIME_LIMIT = 600  # seconds for a test: one that hangs costs no more
 
 
 def python(*arguments, cwd, **options):
-    """Run Python as a user would; the finished process, with output and errors as text."""
+    """Run Python as a user would; the finished process, with output and errors as text.
+
+    A script without options runs in a copy of a process that has torch, seconds sooner.
+    """
+    arguments = [*map(str, arguments)]
+    if arguments[0].endswith(".py") and not options:
+        with TemporaryDirectory() as folder:
+            files = [Path(folder, name) for name in ("stdout", "stderr")]
+            status = launch(run_script, cwd, arguments, *files, ENVIRONMENT)
+            return CompletedProcess(arguments, status, *(f.read_text("utf-8") for f in files))
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=cwd,
@@ -60,11 +73,19 @@ def children_of(pid):
 
 def end_with_stacks(pids):
     """End processes; those of Python write on standard error where they were."""
-    for number, seconds in ((signal.SIGABRT, 5), (signal.SIGKILL, 0)):
+    for number, seconds in ((signal.SIGABRT, 30), (signal.SIGKILL, 0)):
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
-        time.sleep(seconds)  # to write
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and any(map(is_alive, pids)):
+            time.sleep(0.1)
+
+
+def is_alive(pid):
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
 
 
 @contextmanager
@@ -78,7 +99,8 @@ def time_limit(seconds, more=60):
     def end(*_):
         signal.signal(signal.SIGALRM, give_up)
         signal.alarm(more)
-        end_with_stacks(set(children_of(os.getpid())) - before)
+        servers = {forkserver._forkserver._forkserver_pid, resource_tracker._resource_tracker._pid}
+        end_with_stacks(set(children_of(os.getpid())) - before - servers)
 
     def give_up(*_):
         raise TimeoutError(f"{seconds} seconds are over")
@@ -118,37 +140,33 @@ def interpreter(version):
     return str(runs[0]) if runs else None
 
 
-class Launcher:
-    """Starts scripts of a project some seconds sooner: in copies of a process that has torch."""
-
-    def __init__(self):
-        os.environ["OMP_NUM_THREADS"] = "1"
-        self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(["torch._dynamo", "matplotlib.figure"])
-
-    def run(self, project, *arguments):
-        """The status and the output, with errors, of `python *arguments` in `project`."""
-        output = project / "output.txt"
-        process = self.context.Process(target=run_script, args=(project, arguments, output))
-        process.start()
-        process.join()
-        return process.exitcode, output.read_text(encoding="utf-8")
-
-    def succeed(self, project, *arguments):
-        """The output of a run that has to succeed."""
-        status, output = self.run(project, *arguments)
-        assert status == 0 and "Traceback" not in output, f"{arguments}\n{output}"
-        return output
+FORKSERVER = multiprocessing.get_context("forkserver")
+FORKSERVER.set_forkserver_preload(["torch._dynamo", "matplotlib.figure"])
 
 
-def run_script(project, arguments, output):
-    """Run a script in this process, which ends with it."""
-    with output.open("w", encoding="utf-8") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+def launch(function, *arguments):
+    """The exit status of a copy of a process that has torch, which calls a function."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    process = FORKSERVER.Process(target=function, args=arguments)
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+def run_script(folder, arguments, output, errors=None, environment=ENVIRONMENT):
+    """Run a script in this process, which ends with it; `output` takes the errors, too."""
+    for number, path in ((1, output), (2, errors or output)):
+        with path.open("a", encoding="utf-8") as file:
+            os.dup2(file.fileno(), number)
     faulthandler.enable(2)
-    os.chdir(project)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
     sys.dont_write_bytecode = True
-    sys.path[:] = [str(project), *(one for one in sys.path if one != str(PROJECT))]
+    script = os.path.dirname(os.path.abspath(arguments[0]))
+    sys.path[:] = [script, *(one for one in sys.path if one != str(PROJECT))]
     sys.argv = [*arguments]
-    runpy.run_path(arguments[0], run_name="__main__")
+    try:
+        runpy.run_path(arguments[0], run_name="__main__")
+    finally:
+        atexit._run_exitfuncs()

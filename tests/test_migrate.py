@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 import migrate
-from helpers import PROJECT, ROOT, Launcher, files, python, succeed
+from helpers import PROJECT, ROOT, files, python, succeed
 from migrate_cases import CHANGES, ENDS, IMPORTS, READ, SCRIPT
 from migrating import config as old_config
 from migrating.carry import Carried, carry
@@ -158,17 +158,16 @@ def test_an_old_project_trains_resumes_and_is_tested(name, tmp_path):
     output, is_well = check(new, report)
     assert is_well and "All is well." in output
 
-    launcher = Launcher()
-    launcher.succeed(new, "train.py", "-c", "config.json")
+    succeed("train.py", "-c", "config.json", cwd=new)
     [run] = new.glob("saved/*/*")
     assert last_row(run)["epoch"] == "2"
     set_epochs(new, 3)
     first = run / "checkpoint-epoch2.pth"
-    launcher.succeed(new, "train.py", "-r", str(first), "-c", "config.json")
+    succeed("train.py", "-r", str(first), "-c", "config.json", cwd=new)
     row = last_row(run)
     assert row["epoch"] == "3" and "nan" not in row.values()
     best = first if name == "weather" else run / "model_best.pth"  # which monitors nothing
-    tested = launcher.succeed(new, "test.py", "-r", str(best))
+    tested = succeed("test.py", "-r", str(best), cwd=new)
     assert "{'" in tested
     if name == "weather":  # its own split and its own step of the scheduler, before the checkpoint
         assert "'chronological': True" in tested and f"'rate': {0.1 * 0.1**2}" in tested
@@ -183,7 +182,7 @@ def test_an_old_project_trains_resumes_and_is_tested(name, tmp_path):
         [of_two] = set(new.glob("saved/*/*")) - before
         assert last_row(of_two)["epoch"] == "3"
     if name == "kfold":
-        launcher.succeed(new, "train_cv.py", "-c", "config.json")
+        succeed("train_cv.py", "-c", "config.json", cwd=new)
         folds = json.loads((run.parent / "summary/folds.json").read_text())["best"]
         assert len(set(folds)) == 3
 

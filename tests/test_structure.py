@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from helpers import PROJECT, ROOT, Launcher, python, tomllib
+from helpers import PROJECT, ROOT, python, succeed, tomllib
 from scripts.house import LOOP, OUTSIDE, TARGETS, count_lines
 
 # A part imports from itself and from lower layers only; those of one layer never import each other
@@ -255,11 +255,6 @@ def test_a_starter_leaves_the_core_as_it_is():
 
 
 @pytest.fixture(scope="session")
-def launcher():
-    return Launcher()
-
-
-@pytest.fixture(scope="session")
 def complete(bake):
     """A project that tests only copy."""
     return bake(size="full")
@@ -279,23 +274,23 @@ def sets_to_delete():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("names", sets_to_delete(), ids="-".join)
-def test_an_extra_can_be_deleted(names, project, launcher):
+def test_an_extra_can_be_deleted(names, project):
     for name in names:
         shutil.rmtree(project / name) if name == "tools" else (project / name).unlink()
     changes = ["trainer.epochs=1", "trainer.len_epoch=2"]
-    flags = launcher.succeed(project, "train.py", "--help")
+    flags = succeed("train.py", "--help", cwd=project)
     assert "--lr" in flags
     assert not [name for name in names if f"--{Path(name).stem.replace('_', '-')} " in flags]
-    launcher.succeed(project, "train.py", *changes)
+    succeed("train.py", *changes, cwd=project)
     [checkpoint] = project.glob("saved/*/*/model_best.pth")
-    launcher.succeed(project, "train.py", "-r", str(checkpoint), *changes, "trainer.epochs=2")
-    launcher.succeed(project, "test.py", "--help")
-    launcher.succeed(project, "test.py", "-r", str(checkpoint))
+    succeed("train.py", "-r", str(checkpoint), *changes, "trainer.epochs=2", cwd=project)
+    succeed("test.py", "--help", cwd=project)
+    succeed("test.py", "-r", str(checkpoint), cwd=project)
 
 
 @pytest.mark.slow
-def test_a_flag_whose_extra_misses_another_ends_in_one_line(project, launcher):
+def test_a_flag_whose_extra_misses_another_ends_in_one_line(project):
     (project / "tools" / "check.py").unlink()
-    status, output = launcher.run(project, "train.py", "--fast-dev-run", "2")
-    assert status == 2 and output.count("\n") == 1
-    assert "tools.check" in output
+    done = python("train.py", "--fast-dev-run", "2", cwd=project)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "tools.check" in done.stderr

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import PROJECT, Launcher, run_script, succeed
+from helpers import FORKSERVER, PROJECT, run_script, succeed
 
 pytest.importorskip("optuna")
 pytestmark = pytest.mark.slow
@@ -42,9 +42,6 @@ SHORT = ["trainer.epochs=4", "trainer.report=false", "trainer.tensorboard=false"
 SHORT += ["trainer.save_period=1", "data_loader.args.drop_last=true"]
 LONGER = ["trainer.epochs=25", "trainer.early_stop=0", *SHORT[1:]]
 SEARCHED = ["--search", "search.json", "--trials", "8", "--seeds", "2", *SHORT]
-
-
-LAUNCHER = Launcher()
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +68,7 @@ def run_sweep(project, arguments, output):
 def started(project, *arguments):
     """A process of sweep.py; what it prints goes to a file of its own, its `output`."""
     output = project / f"output{len([*project.glob('output*')])}.txt"
-    process = LAUNCHER.context.Process(target=run_sweep, args=(project, arguments, output))
+    process = FORKSERVER.Process(target=run_sweep, args=(project, arguments, output))
     process.output = output
     process.start()
     try:
@@ -191,21 +188,21 @@ def test_seeds_and_folds_are_ordinary_runs_that_runs_py_groups(project):
     assert [*saved(project).glob(f"{runs[0]}/events.out.tfevents*")]
     validated = [json.loads((saved(project) / run / "data.json").read_text()) for run in runs[:2]]
     assert validated[0] != validated[1]
-    table = LAUNCHER.succeed(project, "runs.py", "--groups")
+    table = succeed("runs.py", "--groups", cwd=project)
     heading, line = table.splitlines()
     assert "±" in line and re.search(r"\b4\b", line), table
     values = [float(row["val_loss"]) for row in rows(project, "seeds_folds")]
     assert f"{statistics.fmean(values):.4g} ± {statistics.stdev(values):.2g}" in line
     best = saved(project) / runs[1] / "model_best.pth"
-    assert "100 test samples" in LAUNCHER.succeed(project, "test.py", "-r", str(best))
-    LAUNCHER.succeed(project, "train.py", "-r", str(saved(project) / runs[1] / "last.pth"))
+    assert "100 test samples" in succeed("test.py", "-r", str(best), cwd=project)
+    succeed("train.py", "-r", str(saved(project) / runs[1] / "last.pth"), cwd=project)
 
 
 def test_the_best_config_trains_as_it_is_and_the_page_has_the_plots(project):
     sweep(project, "--search", "search.json", "--trials", "5", *SHORT)
     page = (saved(project) / "search" / "report.html").read_text(encoding="utf-8")
     assert page.count("data:image/png;base64") == 3
-    output = LAUNCHER.succeed(project, "train.py", "-c", str(saved(project) / "search/best.json"))
+    output = succeed("train.py", "-c", str(saved(project) / "search/best.json"), cwd=project)
     assert "best" in output
     more = sweep(project, "--search", "search.json", "--trials", "6", *SHORT)  # one more
     assert "6 of 6 trials" in more
