@@ -154,11 +154,16 @@ def launch(function, *arguments):
 
 
 def run_script(folder, arguments, output, errors=None, environment=ENVIRONMENT):
-    """Run a script in this process, which ends with it; `output` takes the errors, too."""
+    """Run a script in this process, which ends with it; `output` takes the errors, too.
+
+    The process is the first of its group, so that it can be killed with all that it starts.
+    """
+    os.setsid()
     for number, path in ((1, output), (2, errors or output)):
         with path.open("a", encoding="utf-8") as file:
             os.dup2(file.fileno(), number)
     faulthandler.enable(2)
+    multiprocessing.set_start_method(None, force=True)  # it has that of this process
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)

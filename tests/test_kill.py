@@ -3,12 +3,11 @@
 import os
 import random
 import signal
-import subprocess
-import sys
+from contextlib import suppress
 
 import pytest
 
-from helpers import ENVIRONMENT, succeed
+from helpers import FORKSERVER, run_script, succeed
 
 pytestmark = pytest.mark.slow
 
@@ -36,18 +35,13 @@ def kill_at_a_random_moment(project, arguments, save_dir, chance):
 
     Half of the times it is killed while a file is being written, else some time after a save.
     """
-    process = subprocess.Popen(
-        [sys.executable, *arguments],
-        cwd=project,
-        env=ENVIRONMENT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
+    log, of_before = save_dir.with_name("log.txt"), {*save_dir.glob("*/*/.*.tmp")}
+    process = FORKSERVER.Process(target=run_script, args=(project, arguments, log))
+    process.start()
     in_a_save, saves_to_see = chance.random() < 0.5, chance.randint(1, 4)
     newest, seen = None, 0
-    while process.poll() is None:
-        if in_a_save and seen and next(save_dir.glob("*/*/.*.tmp"), None):
+    while process.is_alive():
+        if in_a_save and seen and {*save_dir.glob("*/*/.*.tmp")} - of_before:
             break
         last = next(save_dir.glob("*/*/last.pth"), None)
         modified = last and last.stat().st_mtime_ns
@@ -57,11 +51,11 @@ def kill_at_a_random_moment(project, arguments, save_dir, chance):
             for _ in range(chance.randint(0, 3000)):  # some way into the next steps
                 pass
             break
-    if process.poll() is None:
+    with suppress(ProcessLookupError):  # it has just come to its end
         os.killpg(process.pid, signal.SIGKILL)
-    _, error = process.communicate()
-    assert process.returncode in (0, -signal.SIGKILL), error.decode()
-    return process.returncode != 0
+    process.join()
+    assert process.exitcode in (0, -signal.SIGKILL), log.read_text()
+    return process.exitcode != 0
 
 
 @pytest.mark.parametrize(

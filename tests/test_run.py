@@ -32,7 +32,8 @@ def test_road_from_bake_to_evaluation(row, bake):
 
     assert "All is well." in succeed("train.py", "-c", config, "--check", cwd=project)
     assert not (project / "saved").exists()
-    succeed("train.py", "-c", config, *["trainer.epochs=2", "trainer.save_period=1"], cwd=project)
+    short = ["trainer.epochs=2", "trainer.len_epoch=10", "trainer.save_period=1"]
+    succeed("train.py", "-c", config, *short, cwd=project)
     run = the_run(project)
     written = {"checkpoint-epoch1.pth", "checkpoint-epoch2.pth", "model_best.pth"}
     written |= {"last.pth", "config.json", "metrics.csv", "train.log"}
