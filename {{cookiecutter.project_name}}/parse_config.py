@@ -132,7 +132,7 @@ class ConfigParser:
         """Compare each part with the code that it names, and raise all mistakes at once.
 
         `modules` maps keys of the config to the modules where their types are looked up, in order.
-        With `before_data`, values may stand in it that the data are to tell.
+        `before_data` lets values be left open that the data tell.
         """
         mistakes = _check_together(self.settings)
         for key, places in modules.items():
@@ -143,12 +143,12 @@ class ConfigParser:
                     mistakes += check_part((key,) if name == "" else (key, name), part, places)
         left_open = dict(open_values(self.config))
         mistakes = [mistake for mistake in mistakes if mistake.path not in left_open]
-        for path, value in left_open.items():
-            if not (PROJECT_DIR / "tools" / "from_data.py").exists():
-                mistakes.append(Mistake(path, f" = {value!r}: {in_full()}"))
-            elif path[0] == "data_loader" or not before_data:
-                text = f" = {value!r}: only a training has it from its data, and not for its loader"
-                mistakes.append(Mistake(path, text))
+        is_served = (PROJECT_DIR / "tools" / "from_data.py").exists()
+        if not (before_data and is_served):
+            reason = "only a training has it, from its data" if is_served else in_full()
+            mistakes += [
+                Mistake(path, f" = {value!r}: {reason}") for path, value in left_open.items()
+            ]
         for key, name in SERVED_BY.items():
             value = attrgetter(key)(self.settings)
             if value and value != "ddp" and not (PROJECT_DIR / "tools" / f"{name}.py").exists():

@@ -62,13 +62,11 @@ def build_model(config: ConfigParser) -> tuple[Any, Any, Any, list[Any]]:
 def build_trainer(config: ConfigParser) -> Any:
     """All that the config describes, put together: `.train()` on the result trains."""
     from trainer import Trainer
-    from utils.device import get_device
     from utils.optim import build_optimizers, build_schedulers
     from utils.seed import seed_everything
 
     modules = part_modules()
     config.check_parts(modules, before_data=True)
-    get_device(config["device"])  # a mistake in it is found before any data is read
     seed_everything(config["seed"], config["deterministic"])
     data_loader = config.init_obj("data_loader", modules["data_loader"])
     callbacks = load_callbacks()

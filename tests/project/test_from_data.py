@@ -214,7 +214,7 @@ def test_what_the_data_do_not_tell_is_one_line(offering):
     assert line.startswith("arch.args.vocabulary = '${data.vocabulry}': Offering has no such value")
     assert line.endswith("did you mean 'vocabulary'?")
     line = one_line(offering, **{"data_loader.args.batch_size": "${data.n_samples}"})
-    assert "data_loader.args.batch_size = '${data.n_samples}': only a training" in line
+    assert line.endswith('batch_size = "${data.n_samples}": must be a whole number, 1 or more')
     line = one_line(offering, **{"arch.args.num_classes": "${data.means}"})
     assert "arch.args.num_classes = [0.5, 0.25]: must be a whole number" in line
     assert one_line(offering, **{"arch.args.means": "${data.split_validation}"})

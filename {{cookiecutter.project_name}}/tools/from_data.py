@@ -16,7 +16,7 @@ from base import Callback
 from parse_config import ConfigParser
 from tools.folds import LABELS
 from utils import distributed
-from utils.check import LENGTH, nearest, open_values
+from utils.check import OPEN, nearest, open_values
 from utils.errors import UserError
 from utils.files import to_plain
 from utils.loop import length_of
@@ -159,7 +159,7 @@ def with_length(value: Any, n_steps: int, n_of_run: int) -> Any:
     """A value, or each in a list, as a number where it stands for one."""
     if isinstance(value, list):
         return [with_length(one, n_steps, n_of_run) for one in value]
-    if not (isinstance(value, str) and (match := LENGTH.fullmatch(value))):
+    if not (isinstance(value, str) and (match := OPEN.fullmatch(value))):
         return value
     return n_steps if match[1] is None else max(1, round(n_of_run * float(match[1]) / 100))
 

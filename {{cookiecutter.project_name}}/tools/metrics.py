@@ -19,7 +19,7 @@ from utils import distributed
 from utils.errors import UserError, as_warning, in_one_line
 from utils.files import atomic_write, to_plain
 from utils.lookup import look_up
-from utils.task import of_loss
+from utils.task import interpret
 
 PLACE = "metrics"
 IGNORED = -100  # the class number that cross entropy leaves out, unless it is told another
@@ -35,19 +35,16 @@ class _Tasks(Callback):
     def on_data_built(self, data_loader: Any, config: ConfigParser) -> None:
         from train import part_modules  # here, as train.py looks for this file
 
-        new, modules, loss = to_plain(config.config), part_modules(), config.settings.loss
-        task, of_probabilities = "none", False
-        if isinstance(loss, Part):
-            task, of_probabilities = of_loss(look_up(loss.type, modules["loss"]))
-        task = config["task"] or task
+        new, modules = to_plain(config.config), part_modules()
         for index, part in enumerate(config.settings.metrics):
             found: Any = look_up(part.type, modules["metrics"])
             if not (isclass(found) and issubclass(found, _OfTask)) or "task" in part.args:
                 continue
+            task, from_logits = _task_of(config, modules["loss"])
             if task not in KINDS:
                 hint = f'"task" in the config says what outputs mean: {", ".join(KINDS)}'
                 raise UserError(f"metrics.{index}: {part.type}: {hint}")
-            args = {"task": task, "from_logits": not of_probabilities} | part.args
+            args = {"task": task, "from_logits": from_logits} | part.args
             name = {} if part.name is None else {"name": part.name}
             new["metrics"][index] = {"type": part.type, "args": args, **name}
         config.read(new)
@@ -65,6 +62,15 @@ class _Tasks(Callback):
         for metric in trainer.valid_metrics.collectors:  # type: ignore[attr-defined]
             if isinstance(metric, confusion_matrix):
                 metric.is_logged = True
+
+
+def _task_of(config: ConfigParser, modules: Any) -> tuple[str, bool]:
+    """The task, and whether outputs are logits; "multilabel" stands for "binary" too."""
+    if not isinstance(config.settings.loss, Part):  # several
+        return config["task"] or "none", True
+    outputs = torch.zeros(1, 1 if config["task"] == "binary" else 2)
+    task, values = interpret(config, config.init_callable("loss", modules), outputs)
+    return task, task == "multiclass" or bool(values.any())
 
 
 class _Collected:

@@ -20,7 +20,7 @@ from parse_config import ConfigParser
 from settings import Settings
 from train import part_modules
 from utils import extras
-from utils.check import LENGTH, Pattern, Range, takes_tensor
+from utils.check import OPEN, Pattern, Range, takes_tensor
 from utils.lookup import arguments_of, is_usable
 
 FLAG = {"action": "store_true", "help": "print a JSON Schema of the config, for editors"}
@@ -107,8 +107,8 @@ def args_schema(function: Callable[..., Any], key: str) -> Schema:
 
 def _or_open(schema: Schema, key: str) -> Schema:
     """With what stands for a number that the data tell: see utils/check.py, open_values."""
-    lengths = f"|{LENGTH.pattern}" if key == "lr_scheduler" else ""
-    text = {"type": "string", "pattern": r"^(?:\$\{data\.\w+\}" + f"{lengths})$"}
+    pattern = OPEN.pattern if key == "lr_scheduler" else OPEN.pattern.partition("|")[0]
+    text = {"type": "string", "pattern": f"^(?:{pattern})$"}
     if key == "data_loader" or not ({"type", "anyOf"} & schema.keys()):
         return schema
     if "anyOf" in schema:

@@ -29,7 +29,7 @@ SYNONYMS = {  # what others call a key
 }
 
 
-LENGTH = re.compile(r"auto|(\d+\.?\d*)%")  # of a schedule: of all steps, or a share of them
+OPEN = re.compile(r"\$\{data\.\w+\}|auto|(\d+\.?\d*)%")  # the last two in a schedule
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,11 @@ class Mistake(NamedTuple):
 
 def open_values(value: Any, path: Keys = ()) -> Iterator[tuple[Keys, str]]:
     """What stands in a config for a value that the data tell, and where: see tools/from_data.py."""
-    if isinstance(value, (dict, list)):
+    if isinstance(value, (dict, list)) and path != ("data_loader",):
         for key, one in value.items() if isinstance(value, dict) else enumerate(value):
             yield from open_values(one, (*path, key))
-    elif isinstance(value, str):
-        is_length = path[0] == "lr_scheduler" and LENGTH.fullmatch(value)
-        if is_length or value.startswith("${data."):
+    elif isinstance(value, str) and OPEN.fullmatch(value):
+        if value[0] == "$" or path[0] == "lr_scheduler":
             yield path, value
 
 

@@ -13,18 +13,6 @@ OF_LOGITS = ("binary_cross_entropy_with_logits", "BCEWithLogitsLoss")
 OF_PROBABILITIES = ("binary_cross_entropy", "BCELoss")
 
 
-def of_loss(loss: Any) -> tuple[str, bool]:
-    """The task that a loss of torch makes certain, and whether it takes probabilities.
-
-    "multilabel" is "binary" where there is one label. Any other loss makes nothing certain.
-    """
-    name = loss.__name__ if loss.__module__.startswith("torch.") else ""
-    if name in OF_LOGITS + OF_PROBABILITIES:
-        return "multilabel", name in OF_PROBABILITIES
-    found = "multiclass" if name in MULTICLASS else "none"
-    return "regression" if name in REGRESSION.split() else found, False
-
-
 def interpret(config: Any, criterion: Any, outputs: torch.Tensor) -> tuple[str, torch.Tensor]:
     """The task, and the outputs for a batch as probabilities where the task has some.
 
@@ -33,13 +21,17 @@ def interpret(config: Any, criterion: Any, outputs: torch.Tensor) -> tuple[str, 
     if not isinstance(outputs, torch.Tensor):
         raise UserError(f"the model gives a {type(outputs).__name__}, not a tensor")
     loss = criterion.func if isinstance(criterion, partial) else type(criterion)
-    found, of_probabilities = of_loss(loss)
+    name = loss.__name__ if loss.__module__.startswith("torch.") else ""  # else it may be any loss
     n = outputs.shape[1] if outputs.ndim > 1 else 1  # classes or labels
-    task = config["task"] or ("binary" if found == "multilabel" and n == 1 else found)
+    found = "multiclass" if name in MULTICLASS else "none"
+    found = "regression" if name in REGRESSION.split() else found
+    if name in OF_LOGITS + OF_PROBABILITIES:
+        found = "binary" if n == 1 else "multilabel"
+    task = config["task"] or found
     if (task == "binary" and n != 1) or (task == "multiclass" and n == 1):
         shape = tuple(outputs.shape[1:])
         raise UserError(f"task = {task!r}: does not fit outputs of {shape} for a sample")
     if task == "multiclass":
         return task, outputs.float().softmax(dim=1)
-    is_logit = task in ("binary", "multilabel") and not of_probabilities
+    is_logit = task in ("binary", "multilabel") and name not in OF_PROBABILITIES
     return task, outputs.float().sigmoid() if is_logit else outputs
