@@ -105,6 +105,7 @@ def in_a_process(what, kind, n):
 def table(samples, most):
     """In markdown."""
     lines = ["## Many samples (`benchmarks/data.py`)", ""]
+    lines += ["A dash: the list of an epoch's order takes tens of gigabytes, or minutes.", ""]
     lines.append("| samples | | s to the first batch | MB | s to go on in the middle |")
     lines.append("|--:|---|--:|--:|--:|")
     for n in samples:

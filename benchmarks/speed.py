@@ -53,6 +53,7 @@ TITLES = {  # of what trains for some epochs: title, steps in an epoch
     "tiny": ("Linear 32-10, batch 32, loss alone", 1000),
     "tiny_metrics": ("Linear 32-10, batch 32, with two metrics", 1000),
     "pictures": ("PNG files decoded one by one, batch 64, no workers", 100),
+    "pictures_workers": ("PNG files decoded one by one, batch 64, 2 workers", 100),
     "resnet": ("ResNet-18's size, bf16, compiled, on a GPU", 100),
     "transformer": ("6 layers of width 512, 128 tokens, bf16, compiled, on a GPU", 100),
     "quick": ("Linear 32-10, batch 32, a smoke test", 100),
@@ -68,7 +69,7 @@ EPOCHS_AS_CONFIGURED = 15
 # Else glibc hands the memory of a step back and gets it anew, a sixth of LeNet's time, or does not:
 # that depends on what else was allocated last, not on the loop
 MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(2**30), "MALLOC_MMAP_THRESHOLD_": str(2**30)}
-OTHERS = ("configured", "loading", "start", "memory", "checkpoint")
+OTHERS = ("configured", "loading", "start", "memory", "checkpoint", "data")
 
 
 class Trainee:
@@ -270,7 +271,7 @@ def kinds_for(work, others):
         return [BARE, OURS]
     if work == "tiny_metrics":
         return [BARE, OURS, *(kind for kind in others if kind in WITH_METRICS)]
-    if work == "pictures":  # there is no tensor to index
+    if work in ("pictures", "pictures_workers"):  # there is no tensor to index
         return [BARE, OURS, *(kind for kind in others if kind != "victoresque")]
     return [BARE, "bare_stock", OURS, *others]
 
@@ -305,12 +306,16 @@ def main(argv=None):
 
 
 def report(works, others, rounds, processes, epochs, folders, output):
-    found, parts = {}, [heading(others)]
+    found, path = {}, output / "results.md"
+    parts = {"": heading(others), **sections(path)}  # of what is not measured now, it stays
+    if set(OTHERS) <= set(works):
+        parts[""] = heading(others)
 
     def add(text):
         print(text, flush=True)
-        parts.append(text)
-        (output / "results.md").write_text("\n".join(parts), encoding="utf-8")
+        title, _, content = text.partition("\n")
+        parts[title] = f"{title}\n\nMeasured on {date.today()}.\n{content}"
+        path.write_text("\n".join(parts.values()), encoding="utf-8")
 
     for work in works:
         if work in TITLES and (work not in ON_GPU or has_gpu()):
@@ -333,7 +338,18 @@ def report(works, others, rounds, processes, epochs, folders, output):
         command = [sys.executable, str(HERE / "checkpoint.py")]
         text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         add(f"## Checkpoints (`benchmarks/checkpoint.py`)\n\n```\n{text}```\n")
+    if "data" in works:
+        command = [sys.executable, str(HERE / "data.py")]
+        add(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
     plot(found, output / "results.svg")
+
+
+def sections(path):
+    """Those of earlier results by their titles; under an empty one, what stands before them."""
+    if not path.exists():
+        return {}
+    first, *others = path.read_text(encoding="utf-8").split("\n## ")
+    return {"": first} | {"## " + one.split("\n")[0]: "## " + one for one in others}
 
 
 def heading(others):
@@ -342,7 +358,7 @@ def heading(others):
     words = ", ".join(f"{name} {number}" for name, number in versions.items())
     return (
         "# What training costs beside a loop written by hand\n\n"
-        f"Written by `python benchmarks/speed.py`, which says how it measures, on {date.today()}, "
+        f"Written by `python benchmarks/speed.py`, which says how it measures, "
         f"with one thread of {os.cpu_count()} cores. {words}.\n\n"
         "![CPU time beside the bare loop](results.svg)\n"
     )

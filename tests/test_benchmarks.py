@@ -37,6 +37,8 @@ def test_a_table_has_the_time_of_a_step_where_it_is_asked_for():
 @pytest.mark.slow
 def test_the_quick_run_measures_everything_and_writes_table_and_plot(template, tmp_path):
     pytest.importorskip("matplotlib")
+    earlier = "# What\n\nOf before.\n\n## Other\n\nMeasured before.\n"
+    (tmp_path / "results.md").write_text(earlier, encoding="utf-8")
     succeed(template / "benchmarks" / "speed.py", "--quick", "--output", tmp_path, cwd=tmp_path)
     text = (tmp_path / "results.md").read_text(encoding="utf-8")
     for title, names in (
@@ -45,7 +47,7 @@ def test_the_quick_run_measures_everything_and_writes_table_and_plot(template, t
     ):
         found = rows(text, title)
         assert list(found) == names and all(float(cells[0]) > 0 for cells in found.values())
-    assert "MB after 20 epochs" in text
+    assert "MB after 20 epochs" in text and text.startswith(earlier)  # what it did not measure
     assert "this template" in (tmp_path / "results.svg").read_text(encoding="utf-8")
 
 

@@ -32,7 +32,7 @@ class Loader(BaseDataLoader):
     def __init__(self, work, batch_size, shuffle=True, training=True):
         work = WORKS[work]
         if work.model is SmallConv:
-            return super().__init__(work.dataset, batch_size, shuffle, 0, 0)
+            return super().__init__(work.dataset, batch_size, shuffle, 0, work.workers)
         dataset = MnistDataset(*work.tensors) if work.model is LeNet else Whole(work)
         super().__init__(dataset, batch_size, shuffle, 0, 0, collate_fn=whole_batch)
 

@@ -153,6 +153,7 @@ class Work:
     shape: tuple = ()
     has_metrics: bool = False
     on_gpu: bool = False
+    workers: int = 0
 
     @cached_property
     def tensors(self):
@@ -185,6 +186,7 @@ class Work:
 
     def loader(self, **options):
         """The stock one."""
+        options |= {"num_workers": self.workers, "persistent_workers": self.workers > 0}
         return DataLoader(self.dataset, self.batch, shuffle=True, **options)
 
     def parts(self):
@@ -200,6 +202,7 @@ WORKS = {
     "tiny": Work(Tiny, 32_000, 32, (32,)),
     "tiny_metrics": Work(Tiny, 32_000, 32, (32,), has_metrics=True),
     "pictures": Work(SmallConv, 6_400, 64),
+    "pictures_workers": Work(SmallConv, 6_400, 64, workers=2),
     "digits_one_by_one": Work(LeNet, 12_800, 128, (28, 28)),
     "digits": Work(LeNet, 12_800, 128, (28, 28)),
     "start": Work(LeNet, 4_000, 64, (28, 28)),
