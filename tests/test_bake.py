@@ -52,7 +52,7 @@ EXTRAS = """
     tools/drawing.py tools/fast_dev_run.py tools/find_lr.py tools/from_data.py tools/fsdp.py
     tools/history.py tools/init_from.py tools/manifest.py tools/metrics.py tools/monitor.py
     tools/overfit_batches.py tools/pictures.py tools/predictions.py tools/profile.py
-    tools/quiet_end.py
+    tools/quiet_end.py tools/splits.py
     tools/recompute.py tools/record.py tools/replay.py tools/report.py tools/schema.py
     tools/steps.py tools/streams.py tools/summary.py tools/trackers.py tools/unshard.py
     tools/verify_resume.py

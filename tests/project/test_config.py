@@ -84,8 +84,14 @@ BAD_VALUES = [
     ({"seed": -1}, "seed = -1: must be a whole number, 0 or more"),
     ({"metrics": "accuracy"}, 'metrics = "accuracy": must be a list'),
     ({"metrics": [3]}, "metrics.0 = 3: must be a block or a name"),
-    ({"metrics": ["acuracy"]}, "metrics.0.type: there is no 'acuracy' in model.metric; did you"),
-    ({"metrics": ["acc"]}, "there is no 'acc' in model.metric; did you mean 'accuracy'?"),
+    (
+        {"metrics": ["acuracy"]},
+        "metrics.0.type: there is no 'acuracy' in model.metric or tools.metrics; did you",
+    ),
+    (
+        {"metrics": ["acc"]},
+        "there is no 'acc' in model.metric or tools.metrics; did you mean 'accuracy'?",
+    ),
     ({"arch.type": "DIGITSModel"}, "arch.type: there is no 'DIGITSModel' in model.model; did you"),
     ({"arch.type": "BaseModel"}, "arch.type: there is no 'BaseModel' in model.model"),
     ({"arch.type": "no_such.Net"}, "arch.type: cannot import 'no_such'"),

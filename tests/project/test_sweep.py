@@ -194,7 +194,7 @@ def test_a_stream_has_no_folds(monkeypatch):
 
     monkeypatch.setattr(data_loaders, "Fixed", Fixed, raising=False)
     monkeypatch.setattr(Fixed, "__init__", build)
-    with pytest.raises(UserError, match="folds: a Words is a stream, which has no folds"):
+    with pytest.raises(UserError, match="a Words is a stream: nothing to split"):
         folds.Fixed(fold=0, folds=2)
 
 

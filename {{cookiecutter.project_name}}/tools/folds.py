@@ -26,21 +26,46 @@ LABELS = ("targets", "labels", "target", "label")  # attributes of data sets, an
 
 def __getattr__(name: str) -> Any:
     """The loader of a name, split into folds."""
+    return in_parts(name, InFolds)
+
+
+def in_parts(name: str, split: type["OwnSplit"]) -> Any:
+    """The loader of a name in data_loader/data_loaders.py, with another split than its own."""
     from data_loader import data_loaders
 
     loader = getattr(data_loaders, name, None)
     if not (isclass(loader) and issubclass(loader, BaseDataLoader)):
         raise AttributeError(f"there is no BaseDataLoader {name!r} in data_loader.data_loaders")
-    return type(name, (InFolds, loader, KeepsDataset), {"__doc__": loader.__doc__})
+    return type(name, (split, loader, KeepsDataset), {"__doc__": loader.__doc__})
 
 
-class InFolds:
-    """Put before a loader's class: takes `fold` and `folds`, and makes the split."""
+class OwnSplit:
+    """Put before a loader's class: makes the split that `parts` says."""
 
     dataset_to_split: Any = None
     n_samples: int
     shuffle: bool
     order: str
+    split_seed: int
+
+    def parts(self, dataset: Any, split: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """The indices for training, and those for validation."""
+        raise NotImplementedError
+
+    def _split_sampler(self, split: float) -> tuple[Any, Any]:
+        if not split:  # the test data
+            return super()._split_sampler(split)  # type: ignore[misc]
+        if self.dataset_to_split is None:
+            name = type(self).__name__
+            raise UserError(f"split: {name} calls BaseDataLoader.__init__ by name, not by super()")
+        train, valid = self.parts(self.dataset_to_split, split)
+        self.n_samples = len(train)
+        valid_sampler = EpochSampler(valid, False, self.order)
+        return EpochSampler(train, self.shuffle, self.order), valid_sampler
+
+
+class InFolds(OwnSplit):
+    """Takes `fold` and `folds`."""
 
     def __init__(
         self,
@@ -54,18 +79,9 @@ class InFolds:
         self.fold, self.folds = fold, folds
         super().__init__(*args, **options)
 
-    def _split_sampler(self, split: float) -> tuple[Any, Any]:
-        if not split:  # the test data
-            return super()._split_sampler(split)  # type: ignore[misc]
-        if self.dataset_to_split is None:
-            name = type(self).__name__
-            raise UserError(f"folds: {name} calls BaseDataLoader.__init__ by name, not by super()")
-        fold_of = find_folds(self.dataset_to_split, self.folds, self)
-        held_out = fold_of == self.fold
-        train, valid = (part.nonzero().flatten() for part in (~held_out, held_out))
-        self.n_samples = len(train)
-        valid_sampler = EpochSampler(valid, False, self.order)
-        return EpochSampler(train, self.shuffle, self.order), valid_sampler
+    def parts(self, dataset: Any, split: float) -> tuple[torch.Tensor, torch.Tensor]:
+        held_out = find_folds(dataset, self.folds, self) == self.fold
+        return (~held_out).nonzero().flatten(), held_out.nonzero().flatten()
 
 
 class KeepsDataset(BaseDataLoader):
@@ -73,7 +89,9 @@ class KeepsDataset(BaseDataLoader):
 
     def __init__(self, dataset: Any, *args: Any, **options: Any) -> None:
         if isinstance(dataset, IterableDataset):
-            raise UserError(f"folds: a {type(dataset).__name__} is a stream, which has no folds")
+            raise UserError(
+                f"data_loader: a {type(dataset).__name__} is a stream: nothing to split"
+            )
         self.dataset_to_split = dataset
         super().__init__(dataset, *args, **options)
 
@@ -85,7 +103,7 @@ def find_folds(dataset: Any, folds: int, loader: Any) -> torch.Tensor:
     """
     n, key = len(dataset), getattr(loader, "group_key", None)
     labels = labels_of(dataset) if getattr(loader, "stratify", True) else None
-    groups = None if key is None else groups_of(dataset, key)
+    groups = None if key is None else values_of(dataset, key, "group_key")
     if n < folds:
         raise UserError(f"folds = {folds}: there are {n} samples")
     if groups is not None and (n_groups := len(set(groups))) < folds:
@@ -158,13 +176,13 @@ def label_in(sample: Any) -> Any:
     return label if isinstance(label, (int, str)) else None
 
 
-def groups_of(dataset: Any, key: str) -> list[Any]:
-    """The group of each sample. Raises UserError where the data set does not tell."""
+def values_of(dataset: Any, key: str, what: str) -> list[Any]:
+    """What each sample has by that name. Raises UserError where the data set does not tell."""
     values = getattr(dataset, key, None)
     if values is None and isinstance(sample := dataset[0], dict) and key in sample:
         with preserved_random_state():
             values = [dataset[index][key] for index in range(len(dataset))]
     if values is None or len(values) != len(dataset):
         where = "attribute of the data set with a value for each sample, and no key of its samples"
-        raise UserError(f"data_loader: group_key = {key!r}: is no {where}")
+        raise UserError(f"data_loader: {what} = {key!r}: is no {where}")
     return [value.item() if hasattr(value, "item") else value for value in values]

@@ -84,7 +84,8 @@ def describe(loader: Any) -> dict[str, Any]:
     samplers = {"training": loader.sampler, "validation": loader.valid_sampler}
     parts = {name: getattr(sampler, "indices", None) for name, sampler in samplers.items()}
     indices = {name: None if part is None else listed(part) for name, part in parts.items()}
-    return {"fingerprint": fingerprint(loader.init_kwargs["dataset"]), **indices}
+    how = {"split": loader.split} if hasattr(loader, "split") else {}  # of tools/splits.py
+    return {"fingerprint": fingerprint(loader.init_kwargs["dataset"]), **how, **indices}
 
 
 def describe_test(loader: Any) -> dict[str, Any]:

@@ -93,6 +93,8 @@ class Plan:
         from base import BaseDataLoader
 
         name, modules = self.config.settings.data_loader.type, part_modules()
+        if name.startswith("tools.splits."):
+            raise UserError(f"--folds: {name}: folds take the place of a split: name the loader")
         if "." in name:
             raise UserError(f"--folds: {name}: import it in data_loader/data_loaders.py")
         if not issubclass(look_up(name, modules["data_loader"]), BaseDataLoader):

@@ -8,7 +8,7 @@ from inspect import Parameter, isabstract, isclass
 from typing import Any, get_type_hints
 
 from utils.check import Keys, Mistake, is_numbers, nearest, read_keys, read_value, takes_tensor
-from utils.errors import UserError
+from utils.errors import UserError, in_full
 
 
 def look_up(name: str, modules: Any) -> Any:
@@ -21,7 +21,8 @@ def look_up(name: str, modules: Any) -> Any:
     try:
         modules = [import_module(place)] if place else modules
     except (ImportError, TypeError) as error:
-        raise UserError(f"cannot import {place!r}: {error}") from None
+        reason = in_full() if place in ("tools.folds", "tools.splits") else error
+        raise UserError(f"cannot import {place!r}: {reason}") from None
     for module in modules:
         found: Any = getattr(module, name, None)
         if is_usable(found):
