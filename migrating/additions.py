@@ -4,11 +4,11 @@ import ast
 from dataclasses import dataclass, field
 from typing import Any
 
-from migrating.carry import NEW_PLACES, WRITERS, Carried, carry
+from migrating.carry import NEW_PLACES, WRITERS, Carried, carry, read_on_self
 from migrating.imports import FROM_OLD, absolute, bound_at_top, module_of
 from migrating.known import FUNCTIONS, compare, versions
 from migrating.source import loaded
-from migrating.tree import CLASSES, OldProject
+from migrating.tree import BASE, CLASSES, OldProject
 
 HEAD = '"""Of the old project: {files}. migrate.py has put it here."""\n\n'
 
@@ -40,7 +40,9 @@ class Part:
 
 def carried_classes(old: OldProject) -> dict[str, Carried]:
     """What becomes of each class of the old base."""
-    return {name: carry(name, one, old.text(one.file)) for name, one in old.classes.items()}
+    own = [tree for file, tree in old.trees.items() if file not in BASE]
+    used = set().union(*map(read_on_self, own))
+    return {name: carry(name, one, old.text(one.file), used) for name, one in old.classes.items()}
 
 
 def part_of(old: OldProject, package: str, classes: dict[str, Carried], wanted: set[str]) -> Part:
@@ -116,6 +118,7 @@ def _is_own(part: Part, file: str, node: Any) -> bool:
             part.left.append(f"{file}:{node.lineno}: not carried over: {ast.unparse(node)[:70]}")
         return False
     if isinstance(node, (ast.If, ast.Try)) and "__name__" in ast.unparse(node):
+        part.kept.append(f"{file}:{node.lineno}: its main block is left out, as nothing runs it")
         return False
     return bool(bound_at_top(node) - {"__all__"})
 

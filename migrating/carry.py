@@ -6,6 +6,7 @@ Where that cannot be, the class stays as it is, or a line says what has been lef
 import ast
 import builtins
 import textwrap
+from collections.abc import Set
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -35,6 +36,13 @@ ARGUMENTS = {
     "optimizer": "optimizer optimizers optim",
     "config": "config cfg",
 }
+# Attributes that the old BaseTrainer set, and what stands for them
+ATTRIBUTES = {
+    "verbosity": "config['trainer']['verbosity']",
+    "with_cuda": "self.device.type == 'cuda'",
+    "gpu": "self.device",
+    "device_ids": "[]",
+}
 # What the new classes decide by themselves; an old statement that sets it is not carried over
 DECIDED = {
     "BaseTrainer": set("device checkpoint_dir start_epoch logger config".split()),
@@ -60,13 +68,16 @@ class Carried:
     imports: list[str] = field(default_factory=list)  # lines that the text needs beside
 
 
-def carry(name: str, old: OldClass, text: str) -> Carried:
-    """What becomes of the class `name` of the old base; `text` is that of its file."""
-    return _Class(name, old, text).carry()
+def carry(name: str, old: OldClass, text: str, used: Set[str] = frozenset()) -> Carried:
+    """What becomes of the class `name` of the old base; `text` is that of its file.
+
+    `used` are attributes of self that the user's files read.
+    """
+    return _Class(name, old, text, used).carry()
 
 
 class _Class:
-    def __init__(self, name: str, old: OldClass, text: str) -> None:
+    def __init__(self, name: str, old: OldClass, text: str, used: Set[str]) -> None:
         self.name, self.file, self.node = name, old.file, old.node
         self.lines = text.splitlines(keepends=True)
         self.tree = ast.parse(text)
@@ -78,6 +89,12 @@ class _Class:
                 self.differs[method] = None
             elif difference := compare(key, function):
                 self.differs[method] = difference
+        self.used = used.union(
+            *(read_on_self(self.functions[one]) for one in self.differs if one != "__init__")
+        )
+        init = self.functions.get("__init__")
+        if name == "BaseTrainer" and init is not None and not self._takes("optimizer"):
+            self.differs.setdefault("__init__", Difference([], 0, True))  # which makes one
         self.result = Carried()
 
     def carry(self) -> Carried:
@@ -147,6 +164,8 @@ class _Class:
         self._leave_lines("__init__", difference.added, wanted)
         more = self._further_adders(difference.added) if self.name in WRITERS else []
         if not wanted and not difference.other_signature:
+            if more or not any(":" in one for one in self.result.left):
+                self._keep("__init__", f"{difference.words()}: today's does what is left")
             return more
         arguments, call = ast.unparse(function.args), f"super().__init__({', '.join(given)}"
         if self.name == "ConfigParser":
@@ -159,8 +178,18 @@ class _Class:
             self.result.imports.append("import time")
         wanted = [one for one in body if one in wanted and stored(one) != {"run_id"}]
         lines = [self._source(one, 8) for one in wanted]
+        if self.name == "BaseTrainer":
+            known = (self.used & own_attributes(self.node)) - new_names(self.name)
+            others = sorted(known & ATTRIBUTES.keys())
+            lines = [f"        self.{one} = {ATTRIBUTES[one]}\n" for one in others] + lines
         self._keep("__init__", f"its lines {lines_of(wanted)}, after today's" if wanted else "")
         return [head + "".join(lines), *more]
+
+    def _takes(self, name: str) -> bool:
+        """Whether the old __init__ takes what today's calls `name`."""
+        arguments = self.functions["__init__"].args
+        taken = {one.arg for one in [*arguments.args, *arguments.kwonlyargs]}
+        return bool(taken & set(ARGUMENTS[name].split()))
 
     def _further_adders(self, added: list[Any]) -> list[str]:
         """Methods for what the old writer could add to TensorBoard and today's cannot."""
@@ -205,8 +234,12 @@ class _Class:
         if self.name == "BaseTrainer":
             for node in body:  # what the old base set, and today's does not
                 attributes = {one.attr for one in ast.walk(node) if _is_on_self(one, ast.Store)}
-                is_plain = isinstance(node, ast.Assign) and isinstance(node.value, ast.Name)
-                if is_plain and attributes and not attributes & new_names(self.name):
+                is_needed = bool(attributes & self.used) and not attributes & ATTRIBUTES.keys()
+                if isinstance(getattr(node, "value", None), ast.Name):
+                    is_needed = bool(attributes)
+                if is_needed and not attributes & new_names(self.name):
+                    wanted.append(node)
+                if "optimizer" in attributes and not self._takes("optimizer"):
                     wanted.append(node)
         for node in reversed(body):  # the locals that these read
             needed = {name for one in wanted for name in loaded(one)}
@@ -279,19 +312,24 @@ class _Class:
 
     def _from_args(self, function: Any, difference: Difference) -> list[str]:
         """Today's reading of the command line, with the old arguments; further ones are let be."""
-        self._leave_lines("from_args", difference.added, [])
         names = [one.arg for one in [*function.args.args, *function.args.kwonlyargs]][1:]
-        more = [one for one in names[2:] if one not in ("options", "args")]
-        if not more or len(names) < 2:
+        given = [one for one in difference.added if _parsed(one) in names]  # argv as an argument
+        self._leave_lines("from_args", difference.added, given)
+        argv = _parsed(given[0]) if given else ""
+        more = [one for one in names[1:] if one not in ("options", argv)]
+        if len(names) < 2 or (names[1] == "options" and len(names) == 2):
             return []
-        first, second = names[:2]
-        self.result.left.append(
-            f"{self.file}:{function.lineno}: {self.name}.from_args: takes {', '.join(more)} and "
-            "does nothing with that"
-        )
+        if more := more[0 if argv or "options" in names else 1 :]:
+            self.result.left.append(
+                f"{self.file}:{function.lineno}: {self.name}.from_args: takes {', '.join(more)} "
+                "and does nothing with that"
+            )
+        options = "options" if "options" in names else "()" if argv else names[1]
+        call = ", ".join([names[0], f"{options} or ()", *[argv] * bool(argv)])
+        self._keep("from_args", "its arguments, for today's")
         return [
             f"    @classmethod\n    def from_args({ast.unparse(function.args)}, **more):\n"
-            f"        return super().from_args({first}, {second} or (), **more)\n"
+            f"        return super().from_args({call}, **more)\n"
         ]
 
     # What it is told by
@@ -369,6 +407,15 @@ ADDER = """    def {name}(self, tag, data, *args, **kwargs):
 """
 
 
+def _parsed(node: Any) -> str:
+    """The name that a statement hands to parse_args, or ""."""
+    call = getattr(node, "value", None)
+    if isinstance(call, ast.Call) and len(call.args) == 1:
+        if isinstance(call.func, ast.Attribute) and call.func.attr == "parse_args":
+            return dotted(call.args[0])
+    return ""
+
+
 def _required(function: Any) -> list[str]:
     n = len(function.args.args) - len(function.args.defaults)
     return [one.arg for one in function.args.args[1:n]]
@@ -384,6 +431,10 @@ def _is_on_self(node: Any, kind: type) -> bool:
         and isinstance(node.ctx, kind)
         and dotted(node.value) == "self"
     )
+
+
+def read_on_self(node: Any) -> set[str]:
+    return {one.attr for one in ast.walk(node) if _is_on_self(one, ast.Load)}
 
 
 def _calls_super(node: Any) -> bool:
@@ -435,7 +486,9 @@ def _is_today_s(node: Any) -> bool:
 
 
 def _names_of_module(tree: ast.Module) -> set[str]:
-    return set().union(*(stored(one) for one in tree.body))
+    kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    found = [{one.name} if isinstance(one, kinds) else stored(one) for one in tree.body]
+    return set().union(*found)
 
 
 @cache

@@ -6,17 +6,12 @@ Nothing here knows a version of the old base: its own source says what its train
 import ast
 from typing import Any
 
-from migrating.carry import ARGUMENTS
+from migrating.carry import ARGUMENTS, ATTRIBUTES
 from migrating.source import Source, dotted, is_trainer, methods, own_attributes
 
 NO_MORE = {"resume", "train_logger"}
-# Attributes that the base set before
-ATTRIBUTES = {
-    "verbosity": "config['trainer']['verbosity']",
-    "with_cuda": "self.device.type == 'cuda'",
-    "gpu": "self.device",
-    "device_ids": "[]",
-}
+# Attributes of the base of 2018, and what they are called now
+RENAMED = {"save_freq": "save_period", "monitor_mode": "mnt_mode", "monitor_best": "mnt_best"}
 NAMED = "{{{prefix}m.__name__: value for m, value in zip(self.metric_ftns, {values})}}"
 
 
@@ -31,7 +26,7 @@ class Names:
         self.lists = "'metrics'" in ast.unparse(old)  # train() took lists of metrics
         self.new_attributes = own_attributes(new)
         self.trainers = trainers
-        self.gone = self.old_attributes - self.new_attributes
+        self.gone = self.old_attributes - self.new_attributes - RENAMED.keys()
 
     def missing(self, cls: Any) -> list[str]:
         """What a class and those built on it read from self, and only the old base has set."""
@@ -57,6 +52,7 @@ class Names:
             if any(dotted(base).rpartition(".")[2] == "BaseTrainer" for base in cls.bases):
                 self._call_of_init(source, cls)
             if is_trainer(cls):
+                self._renamed(source, cls)
                 self._metric_lists(source, cls)
                 own_checkpoints(source, cls)
         private_config(source)
@@ -119,6 +115,12 @@ class Names:
                     return given.get(dotted(node.value), "None")
         return ATTRIBUTES.get(name)
 
+    def _renamed(self, source: Source, cls: Any) -> None:
+        for node in source.nodes(ast.Attribute, inside=cls):
+            new = RENAMED.get(node.attr) if node.attr in self.old_attributes else None
+            if new and dotted(node.value) == "self":
+                source.replace(node, f"self.{new}", f"the base calls it {new} now")
+
     def _metric_lists(self, source: Source, cls: Any) -> None:
         if not self.lists:
             return
@@ -168,6 +170,10 @@ def own_checkpoints(source: Source, cls: Any) -> None:
             is_logger = isinstance(node.value, ast.Subscript) and "'logger'" in ast.unparse(node)
             if is_logger and dotted(node.targets[0]) == "self.train_logger":
                 source.remove_lines(node, "a checkpoint holds plain types, so no logger")
+            is_config = isinstance(node.value, ast.Subscript) and "'config'" in ast.unparse(node)
+            if is_config and dotted(node.targets[0]) == "self.config":
+                reason = "a checkpoint holds a dict; self.config stays the ConfigParser"
+                source.drop(node, reason)
 
 
 PRIVATE = {"_config": "config", "_save_dir": "save_dir", "_log_dir": "log_dir"}

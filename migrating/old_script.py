@@ -16,6 +16,7 @@ from typing import Any
 
 from base import BaseTrainer
 from parse_config import ConfigParser
+from parse_config import ConfigParser as NewConfigParser
 from utils import distributed
 from utils.command_line import exit_on_user_error
 from utils.errors import UserError
@@ -40,7 +41,8 @@ def run(
     with exit_on_user_error():
         plain = [one for one in options if not further_arguments(one)]
         argv = as_overrides(sys.argv[1:], [one for one in options if one not in plain])
-        config = ConfigParser.from_args(parser, plain, argv=argv)
+        # The old class may take other arguments there
+        config = NewConfigParser.from_args.__func__(ConfigParser, parser, plain, argv=argv)
         if config.args.check:
             for_one_process("--check")
             return check(call, main, config, with_resume)

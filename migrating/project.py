@@ -103,7 +103,7 @@ def fill(old: OldProject, new: Path) -> Report:
         imports(source)
     runner = (TEMPLATE / "migrating/old_script.py").read_text(encoding="utf-8")
     if "ConfigParser" in imports.added["parse_config"]:
-        runner = runner.replace("from parse_config import", "from old_parse_config import")
+        runner = runner.replace("from parse_config import", "from old_parse_config import", 1)
     (new / "tools/old_script.py").write_text(runner, encoding="utf-8")
     report.kept += [line for part in parts for line in part.kept]
     report.notes += [line for part in parts for line in part.left]
@@ -213,6 +213,7 @@ def replace_in_place(
             package = module.partition(".")[0]
             alias = f" as {name}" * (name != new)
             source.replace(node, f"from {package} import {new}{alias}", reason)
+    sources[:] = [one.as_edited() if one.edits else one for one in sources]
 
 
 def copy_files(old: OldProject, new: Path, renamed: dict[str, str], report: Report) -> None:
@@ -244,15 +245,15 @@ def read_sources(old: OldProject, report: Report) -> list[Source]:
 
 
 def write(source: Source, new: Path, name: str, report: Report, is_new: bool) -> None:
-    edited = source.edited
+    edited, before = source.edited, source.before or source.text
     report.notes += [one.replace(f"{source.name}:", f"{name}:", 1) for one in source.notes]
     if is_new:
         (new / name).write_text(edited, encoding="utf-8", errors="surrogateescape")
         report.changed(name, "", edited, ["what the user had added to the old base"])
-    elif edited != source.text and (new / name).exists():
+    elif edited != before and (new / name).exists():
         (new / name).write_text(edited, encoding="utf-8", errors="surrogateescape")
-        reasons = dict.fromkeys(edit.reason for edit in source.applied)
-        report.changed(name, source.text, edited, reasons)
+        reasons = dict.fromkeys(source.reasons + [edit.reason for edit in source.applied])
+        report.changed(name, before, edited, reasons)
 
 
 def modules_of(new: Path) -> NamesIn:
@@ -328,8 +329,9 @@ def checks(sources: list[Source], report: Report) -> list[list[str]]:
     scripts_that_train.sort(key=lambda one: (one.name != "train.py", one.name))
     for number, source in enumerate(scripts_that_train):
         takes_config = "--config" in source.text or "-c" in source.text
-        for name in report.configs[: None if number == 0 else 1] or [""]:
-            arguments = ["-c", name] if name and takes_config else []
+        configs = report.configs[: None if number == 0 else 1] if takes_config else []
+        for name in configs or [""]:
+            arguments = ["-c", name] if name else []
             if report.entries[source.name]:
                 found.append(["-m", "tools.old_script", source.name, *arguments])
             else:

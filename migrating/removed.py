@@ -77,6 +77,8 @@ ATTRIBUTES: dict[str, dict[str, str | None]] = {
     },
     "fractions": {"gcd": None},
     "string": dict.fromkeys(("letters", "maketrans", "lowercase", "uppercase")),
+    "sklearn.datasets": {"load_boston": None},
+    "sklearn.preprocessing": {"Imputer": None},
     "scipy.misc": dict.fromkeys(("imread", "imresize", "imsave", "toimage", "logsumexp", "comb")),
 }
 # Methods that DataFrames and the like no longer have, by names that little else has

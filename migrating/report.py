@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from migrating.tree import OldProject
+from migrating.tree import BASE, OldProject
 
 
 class Report:
@@ -55,7 +55,7 @@ class Report:
         for name, tree in self.old.trees.items():
             if name in self.old.user_files:
                 self._look_at_code(name, tree, sets_length)
-        self._look_at_imports()
+        self._look_at_imports(new)
         if not self.configs:
             self.notes.append("no config was found: a JSON or YAML file with a block `trainer`")
         if "before configs" in self.old.era:
@@ -64,16 +64,22 @@ class Report:
             line += " give the trainer ConfigParser's"
             self.notes.append(f"{trainer.file}:{trainer.node.lineno}: BaseTrainer {line}")
 
-    def _look_at_imports(self) -> None:
+    def _look_at_imports(self, new: Path) -> None:
         """What is imported and is neither in the project nor installed, each by its first place."""
         own = {name.partition("/")[0].removesuffix(".py") for name in self.old.trees}
         seen = own | set(sys.stdlib_module_names)
-        for name, tree in self.old.trees.items():
-            for node in ast.walk(tree) if name in self.old.user_files else ():
-                imported = [one.name for one in getattr(node, "names", [])]
-                if isinstance(node, ast.ImportFrom):
-                    imported = [] if node.level or not node.module else [node.module]
-                for module in imported if isinstance(node, (ast.Import, ast.ImportFrom)) else ():
+        trees = {name: self.old.trees[name] for name in self.old.trees if name not in BASE}
+        for name in [*self.changes]:  # what was carried over of the base
+            if name.endswith(("from_old.py", "old_parse_config.py")):
+                trees[name] = ast.parse((new / name).read_text(encoding="utf-8"))
+        for name, tree in trees.items():
+            for node in ast.walk(tree):
+                imported = []
+                if isinstance(node, ast.Import):
+                    imported = [one.name for one in node.names]
+                elif isinstance(node, ast.ImportFrom) and not node.level:
+                    imported = [node.module]
+                for module in imported:
                     top = module.partition(".")[0]
                     if top not in seen and find_spec(top) is None:
                         line = f"imports {top}, which is neither in the project nor installed"

@@ -92,7 +92,10 @@ class Block:
     def _is_of_2018(self, node: Any) -> bool:
         """What scripts of 2018 did with args.config, args.resume and args.device."""
         if isinstance(node, ast.Assert):
-            return "exists" in ast.unparse(node)
+            return "exists" in ast.unparse(node) or loaded(node) == {self.config}
+        if isinstance(node, ast.Expr):
+            is_call = isinstance(node.value, ast.Call)
+            return is_call and dotted(node.value.func).endswith(("print", ".warning", ".info"))
         if isinstance(node, ast.If):
             return all(map(self._is_of_2018, [*node.body, *node.orelse])) and (
                 loaded(node.test) <= {*self.args, "resume"}
@@ -106,7 +109,7 @@ class Block:
         target = dotted(node.targets[0])
         text = ast.unparse(node)
         return (
-            (target == self.config and any(one in text for one in READERS[1:]))
+            (target == self.config and any(one in text for one in (*READERS[1:], " = None")))
             or (target == "path" and "save_dir" in text)
             or (target == "resume" and "resume" in text)
             or "CUDA_VISIBLE_DEVICES" in ast.unparse(node.targets[0])

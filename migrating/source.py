@@ -19,6 +19,8 @@ class Source:
     text: str
     edits: list[Edit] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # what a person must decide
+    before: str = ""  # the old file, where the text is no longer that
+    reasons: list[str] = field(default_factory=list)  # of what was edited until then
 
     def __post_init__(self) -> None:
         self.tree = ast.parse(self.text)
@@ -29,6 +31,11 @@ class Source:
         self.parents: dict[Any, Any] = {
             child: node for node in ast.walk(self.tree) for child in ast.iter_child_nodes(node)
         }
+
+    def as_edited(self) -> "Source":
+        """The file with its edits made, to be looked at and edited further."""
+        reasons = self.reasons + [one.reason for one in self.applied]
+        return Source(self.name, self.edited, [], self.notes, self.before or self.text, reasons)
 
     def nodes(self, *kinds: type, inside: Any = None) -> list[Any]:
         """All of these kinds, but not in f-strings: Python 3.11 tells their places wrongly."""

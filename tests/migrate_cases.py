@@ -106,6 +106,34 @@ CHANGES = {
         "logger/visualization.py",
         [("        self.step = 0\n", ADDERS + "        self.step = 0\n")],
         ["    def add_mesh(self, tag, data, *args, **kwargs):\n"],
+        ["TensorboardWriter.__init__: has other lines (9)"],
+    ),
+    "less than the original": Change(
+        TRAINER,
+        [("        self.start_epoch = 1\n", "")],
+        kept=["BaseTrainer.__init__: leaves out 1 of the original's: today's does what is left"],
+    ),
+    "a local name of train()": Change(
+        TRAINER,
+        [(LOOP, LOOP + "            best = self.look(log)\n            self.keep(n_best)\n")],
+        ["            best = self.look(log)\n"],
+        ["BaseTrainer.train: its lines 39, around today's"],
+        ["x.py:40: BaseTrainer.train: not carried over: self.keep(n_best)"],
+    ),
+    "a base that makes the optimizer": Change(
+        TRAINER,
+        [
+            ("metric_ftns, optimizer, config", "metric_ftns, config"),
+            ("self.optimizer = optimizer", "self.optimizer = Adam(model.parameters())"),
+        ],
+        ["None, config)\n        self.optimizer = Adam(model.parameters())\n"],
+        ["BaseTrainer.__init__: its lines 14, after today's"],
+    ),
+    "a command line that is given": Change(
+        "parse_config.py",
+        [("from_args(cls, args, ", "from_args(cls, args, words, "), ("_args()", "_args(words)")],
+        ["args, words, options='', **more):\n        return super().from_args(args, options or ()"],
+        ["ConfigParser.from_args: its arguments, for today's"],
     ),
     "a tracker that counts more": Change(
         "utils/util.py",
@@ -140,6 +168,12 @@ NOT_ONE_CALL = "its end is no single call of main"
 ENDS = {  # the end of a script, and what it becomes or why it stays as it is
     "the original's": (READ + "main(config)", "run(main, parser, options)"),
     "of 2018": (OF_2018, "run(main, parser, with_resume=True)"),
+    "of early 2018": (
+        OF_2018.replace("    if args.config:", "    config = None\n    if args.config:").replace(
+            "    main(", "    if args.resume:\n        print('again')\n    assert config\n    main("
+        ),
+        "run(main, parser, with_resume=True)",
+    ),
     "early 2019": (
         "config = ConfigParser(parser, options)\n    main(config, config.resume)",
         "run(main, parser, options, with_resume=True)",
