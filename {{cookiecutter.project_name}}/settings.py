@@ -43,6 +43,8 @@ class InitFrom:
     """The file with the weights, of this project or of others."""
     strict: bool = True
     """Every weight must fit; if false, those that fit are taken, and a line says which not."""
+    prefixes: dict[str, str | None] = field(default_factory=dict)
+    """Other beginnings for names in the file: {"backbone.": ""}; with null they are left out."""
 
 
 @dataclass
@@ -120,6 +122,7 @@ class TrainerSettings:
 # Keys that a file in tools/ serves: where that was deleted, only their defaults are valid
 SERVED_BY = {
     "init_from": "init_from",
+    "freeze": "freeze",
     "parallel.type": "fsdp",
     "parallel.recompute": "recompute",
     "trainer.trackers": "trackers",
@@ -139,6 +142,8 @@ class Settings:
     """In model/loss.py, torch.nn or torch.nn.functional; or several by name."""
     init_from: InitFrom | None = None
     """Begin a new run with the weights of a checkpoint."""
+    freeze: dict[str, Annotated[int, Range(1)] | None] = field(default_factory=dict)
+    """Until which epoch not to train parameters, by patterns: {"body.*": 3, "stem.*": null}."""
     metrics: list[Metric] = field(default_factory=list)
     """In model/metric.py: functions of (output, target), or classes with update, compute, reset."""
     lr_scheduler: Scheduler | dict[str, Scheduler] | None = None

@@ -7,7 +7,7 @@ from torch import nn
 from base import Callback
 from parse_config import ConfigParser, find_file
 from tools.convert import complete
-from utils.checkpoint import read, set_weights, weights_to_use
+from utils.checkpoint import State, read, set_weights, weights_to_use
 from utils.errors import UserError
 
 
@@ -17,16 +17,19 @@ class InitFrom(Callback):
     def on_model_built(self, model: nn.Module, config: ConfigParser) -> None:
         init = config.settings.init_from
         if init is not None and config.resume is None:
-            line = init_weights(model, find_file(init.checkpoint), init.strict)
+            path = find_file(init.checkpoint)
+            line = init_weights(model, path, init.strict, init.prefixes)
             config.get_logger("train").info(line)
 
 
-def init_weights(model: nn.Module, path: Path, strict: bool) -> str:
+def init_weights(
+    model: nn.Module, path: Path, strict: bool, prefixes: dict[str, str | None]
+) -> str:
     """Load the weights alone; without `strict`, those that fit. Returns a line that says which.
 
     Raises UserError where a weight does not fit, or without `strict` none does.
     """
-    weights = weights_to_use(complete(read(path), path))
+    weights = renamed(weights_to_use(complete(read(path), path)), prefixes, path)
     if strict:
         set_weights(model, weights, path)
         return f"{path}: all {len(weights)} weights taken"
@@ -38,3 +41,25 @@ def init_weights(model: nn.Module, path: Path, strict: bool) -> str:
     left = [key for key in [*own, *weights] if key not in fitting]
     others = ", ".join(dict.fromkeys(left)) or "none"
     return f"{path}: {len(fitting)} of {len(own)} weights taken; not taken: {others}"
+
+
+def renamed(weights: State, prefixes: dict[str, str | None], path: Path) -> State:
+    """The weights with other beginnings of their names; the longest prefix that fits counts.
+
+    Raises UserError for a prefix that fits none, and for two weights of one name.
+    """
+    names = {name: name.replace("_orig_mod.", "") for name in weights}  # of compiled parts
+    for one in prefixes:
+        if not any(name.startswith(one) for name in names.values()):
+            there = ", ".join(dict.fromkeys(f"{name.partition('.')[0]}." for name in names))
+            raise UserError(f"init_from.prefixes: {path} has no {one!r}, but {there}")
+    found: State = {}
+    for name, clean in names.items():
+        prefix = max((one for one in prefixes if clean.startswith(one)), key=len, default=None)
+        new: str | None = clean if prefix is None else prefixes[prefix]
+        if prefix is not None and new is not None:
+            new += clean[len(prefix) :]
+        if new in found:
+            raise UserError(f"init_from.prefixes: two weights of {path} are called {new!r}")
+        found |= {} if new is None else {new: weights[name]}
+    return found
