@@ -77,16 +77,10 @@ def build_trainer(config: ConfigParser) -> Any:
         callback.on_model_built(model, config)
     optimizer = build_optimizers(config, modules["optimizer"], model)
     lr_scheduler = build_schedulers(config, modules["lr_scheduler"], optimizer)
+    split = getattr(data_loader, "split_validation", None)  # a DataLoader of torch has none
+    valid_data = split() if split is not None else None
     trainer = Trainer(
-        model,
-        criterion,
-        metrics,
-        optimizer,
-        config=config,
-        device=device,
-        data_loader=data_loader,
-        valid_data_loader=data_loader.split_validation(),
-        lr_scheduler=lr_scheduler,
+        model, criterion, metrics, optimizer, config, device, data_loader, valid_data, lr_scheduler
     )
     trainer.callbacks = callbacks
     return trainer

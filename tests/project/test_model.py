@@ -1,7 +1,10 @@
 import pytest
+import torch
 
 from base import BaseModel
 from digits_example import DigitsModel
+from utils.device import prepare_model
+from utils.errors import UserError
 
 
 def test_a_model_without_forward_cannot_be_made():
@@ -26,3 +29,22 @@ def test_str_shows_trainable_parameters_and_freeze_takes_them_away():
 def test_freezing_a_part_that_is_not_there_names_those_that_are():
     with pytest.raises(ValueError, match="'conv'; parts: conv1, conv2"):
         DigitsModel().freeze("conv")
+
+
+class Lazy(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.LazyLinear(3)
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+def test_a_lazy_layer_is_shown_and_has_to_have_its_size_before_training(make_config):
+    model = Lazy()
+    assert "LazyLinear" in str(model) and "Trainable parameters: 0" in str(model)
+    with pytest.raises(UserError, match=r"^arch: layer\.weight has no size before the first batch"):
+        prepare_model(model, make_config().settings.trainer)
+    model(torch.zeros(1, 4))
+    prepare_model(model, make_config().settings.trainer)
+    assert "Trainable parameters: 15" in str(model)

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from base import BaseDataLoader
 from report import summary
 from tools.data_wait import DataWait
 from tools.history import RecordedRun
+from tools.worker_data import WorkerData
+from train import build_trainer
 from trainer.trainer import Trainer
 from utils import UserError, distributed
 
@@ -286,3 +288,36 @@ def test_a_loop_of_ones_own_says_nothing_of_waiting(make_config, caplog):
     trainer._train_epoch = lambda epoch: {"loss": 0.0}
     trainer.train()
     assert "waited" not in caplog.text
+
+
+class Scaled(Dataset):
+    def __init__(self):
+        self.scale = 0.0
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        return torch.tensor([self.scale]), 0
+
+
+class ScalesByEpoch(Trainer):
+    def _train_epoch(self, epoch):
+        self.data_loader.dataset.scale = float(epoch)
+        return super()._train_epoch(epoch)
+
+    def train_step(self, batch):
+        return {"scale": batch[0].mean()}
+
+
+@pytest.mark.parametrize(("persistent", "scale"), [(True, 1), (False, 2)])
+def test_a_data_set_that_changes_while_workers_persist_is_told(
+    make_config, caplog, persistent, scale
+):
+    plain = build_trainer(make_config({"trainer.monitor": "off", "trainer.len_epoch": None}))
+    loader = BaseDataLoader(Scaled(), 4, True, 0, 1, persistent_workers=persistent)
+    parts = (plain.model, plain.criterion, [], plain.optimizer, plain.config, "cpu", loader)
+    trainer = ScalesByEpoch(*parts)
+    trainer.callbacks = [WorkerData()]
+    assert trainer.train()["scale"] == scale
+    assert ("The data set's scale changed" in caplog.text) == persistent

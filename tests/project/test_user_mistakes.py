@@ -10,18 +10,20 @@ import pytest
 import torch
 from torch.utils.data import IterableDataset
 
+import digits_example
 from base import BaseDataLoader
 from model import metric
 from parse_config import ConfigParser
 from tools.check import describe
 from tools.convert import complete
-from train import part_modules
+from train import build_trainer, part_modules
 from utils import UserError, extras
 from utils.check import nearest
 from utils.command_line import EXTRA_FLAGS, CommandLine
 from utils.errors import in_full
 from utils.files import PROJECT_DIR, read_config
-from utils.meter import plain_numbers
+from utils.finite import FiniteCheck
+from utils.meter import MetricTracker, plain_numbers
 
 
 def test_an_optimizer_that_takes_a_closure_is_refused(make_trainer):
@@ -190,3 +192,42 @@ def test_data_that_are_not_there_are_one_line(tmp_path):
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
     assert "data_loader: [Errno 2] No such file" in done.stderr
     assert str(tmp_path / "mnist_5k.npz") in done.stderr
+
+
+class OwnTensor(torch.Tensor):
+    pass
+
+
+class KeepsTensor:
+    def __init__(self):
+        self.sum = torch.zeros(2).as_subclass(OwnTensor)
+
+    def compute(self):
+        return 0.0
+
+
+def test_a_metric_that_cannot_be_copied():
+    with pytest.raises(UserError, match=r"^metrics: KeepsTensor cannot be copied: The default"):
+        MetricTracker(metrics=[KeepsTensor()])
+
+
+def test_fp16_of_several_optimizers_takes_no_micro_batches(make_config):
+    config = make_config({"trainer.precision": "fp16", "trainer.accumulate_steps": 2})
+    parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    optimizers = {str(i): torch.optim.Adam([one]) for i, one in enumerate(parameters)}
+    arguments = (config.settings.trainer, torch.device("cpu"), optimizers, None, None)
+    with pytest.raises(UserError, match=r"^trainer\.accumulate_steps: with several optimizers"):
+        FiniteCheck(*arguments)
+
+
+def plain_loader(batch_size=16):
+    """A DataLoader of torch itself, which splits nothing off."""
+    data = digits_example.DigitsDataLoader(batch_size=batch_size).dataset
+    return torch.utils.data.DataLoader(data, batch_size)
+
+
+def test_a_loader_of_torch_alone_trains_without_validation(make_config, monkeypatch):
+    monkeypatch.setattr("data_loader.data_loaders.plain_loader", plain_loader, raising=False)
+    changes = {"data_loader.type": "plain_loader", "data_loader.args": {}}
+    trainer = build_trainer(make_config(changes | {"trainer.monitor": "off"}))
+    assert trainer.valid_data_loader is None and "loss" in trainer.train()

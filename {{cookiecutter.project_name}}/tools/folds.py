@@ -31,8 +31,10 @@ def __getattr__(name: str) -> Any:
 
 def in_parts(name: str, split: type["OwnSplit"]) -> Any:
     """The loader of a name in data_loader/data_loaders.py, with another split than its own."""
-    from data_loader import data_loaders
-
+    try:
+        from data_loader import data_loaders
+    except ImportError as error:  # of a project that has no such file
+        raise AttributeError(str(error)) from None
     loader = getattr(data_loaders, name, None)
     if not (isclass(loader) and issubclass(loader, BaseDataLoader)):
         raise AttributeError(f"there is no BaseDataLoader {name!r} in data_loader.data_loaders")

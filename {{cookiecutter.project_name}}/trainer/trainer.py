@@ -49,6 +49,7 @@ class Trainer(BaseTrainer):
         self.ema = None if settings.ema is None else torch.optim.swa_utils.AveragedModel(self.model)
         prepare_model(self.model, settings)
         self.autocast = autocast(settings.precision, self.device)
+        self.no_autocast = autocast(settings.precision, self.device, enabled=False)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "fp16")
         self.finite = FiniteCheck(settings, self.device, optimizer, self.logger, config.save_dir)
         self.data_loader = data_loader
@@ -104,7 +105,8 @@ class Trainer(BaseTrainer):
             optimizer.zero_grad()
         if self.loss_weight != 1:
             loss = loss * self.loss_weight
-        self.scaler.scale(loss).backward()
+        with self.no_autocast:  # which PyTorch advises against in a backward pass
+            self.scaler.scale(loss).backward()
         if not self.is_last_micro_batch:
             return
         parameters = [p for group in optimizer.param_groups for p in group["params"]]

@@ -60,6 +60,10 @@ def prepare_model(model: Any, settings: Any) -> None:
     """Set up the model, in place, as `settings` of the trainer say."""
     import torch
 
+    for name, parameter in model.named_parameters():
+        if torch.nn.parameter.is_lazy(parameter):
+            how = "call the model on an example in its __init__"
+            raise UserError(f"arch: {name} has no size before the first batch: {how}")
     torch.set_float32_matmul_precision("high" if settings.precision == "tf32" else "highest")
     if settings.channels_last:
         model.to(memory_format=torch.channels_last)
@@ -67,12 +71,14 @@ def prepare_model(model: Any, settings: Any) -> None:
         model.compile(**({} if settings.compile is True else settings.compile))
 
 
-def autocast(precision: str, device: "torch.device") -> AbstractContextManager:
+def autocast(
+    precision: str, device: "torch.device", enabled: bool = True
+) -> AbstractContextManager:
     """A context, to be entered any number of times, in which operations take that precision."""
     import torch
 
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
-    return torch.autocast(device.type, dtype) if dtype else nullcontext()
+    return torch.autocast(device.type, dtype, enabled) if dtype else nullcontext()
 
 
 def update_average(average: "AveragedModel", model: "nn.Module", decay: float) -> None:

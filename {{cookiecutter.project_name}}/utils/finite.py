@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 
 from utils import distributed
-from utils.errors import RunError
+from utils.errors import RunError, UserError
 from utils.optim import by_name
 
 NOT_TAKEN = "the step was not taken"
@@ -31,6 +31,9 @@ class FiniteCheck:
         self.policy, self.max_skipped = settings.non_finite, settings.max_skipped
         self.n_skipped, self.logger, self.run_dir = 0, logger, run_dir
         self.optimizers = by_name(optimizer).values()
+        if settings.precision == "fp16" and settings.accumulate_steps > 1 < len(self.optimizers):
+            # Each step may change the scale, also while gradients of another are added up
+            raise UserError("trainer.accumulate_steps: with several optimizers, fp16 takes 1 only")
         self.found_inf, self.one = torch.zeros((), device=device), torch.ones((), device=device)
         are_fused = all(getattr(x, "_step_supports_amp_scaling", False) for x in self.optimizers)
         is_late = device.type == "cuda" and self.policy == "stop" and are_fused
