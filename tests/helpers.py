@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
@@ -153,7 +154,7 @@ def launch(function, *arguments):
     return process.exitcode
 
 
-def run_script(folder, arguments, output, errors=None, environment=ENVIRONMENT):
+def run_script(folder, arguments, output, errors=None, environment=ENVIRONMENT, run=None):
     """Run a script in this process, which ends with it; `output` takes the errors, too.
 
     The process is the first of its group, so that it can be killed with all that it starts.
@@ -168,10 +169,38 @@ def run_script(folder, arguments, output, errors=None, environment=ENVIRONMENT):
     os.environ.update(environment)
     os.chdir(folder)
     sys.dont_write_bytecode = True
-    script = os.path.dirname(os.path.abspath(arguments[0]))
-    sys.path[:] = [script, *(one for one in sys.path if one != str(PROJECT))]
-    sys.argv = [*arguments]
+    sys.path[:] = [one for one in sys.path if one != str(PROJECT)]
+    (run or run_main)(*arguments)
+
+
+def run_main(script, *arguments):
+    """What `python script *arguments` does."""
+    sys.path.insert(0, os.path.dirname(os.path.abspath(script)))
+    sys.argv = [script, *arguments]
     try:
-        runpy.run_path(arguments[0], run_name="__main__")
+        runpy.run_path(script, run_name="__main__")
     finally:
         atexit._run_exitfuncs()
+
+
+def run_agent(*arguments):
+    """What torchrun does, but that its processes are copies of this one."""
+    from torch.distributed import run
+
+    def with_copies(args, of_torch=run.config_from_args):
+        config, _, _ = of_torch(args)
+        config.start_method = "fork"
+        return config, run_rank, [args.training_script, *args.training_script_args]
+
+    run.config_from_args = with_copies
+    run.main(arguments)
+
+
+def run_rank(*arguments):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.default_int_handler if number == 2 else signal.SIG_DFL)
+    try:
+        run_main(*arguments)
+    except Exception:
+        traceback.print_exc()
+        sys.exit(1)

@@ -7,19 +7,18 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from ast import literal_eval
-from uuid import uuid4
+from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 
-from helpers import ENVIRONMENT, python, succeed
+from helpers import ENVIRONMENT, FORKSERVER, python, run_agent, run_script, succeed
 from test_bake import STARTER_FILES
 
 pytestmark = pytest.mark.slow
 
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 SHORT = [
     "trainer.epochs=2",
     "trainer.tensorboard=false",
@@ -128,42 +127,40 @@ def arguments(save_dir, *overrides, batch_size=32):
     return ["train.py", "-d", "cpu", f"trainer.save_dir={save_dir}", size, *SHORT, *overrides]
 
 
-def begin(project, command, fault="0 none 0"):
-    """A process with a mark of its own in the environment, which all that it starts have too."""
-    process = subprocess.Popen(
-        command,
-        cwd=project,
-        env=ENVIRONMENT | {"FAULT": fault, "BEGUN_AS": (mark := uuid4().hex)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    process.mark = mark
+def begin(project, *arguments, n=2, agents=("--standalone",), fault="0 none 0"):
+    """A process that does what torchrun does, in a session with all that it starts."""
+    files = [Path(mkdtemp(), name) for name in ("out", "err")]
+    command = [*map(str, (*agents, f"--nproc-per-node={n}", *arguments))]
+    environment = ENVIRONMENT | {"FAULT": fault}
+    todo = (project, command, *files, environment, run_agent)
+    process = FORKSERVER.Process(target=run_script, args=todo)
+    process.start()
+    process.files = files
     return process
 
 
 def finish(process, limit=240):
     """The status of a process that ends by itself, and what it printed. It leaves no other."""
     try:
-        out, err = process.communicate(timeout=limit)
+        process.join(limit)
         assert not left_of(process)
     finally:
         for pid in left_of(process):
             os.kill(pid, signal.SIGKILL)
-    return process.returncode, out, err
+    return process.exitcode, *(file.read_text(encoding="utf-8") for file in process.files)
 
 
 def left_of(process):
-    """The processes that it has started, with itself: the workers have sessions of their own."""
-    command = ["ps", "axeww", "-o", "pid=,command="]
+    """The processes that it has started, with itself."""
+    command = ["ps", "-eo", "pid=,sess="]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return [int(line.split()[0]) for line in listed.splitlines() if process.mark in line]
+    pairs = [map(int, line.split()) for line in listed.splitlines()]
+    return [pid for pid, session in pairs if session == process.pid]
 
 
-def torchrun(project, *arguments, n=2, agents=("--standalone",), fault="0 none 0"):
+def torchrun(project, *arguments, **options):
     """Run to the end, whatever it is; the status, and what was printed."""
-    command = [*TORCHRUN, *agents, f"--nproc-per-node={n}", *arguments]
-    return finish(begin(project, command, fault))
+    return finish(begin(project, *arguments, **options))
 
 
 def run_dir(save_dir):
@@ -284,13 +281,11 @@ def test_stopped_by_a_signal_and_resumed_it_ends_as_if_it_had_not_been(
     if who == "rank":
         status, _, err = torchrun(project, *arguments(tmp_path), fault="1 term 7")
     else:
-        command = [*TORCHRUN, "--standalone", "--nproc-per-node=2"]
-        command += arguments(tmp_path, "trainer.save_every.steps=1")
-        process = begin(project, command)
+        process = begin(project, *arguments(tmp_path, "trainer.save_every.steps=1"))
         while not any(tmp_path.glob("*/*/last.pth")):
-            assert process.poll() is None
+            assert process.is_alive()
         assert len(left_of(process)) == 3  # the agent and two workers
-        process.send_signal(signal.SIGTERM)
+        process.terminate()
         _, _, err = finish(process)
     assert err.count("stopped by SIGTERM") == err.count("stopped by SIGTERM. Go on with") == 1
     status, _, err = torchrun(
@@ -341,9 +336,9 @@ from train import build_trainer
 from utils import distributed
 import sys
 with distributed.process_group():
-    config = ConfigParser.from_file("config.json", dict(one.split("=") for one in sys.argv[1:]))
-    config.settings.trainer.accumulate_steps = 4
-    config.settings.trainer.epochs = 1
+    changes = {"trainer.accumulate_steps": 4, "trainer.epochs": 1}
+    changes |= dict(one.split("=") for one in sys.argv[1:])
+    config = ConfigParser.from_file("config.json", changes)
     trainer = build_trainer(config)
     trainer.do_validation = False
     trainer.monitor = trainer.mnt_mode = "off"
@@ -380,8 +375,7 @@ def test_two_agents(project, straight, tmp_path):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         agents[2] = f"--rdzv-endpoint=localhost:{free.getsockname()[1]}"
-    command = [*TORCHRUN, *agents, "--nproc-per-node=1", *arguments(tmp_path)]
-    for process in [begin(project, command) for _ in range(2)]:
+    for process in [begin(project, *arguments(tmp_path), n=1, agents=agents) for _ in range(2)]:
         status, _, err = finish(process)
         assert status == 0, err
     assert succeed("-c", EQUAL, last(save_dir), last(tmp_path), cwd=project) == "None\n"
