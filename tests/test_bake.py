@@ -47,12 +47,14 @@ EXTRAS = """
     docs/updating.md
     docs/using.md
     docs/watching.md
-    tools/advice.py tools/alone.py tools/background.py tools/changes.py tools/compare.py
-    tools/convert.py tools/data_wait.py tools/worker_data.py
+    tools/advice.py tools/alone.py tools/background.py tools/by_group.py
+    tools/changes.py tools/compare.py tools/convert.py tools/data_wait.py
+    tools/worker_data.py
     tools/drawing.py tools/fast_dev_run.py tools/find_lr.py tools/freeze.py
     tools/from_data.py tools/fsdp.py
     tools/history.py tools/init_from.py tools/manifest.py tools/metrics.py tools/monitor.py
     tools/overfit_batches.py tools/pictures.py tools/predictions.py tools/profile.py
+    tools/progress_metrics.py
     tools/quiet_end.py tools/splits.py
     tools/recompute.py tools/record.py tools/replay.py tools/report.py tools/schema.py
     tools/steps.py tools/streams.py tools/summary.py tools/trackers.py tools/unshard.py

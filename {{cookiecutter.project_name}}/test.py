@@ -46,6 +46,7 @@ def load(config: ConfigParser) -> tuple["Trainer", int]:
     data_loader = build_test_loader(config)
     config.save_dir = config.resume.parent  # no run begins here
     trainer = Trainer(model, criterion, metrics, None, config, device, data_loader)
+    trainer.writer.enabled = False  # for a valid_step that shows pictures
     for callback in trainer.callbacks:
         callback.on_test_start(trainer)
     return trainer, epoch

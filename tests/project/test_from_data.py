@@ -20,6 +20,7 @@ from test import load_model
 from train import build_trainer
 from utils.errors import UserError
 from utils.files import read_json
+from utils.optim import learning_rates
 
 WARM_UP = {
     "type": "SequentialLR",
@@ -248,3 +249,37 @@ def test_without_the_extra_a_line_says_how_to_get_it(tmp_path, make_config, monk
     lines = str(caught.value).splitlines()
     assert len(lines) == 2 and all("this is in the full project: " in line for line in lines)
     assert any("lr_scheduler.args.T_max = 'auto'" in line for line in lines)
+
+
+def test_a_schedule_has_values_by_group(make_config):
+    changes = {
+        "optimizer": {"type": "SGD", "groups": {"conv*": {"lr": 0.1}, "*.bias": {}}},
+        "lr_scheduler": {
+            "type": "tools.by_group.OneCycleLR",
+            "args": {"max_lr": {"": 0.01, "conv*": 0.001, "conv* *.bias": 0.002, "*.bias": 0.02}},
+            "interval": "step",
+        },
+    }
+    changes["lr_scheduler"]["args"]["total_steps"] = "auto"
+    trainer = build_trainer(make_config(changes))
+    highest = {}
+    for _ in range(7):
+        for name, lr in learning_rates(trainer.optimizer).items():
+            highest[name] = max(lr, highest.get(name, 0))
+        trainer.optimizer.step()
+        trainer.lr_scheduler.step()
+    expected = {"lr_conv*": 0.001, "lr_conv* *.bias": 0.002, "lr": 0.01, "lr_*.bias": 0.02}
+    assert highest.keys() >= expected.keys() - {"lr"}
+    top = {group.get("name", ""): group["max_lr"] for group in trainer.optimizer.param_groups}
+    assert top == {"": 0.01, "conv*": 0.001, "conv* *.bias": 0.002, "*.bias": 0.02}
+    trainer = build_trainer(make_config(changes))
+    trainer.train()
+    last = trainer.checkpoint_dir / "last.pth"
+    build_trainer(make_config(kept(trainer) | {"trainer.epochs": 3}, resume=last))
+    with pytest.raises(UserError, match="optimizer.type: SGD -> Adam: for that, start a new run"):
+        build_trainer(make_config(resume=last)).train()
+    del changes["lr_scheduler"]["args"]["max_lr"]["conv*"]
+    line = one_line(make_config, **changes)
+    assert line.startswith("lr_scheduler: max_lr = {") and "each of '', 'conv*'," in line
+    changes["lr_scheduler"] = {"type": "tools.by_group.OneCycle"}
+    assert "there is no 'OneCycle' in tools.by_group" in one_line(make_config, **changes)

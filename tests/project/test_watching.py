@@ -15,9 +15,11 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
+from parse_config import ConfigParser
+from test import evaluate
 from tools.drawing import contact_sheet, to_bytes
 from tools.pictures import Pictures, image_batches, worst_mistakes, write_histograms
-from train import build_trainer
+from train import CommandLine, build_trainer
 from trainer.trainer import Trainer
 from utils.files import PROJECT_DIR
 
@@ -293,3 +295,41 @@ def test_pictures_that_fail_are_one_warning(make_trainer, monkeypatch, caplog):
     monkeypatch.setattr("tools.pictures.write_config", lambda *_: 1 / 0)
     make_trainer({"trainer.tensorboard": True, "trainer.epochs": 2}).train()
     assert caplog.text.count("no more pictures: ZeroDivisionError: division by zero") == 1
+
+
+class Showing(Trainer):
+    """As docs/watching.md says it."""
+
+    def valid_step(self, batch):
+        data, target = batch
+        output = self.model(data)
+        if (self.writer.step, self.writer.mode) != (self.step, "valid"):  # the first batch
+            self.writer.set_step(self.step, "valid")
+            self.writer.add_images("of validation", data[:16])
+        return {"loss": self.criterion(output, target), **self.measure(output, target)}
+
+
+def test_pictures_of_the_first_batch_of_each_validation(make_trainer, events, monkeypatch):
+    monkeypatch.setattr("trainer.Trainer", Showing)
+    monkeypatch.setattr("tools.predictions.Trainer", Showing)
+    trainer = make_trainer({"trainer.tensorboard": True, "trainer.report": True})
+    trainer.train()
+    assert len(trainer.valid_data_loader) > 1
+    found = events(trainer.checkpoint_dir).Images("of validation/valid")
+    assert [event.step for event in found] == [4, 8]
+    before = sorted(path.name for path in trainer.checkpoint_dir.iterdir())
+    last = str(trainer.checkpoint_dir / "last.pth")
+    config = ConfigParser.from_args(CommandLine(None), argv=["-r", last], to_train=False)
+    evaluate(config)
+    assert sorted(path.name for path in trainer.checkpoint_dir.iterdir()) == before
+
+
+def test_lines_within_an_epoch_have_metrics_that_collect(make_trainer, events, capsys):
+    pytest.importorskip("torchmetrics")
+    changes = {"trainer.tensorboard": True, "trainer.log_step": 1, "trainer.epochs": 1}
+    trainer = make_trainer(changes | {"metrics": ["f1", "confusion_matrix"]})
+    log = trainer.train()
+    lines = re.findall(r"batch \d/4  loss \S+  f1 (\S+)  lr", capsys.readouterr().out)
+    found = [event.value for event in events(trainer.checkpoint_dir).Scalars("f1/train")]
+    assert len(lines) == len(found) == 4 and [f"{value:.4g}" for value in found] == lines
+    assert found[-1] == pytest.approx(log["f1"])  # of the epoch so far

@@ -21,13 +21,14 @@ class Changes(Callback):
         changes = trainer.config.note_changes(state["config"])
         if ("trainer", "monitor") in changes:
             state["monitor_best"] = None  # the search for the best epoch begins anew
-        if any(path[0] == "lr_scheduler" and "args" not in path for path in changes):
-            state["lr_scheduler"] = None  # the new schedule begins now
-            keep_groups(state["optimizer"], trainer.optimizer)
         for path, (old, new) in changes.items():
             if path[0] == "optimizer" and "args" not in path:
                 key = ".".join(path)
                 raise UserError(f"{key}: {old} -> {new}: for that, start a new run with init_from")
+        if any(path[0] == "lr_scheduler" and "args" not in path for path in changes):
+            state["lr_scheduler"] = None  # the new schedule begins now
+            keep_groups(state["optimizer"], trainer.optimizer)
+        for path, (old, new) in changes.items():
             if path[0] in ("optimizer", "lr_scheduler") and "args" in path[:-1]:
                 change(state, trainer.lr_scheduler, path, old, new)
         state["config"] = trainer.config.config  # whose changes are taken up

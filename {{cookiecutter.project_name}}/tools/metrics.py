@@ -47,7 +47,8 @@ class _Tasks(Callback):
             args = {"task": task, "from_logits": from_logits} | part.args
             name = {} if part.name is None else {"name": part.name}
             new["metrics"][index] = {"type": part.type, "args": args, **name}
-        config.read(new)
+        if new["metrics"] != config["metrics"]:
+            config.read(new)
 
     def on_epoch_end(self, trainer: BaseTrainer, log: dict[str, Any]) -> None:
         for name, matrix in _matrices.items() if distributed.is_main() else ():

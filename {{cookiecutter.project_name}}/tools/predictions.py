@@ -65,6 +65,7 @@ def load(path: Path) -> tuple[int, Any, Any, Any]:
         raise UserError("there is no validation data")
     config.save_dir = path.parent  # no run begins here
     trainer = Trainer(model, criterion, metrics, None, config, device, loader)
+    trainer.writer.enabled = False
     return state["epoch"], trainer, loader, getattr(data_loader, "classes", None)
 
 
