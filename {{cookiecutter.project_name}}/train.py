@@ -66,6 +66,7 @@ def build_trainer(config: ConfigParser) -> Any:
     from utils.seed import seed_everything
 
     modules = part_modules()
+    config.get_logger("train", config["trainer"]["verbosity"])  # the data have something to say
     config.check_parts(modules, before_data=True)
     seed_everything(config["seed"], config["deterministic"])
     data_loader = config.init_obj("data_loader", modules["data_loader"])

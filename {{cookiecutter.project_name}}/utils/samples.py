@@ -13,6 +13,7 @@ from utils.signals import ignore_stop_signals
 
 FIRST_NUMBERS = 0.8444218515250481, 0.5488135039273248, 0.9700530018065531  # after seed 0
 ODD = 0x9E3779B97F4A7C15  # so that seeds of neighbours have little in common
+MOST = 2**64 - 1
 
 
 class SeededBatch(list):
@@ -61,7 +62,7 @@ class SeededSamples(Dataset):
         """The indices, each when the generators are seeded for its sample."""
         base = derive_seed("samples", *batch.place[:2])
         seeds = [
-            (base + index * ODD) % 2**64 if type(index) is int else derive_seed(base, index)
+            (base + index * ODD) & MOST if type(index) is int else derive_seed(base, index)
             for index in batch[:]
         ]
         used, others = self.used, [i for i in range(len(CPU_GENERATORS)) if i not in self.used]
