@@ -54,7 +54,7 @@ class SeededSamples(Dataset):
             self.dataset.set_epoch(epoch)
         while True:
             n_used = len(self.used)
-            samples = self.make(batch) if self.make else [self.dataset[i] for i in batch]
+            samples = self.make(batch) if self.make else [*map(self.dataset.__getitem__, batch)]
             if len(self.used) == n_used:  # else once more, with the new ones seeded too
                 return samples
 
