@@ -168,6 +168,7 @@ def run_script(folder, arguments, output, errors=None, environment=ENVIRONMENT, 
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
+    multiprocessing.process.ORIGINAL_DIR = str(folder)
     sys.dont_write_bytecode = True
     sys.path[:] = [one for one in sys.path if one != str(PROJECT)]
     (run or run_main)(*arguments)

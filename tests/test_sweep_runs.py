@@ -124,7 +124,7 @@ def rows(project, name="search", file="runs.csv"):
 
 def test_killed_at_random_moments_it_gives_the_same_table(complete, tmp_path):
     straight, killed = (shutil.copytree(complete, tmp_path / name) for name in "ab")
-    succeed("sweep.py", *SEARCHED, cwd=straight)
+    sweep(straight, *SEARCHED)
     assert {row["state"] for row in rows(straight)} == {"complete", "pruned"}
     chance, kills = random.Random(0), {"command": 0, "trial": 0}
     while kills["command"] < 6:
