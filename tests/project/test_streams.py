@@ -1,9 +1,13 @@
 """Streams: several workers share one, and a resumed pass gives what the rest of it would have."""
 
 import json
+import os
 import random
 import re
+import subprocess
+import sys
 from itertools import islice
+from pathlib import Path
 from time import monotonic
 
 import numpy as np
@@ -20,6 +24,7 @@ from tools.worker_data import WorkerData
 from train import build_trainer
 from trainer.trainer import Trainer
 from utils import UserError, distributed
+from utils.files import PROJECT_DIR
 
 
 class Shards(IterableDataset):
@@ -321,3 +326,60 @@ def test_a_data_set_that_changes_while_workers_persist_is_told(
     trainer.callbacks = [WorkerData()]
     assert trainer.train()["scale"] == scale
     assert ("The data set's scale changed" in caplog.text) == persistent
+
+
+# Several processes
+
+PROCESS = """
+from itertools import islice
+
+from base import BaseDataLoader
+from test_streams import Shards
+from utils import distributed
+
+SIZES = (7, 5, 40, 4, 30, 1, 2, 9)
+
+
+def loader_at(state=None):
+    loader = BaseDataLoader(Shards(SIZES), 3, False, 0, 2)
+    loader.set_epoch(seed=1, epoch=3)
+    if state is not None:
+        loader.load_state_dict(state)
+    return loader
+
+
+def steps(loader, n=None):
+    return [(batch.tolist(), loader.n_samples_in_batch) for batch in islice(loader, n)]
+
+
+with distributed.process_group():
+    straight = loader_at()
+    done = steps(straight)
+    following = steps(straight)
+    for one in done, following:  # uneven: some have batches where others have none
+        counted = distributed.all_gather([batch for batch, n in one if n])
+        assert len({*distributed.all_gather(len(one))}) == 1 and len({*map(len, counted)}) == 2
+        samples = sorted(i for batches in counted for batch in batches for i in batch)
+        assert samples == sorted(100 * k + i for k, n in enumerate(SIZES) for i in range(n))
+    for k in 0, 1, 5, len(done) - 3, len(done) - 1, len(done):
+        first = loader_at()
+        assert steps(first, k) == done[:k]
+        second = loader_at(first.state_dict())
+        assert steps(second, 2) == done[k : k + 2]
+        third = loader_at(second.state_dict())
+        assert steps(third) == done[k + 2 :]
+        assert steps(third) == following
+    if distributed.is_main():
+        print("each sample once")
+"""
+
+
+@pytest.mark.slow
+def test_processes_with_unequal_parts_have_each_sample_once_and_go_on_exactly(tmp_path):
+    script = tmp_path / "process.py"
+    script.write_text(PROCESS)
+    path = os.pathsep.join([str(PROJECT_DIR), str(Path(__file__).parent)])
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*command, script], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and "each sample once" in done.stdout, done.stderr
