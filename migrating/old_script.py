@@ -8,6 +8,7 @@ python -m tools.old_script SCRIPT.py -c config.json
 
 import argparse
 import json
+import logging
 import runpy
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from base import BaseTrainer
+from logger import setup_logging
 from parse_config import ConfigParser
 from parse_config import ConfigParser as NewConfigParser
 from utils import distributed
@@ -38,6 +40,8 @@ def run(
     """Call main(config), or main(config, resume), as the command line says."""
     help_text = "try everything on one batch and leave nothing behind"
     parser.add_argument("--check", action="store_true", help=help_text)
+    setup_logging()  # before logging.info() of the old code does it by itself, and doubles lines
+    logging.getLogger().setLevel(logging.INFO)
     with exit_on_user_error():
         plain = [one for one in options if not further_arguments(one)]
         argv = as_overrides(sys.argv[1:], [one for one in options if one not in plain])

@@ -87,7 +87,6 @@ METHODS = {
     "ix": "loc or iloc in pandas",
     "as_matrix": "to_numpy() in pandas",
     "has_key": "`in` in Python 3",
-    "get_value": "at in pandas",
     "applymap": "map in pandas",
     "getnnz": "nnz in SciPy, for sparse arrays",
 }
@@ -162,6 +161,16 @@ def removed_attributes(source: Source) -> None:
             source.replace(node, new, reason)
         elif node.attr in METHODS and not isinstance(node.ctx, ast.Store):
             source.note(node, f"{node.attr}: {METHODS[node.attr]}")
+
+
+def grid_b(source: Source) -> None:
+    """`grid(b=True)` of Matplotlib."""
+    for node in source.nodes(ast.Call):
+        if isinstance(node.func, ast.Attribute) and node.func.attr in ("grid", "tick_params"):
+            for one in node.keywords:
+                if one.arg == "b":
+                    start, text = source.start(one), f"visible={source.segment(one.value)}"
+                    source.edit(start, source.end(one), text, "Matplotlib 3.6 calls b visible")
 
 
 def unsafe_yaml(source: Source) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from migrating.removed import (
     gone_modules,
+    grid_b,
     inner_numpy,
     moved_imports,
     removed_attributes,
@@ -216,6 +217,7 @@ RULES: list[Callable[[Source], None]] = [
     inner_numpy,
     gone_modules,
     removed_attributes,
+    grid_b,
     unsafe_yaml,
     verbose_schedulers,
     import_imp,

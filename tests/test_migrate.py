@@ -393,6 +393,14 @@ EDITS = {
         "from torch.utils.tensorboard import SummaryWriter\nfrom numpy import select\n"
         "import time, yaml\nt = time.perf_counter()\ny = yaml.safe_load(f)\n",
     ),
+    "a grid of Matplotlib": ("ax.grid(b=True, which='x')\n", "ax.grid(visible=True, which='x')\n"),
+    "the base of 2018": (
+        "class T(BaseTrainer):\n    def _resume_checkpoint(self, path):\n"
+        "        self.monitor_best = checkpoint['monitor_best']\n"
+        "        self.config = checkpoint['config']\n        self.save_freq = 2\n",
+        "class T(BaseTrainer):\n    def _resume_checkpoint(self, path):\n"
+        "        self.monitor_best = checkpoint['monitor_best']\n        self.save_freq = 2\n",
+    ),
     "lines that came twice": (
         "import logging\nlogging.basicConfig(level=1)\nif x:\n    logging.basicConfig()\n",
         "import logging\nif x:\n    pass\n",
@@ -560,6 +568,15 @@ def test_what_was_changed_in_the_base_is_carried_over_or_named(name):
     for lines, wanted in ((found.kept, kept), (found.left, left)):
         assert len(lines) == len(wanted), lines
         assert all(part in line for part, line in zip(wanted, lines, strict=True)), lines
+
+
+def test_imports_of_what_is_carried_over_are_looked_at_too(tmp_path):
+    old = old_project("kfold", tmp_path)
+    text = "import not_here\n\n\ndef own():\n    global x\n    x = not_here\n"
+    (old / "utils/util.py").write_text((old / "utils/util.py").read_text() + text)
+    (old / "use.py").write_text("from utils.util import own\n\n\ndef f():\n    global y\n")
+    report = move(read(old), tmp_path / "new")
+    assert any(": imports not_here, which is neither" in line for line in report.notes)
 
 
 def test_digests_are_the_same_in_every_version_of_python():
