@@ -31,7 +31,7 @@ LOOP = [
 ]
 OUTSIDE = ("tools/", "report.py", "model/", "data_loader/")  # of the core
 BATCH = 3  # the first that is like all that follow
-TARGETS = {"core": 3352, "loop": 700, "files": 10, "changes": 14}
+TARGETS = {"core": 3300, "loop": 700, "files": 7, "changes": 10}
 
 
 def main():

@@ -30,12 +30,12 @@ ESSENTIAL = """
     tests/conftest.py tests/test_project.py
     tools/__init__.py tools/check.py
     trainer/__init__.py trainer/trainer.py
-    utils/__init__.py utils/batch_size.py utils/check.py
+    utils/__init__.py utils/batches.py utils/check.py
     utils/checkpoint.py utils/command_line.py
     utils/device.py utils/distributed.py utils/errors.py utils/extras.py
-    utils/files.py utils/finite.py utils/lookup.py utils/loop.py utils/meter.py
-    utils/optim.py utils/permutation.py
-    utils/run.py utils/run_dir.py utils/samples.py utils/seed.py utils/signals.py utils/split.py
+    utils/files.py utils/finite.py utils/lookup.py utils/meter.py
+    utils/optim.py
+    utils/run.py utils/run_dir.py utils/seed.py utils/signals.py utils/split.py
     utils/task.py
 """.split()
 # What a full one has beside
@@ -53,10 +53,11 @@ EXTRAS = """
     tools/drawing.py tools/fast_dev_run.py tools/find_lr.py tools/freeze.py
     tools/from_data.py tools/fsdp.py
     tools/history.py tools/init_from.py tools/manifest.py tools/metrics.py tools/monitor.py
-    tools/overfit_batches.py tools/pictures.py tools/predictions.py tools/profile.py
-    tools/progress_metrics.py
+    tools/overfit_batches.py tools/own_batches.py tools/permutation.py tools/pictures.py
+    tools/predictions.py tools/profile.py tools/progress_metrics.py
     tools/quiet_end.py tools/splits.py
     tools/recompute.py tools/record.py tools/replay.py tools/report.py tools/schema.py
+    tools/skip_steps.py
     tools/steps.py tools/streams.py tools/summary.py tools/trackers.py tools/unshard.py
     tools/verify_resume.py
     docs/sweep.md sweep.py tools/folds.py tools/groups.py tools/plan.py tools/search.py

@@ -151,7 +151,8 @@ class ConfigParser:
             ]
         for key, name in SERVED_BY.items():
             value = attrgetter(key)(self.settings)
-            if value and value != "ddp" and not (PROJECT_DIR / "tools" / f"{name}.py").exists():
+            is_there = (PROJECT_DIR / "tools" / f"{name}.py").exists()
+            if value and value not in ("ddp", "stop", "ignore") and not is_there:
                 mistakes.append(Mistake(_keys(key), f": {in_full()}"))
         self._raise(mistakes)
 

@@ -64,7 +64,7 @@ def predict(config: Any, args: Any, skipped: list[str]) -> Iterator[dict[str, An
     import torch
     from torch.utils.data import default_collate
 
-    from utils.device import to_device
+    from base.base_data_loader import to_device
 
     _, device, model, criterion, _ = load_model(config)
     part = config.settings.data_loader

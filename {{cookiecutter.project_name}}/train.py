@@ -13,7 +13,7 @@ from utils import distributed
 from utils.command_line import CommandLine, exit_on_user_error
 from utils.extras import add_flags, chosen_flag, load_callbacks, places
 
-# torch takes a second to import, so functions do it: --help and a bad config do not wait for it
+# Functions import torch, which takes a second: --help and a bad config do not wait for it
 
 OPTIONS = [
     Option(["--lr", "--learning-rate"], float, "optimizer.args.lr"),
@@ -40,8 +40,10 @@ def part_modules() -> dict[str, Any]:
 
 def build_model(config: ConfigParser) -> tuple[Any, Any, Any, list[Any]]:
     """What training and testing share: the device, the model on it, the loss and the metrics."""
-    from utils.device import get_device, to_device
-    from utils.seed import derive_seed, seed_everything
+    from base.base_data_loader import to_device
+    from base.sampler import derive_seed
+    from utils.device import get_device
+    from utils.seed import seed_everything
 
     modules = part_modules()
     config.check_parts(modules)
@@ -78,10 +80,9 @@ def build_trainer(config: ConfigParser) -> Any:
         callback.on_model_built(model, config)
     optimizer = build_optimizers(config, modules["optimizer"], model)
     lr_scheduler = build_schedulers(config, modules["lr_scheduler"], optimizer)
-    split = getattr(data_loader, "split_validation", None)  # a DataLoader of torch has none
-    valid_data = split() if split is not None else None
+    split = getattr(data_loader, "split_validation", lambda: None)  # a DataLoader of torch has none
     trainer = Trainer(
-        model, criterion, metrics, optimizer, config, device, data_loader, valid_data, lr_scheduler
+        model, criterion, metrics, optimizer, config, device, data_loader, split(), lr_scheduler
     )
     trainer.callbacks = callbacks
     return trainer

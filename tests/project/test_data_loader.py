@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import tracemalloc
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,10 +13,10 @@ from torch.nn.utils.rnn import pad_sequence
 
 from base import BaseDataLoader
 from base.sampler import EpochSampler
+from tools.permutation import ManySamples, Permutation
 from tools.quiet_end import QuietEnd
 from utils import UserError
 from utils.files import PROJECT_DIR
-from utils.permutation import Permutation
 
 
 class Numbers(torch.utils.data.Dataset):
@@ -272,11 +273,12 @@ def test_an_old_run_keeps_its_order_and_its_split(monkeypatch):
     new = BaseDataLoader(Numbers(5000), 64, True, 0.1, 0)
     valid = new.split_validation()
     assert new.state_dict()["order"] == "feistel" and seen(valid) != held_out
+    ManySamples().on_checkpoint_load(SimpleNamespace(data_loader=new), {"data_loader": state})
     new.load_state_dict(state)
     assert seen(new) == rest and seen(valid) == held_out
     assert new.state_dict()["order"] == "randperm"
-    old.load_state_dict(new.state_dict() | {"order": "feistel"})
-    assert old.state_dict()["order"] == "feistel"
+    with pytest.raises(UserError, match="an order of many samples: this is in the full project"):
+        old.load_state_dict(state | {"order": "feistel"})
 
 
 # What is random about a sample

@@ -20,7 +20,7 @@ from torch.utils.data.dataloader import default_collate
 from base import BaseDataLoader
 from trainer.trainer import Trainer
 from utils import UserError
-from utils.batch_size import count_samples
+from utils.batches import count_samples
 from utils.errors import RunError
 
 LENGTHS = [5, 5, 3]  # of 13 samples in batches of 5
@@ -404,22 +404,20 @@ def test_batches_of_ones_own_are_given_as_they_are_and_resumed():
     assert [batch.tolist() for batch in resumed] == second
 
 
-@pytest.mark.parametrize("n", [2, 3, 4, 5])
-def test_each_process_has_batches_of_ones_own_and_none_is_without(n):
-    alone = [sample for batch in by_length() for sample in batch.tolist()]
-    ranks, means = [], []
-    for rank in range(n):
-        loader = by_length(rank, n)
-        ranks.append([])
-        for batch in loader:
-            ranks[-1].append(batch.tolist())
-            means.append((len(ranks[-1]), loader.n_samples_mean))
-    steps = [*zip(*ranks, strict=True)]
-    assert [sample for step in steps for batch in step for sample in batch] != []
-    assert sorted(sample for step in steps for batch in step for sample in batch) == sorted(alone)
-    assert len(steps) in (len(by_length(0, n)), len(by_length(0, n)) - 1)
-    for number, mean in means:
-        assert mean == sum(map(len, steps[number - 1])) / n
+@pytest.mark.parametrize("n", [2, 3])
+def test_each_process_has_its_part_of_batches_of_ones_own(n):
+    def by_rank(rank, n, lengths=(5, 3, 4)):
+        batches = [[*range(10 * i, 10 * i + length)] for i, length in enumerate(lengths)]
+        loader = BaseDataLoader(range(30), 4, True, 0, 0, batch_sampler=batches)
+        loader.batch_sampler.rank, loader.batch_sampler.world_size = rank, n
+        return [(batch.tolist(), loader.n_samples_mean) for batch in loader]
+
+    ranks = [by_rank(rank, n) for rank in range(n)]
+    for step, (alone, n_alone) in zip(zip(*ranks, strict=True), by_rank(0, 1), strict=True):
+        assert sum((batch for batch, _ in step), []) == alone
+        assert all(batch and mean == n_alone / n for batch, mean in step)
+    with pytest.raises(UserError, match=f"a batch of 1 samples for {n} processes"):
+        by_rank(0, n, (4, 1))
 
 
 def test_samplers_of_ones_own_are_refused_beside_a_split():

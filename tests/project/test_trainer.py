@@ -81,7 +81,7 @@ def test_only_the_newest_checkpoints_are_kept(make_config):
 
 def test_a_monitor_that_no_epoch_gives_is_named(make_config):
     trainer = Scripted([1], make_config({"trainer.monitor": "max val_acc"}))
-    with pytest.raises(UserError, match="'max val_acc'.* but loss, val_loss"):
+    with pytest.raises(UserError, match="'max val_acc'.* an epoch gives epoch, loss, val_loss"):
         trainer.train()
 
 

@@ -1,10 +1,10 @@
-"""The base of all data loaders. Read it to change how data are split or counted.
+"""The base of all data loaders: change it for another split. base/sampler.py makes the batches.
 
-`EpochDataLoader` knows which samples come when; `BaseDataLoader` splits off a validation set.
+`BaseDataLoader` splits off a validation set, `EpochDataLoader` knows how much of a pass is done.
 """
 
-from collections.abc import Callable
-from copy import deepcopy
+import atexit
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Annotated, Any
 
@@ -12,16 +12,66 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 from torch.utils.data.dataloader import default_collate
 
-from base.sampler import EpochBatchSampler, EpochSampler, OwnBatchSampler
+from base.sampler import EpochBatchSampler, EpochSampler, SeededSamples
 from utils.check import Range
-from utils.errors import UserError
-from utils.extras import load_callbacks
-from utils.samples import SamplePasses, SeededSamples, start_worker
-from utils.signals import end_workers_at_exit
+from utils.errors import UserError, in_full
+from utils.extras import find_method
+from utils.signals import end_workers, start_worker
 from utils.split import refuse_mistakes, split_indices
 
-MANY = 1_000_000  # samples: of more there is no list
+MANY = 1_000_000  # samples: tools/permutation.py makes no list of more
 OF_ORDER = ("batch_size", "shuffle", "sampler", "drop_last")  # options of a DataLoader
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """The same batch with every tensor in its tuples, lists and dicts on `device`."""
+    if hasattr(batch, "to"):
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, dict):
+        return {key: to_device(value, device) for key, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        moved = [to_device(value, device) for value in batch]
+        return type(batch)(*moved) if hasattr(batch, "_fields") else type(batch)(moved)
+    return batch
+
+
+class SamplePasses:
+    """The passes over samples that `sampler` puts into batches, and how much was given out."""
+
+    def __init__(self, samples: SeededSamples, sampler: Any, options: dict[str, Any]) -> None:
+        self.samples, self.sampler, self.collate_fn = samples, sampler, options["collate_fn"]
+        self.loader = DataLoader(samples, batch_sampler=sampler, **options)
+        self.set_epoch(seed=0, epoch=0)
+
+    def set_epoch(self, seed: int, epoch: int, samples: int = 0) -> None:
+        """Let the next pass be this one, after its first `samples` of all processes."""
+        self.sampler.set_epoch(seed, epoch, samples)
+        self.place = seed, epoch, samples
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """How much of which pass was given out: the same in all processes, for any number."""
+        order = getattr(self.sampler.sampler, "order_name", "own")
+        return dict(zip(("seed", "epoch", "samples"), self.place, strict=True)) | {"order": order}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Let the next pass be the rest of this one; UserError for an order that is not there."""
+        if state.get("order") == "feistel" != self.state["order"]:
+            raise UserError(f"data_loader: an order of many samples: {in_full()}")
+        self.set_epoch(state["seed"], state["epoch"], state["samples"])
+
+    def __iter__(self) -> Iterator[tuple[Any, int, float]]:
+        """Each batch, the number of its samples, and that of a process on average."""
+        seed, epoch, positions = self.sampler.seed, self.sampler.epoch, None
+        if self.loader.num_workers or self.loader.pin_memory:
+            batches: Any = iter(self.loader)
+        else:  # the short way
+            batches = map(self.collate_fn, map(self.samples.__getitems__, self.sampler))
+        for batch in batches:
+            positions = self.sampler.positions if positions is None else positions
+            n, mean, done = positions.popleft()
+            self.place = seed, epoch, done
+            yield batch, n, mean
 
 
 class EpochDataLoader(DataLoader):
@@ -42,20 +92,16 @@ class EpochDataLoader(DataLoader):
         options = {key: value for key, value in options.items() if key not in OF_ORDER}
         options |= {"generator": torch.Generator(), "collate_fn": self.collate_fn}
         options["worker_init_fn"] = partial(start_worker, self.worker_init_fn)
-        self._passes: Any
         if isinstance(dataset, IterableDataset):
-            found = [one for one in load_callbacks() if hasattr(one, "stream_passes")]
-            if not found:
-                raise UserError("data_loader: tools/streams.py reads streams: size=full has it")
-            self._passes = found[0].stream_passes(self, is_fixed, options)
+            self._passes: Any = find_method("stream_passes", "a stream")(self, is_fixed, options)
         else:
-            kind = EpochBatchSampler if batch_sampler is None else OwnBatchSampler
-            own = self.sampler if batch_sampler is None else batch_sampler
+            sampler = EpochBatchSampler(self.sampler, self.batch_size, self.drop_last, is_fixed)
+            if batch_sampler is not None:
+                sampler = find_method("own_batches", "a batch_sampler")(batch_sampler)
             # DataLoader refuses to set batch_sampler later; as an argument it hides batch_size
-            sampler = kind(own, self.batch_size, self.drop_last, is_fixed)
             self.__dict__["batch_sampler"] = sampler
             self._passes = SamplePasses(SeededSamples(dataset, is_fixed), sampler, options)
-        end_workers_at_exit()
+        atexit.register(end_workers)
 
     def __iter__(self) -> Any:
         try:
@@ -71,7 +117,7 @@ class EpochDataLoader(DataLoader):
 
     def state_dict(self) -> dict[str, Any]:
         """How much of which pass was given out, whatever workers have fetched beyond that."""
-        return deepcopy(self._passes.state)
+        return self._passes.state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Let the next pass be the rest of that in which a `state_dict` was taken."""
@@ -81,12 +127,9 @@ class EpochDataLoader(DataLoader):
 class BaseDataLoader(EpochDataLoader):
     """Base of all data loaders: a `DataLoader` that splits off a validation set.
 
-    `validation_split` is a fraction of the samples (0.1) or their number (500); the split is the
-    same in every run with the same `split_seed`. `valid_dataset` holds the same samples for
-    validation, without the training transforms. `sampler` gives the training samples in an order of
-    its own, `batch_sampler` in batches of its own; further `options` go to `DataLoader`. The global
-    random state is left alone. Raises UserError where the arguments do not go together or give no
-    batch. A config is checked against these hints in subclasses too.
+    `validation_split` is a fraction of the samples (0.1) or their number (500); the split follows
+    `split_seed`. `valid_dataset` holds the same samples without the training transforms. Raises
+    UserError where the arguments do not go together or give no batch. The hints serve configs too.
     """
 
     def __init__(
@@ -105,19 +148,16 @@ class BaseDataLoader(EpochDataLoader):
         **options: Any,
     ) -> None:
         options = {
-            "batch_size": batch_size,
-            "collate_fn": collate_fn,
-            "num_workers": num_workers,
             "pin_memory": num_workers > 0 and torch.cuda.is_available(),
             "persistent_workers": num_workers > 0,
         } | options
+        options |= {"batch_size": batch_size, "num_workers": num_workers, "collate_fn": collate_fn}
         refuse_mistakes(dataset, sampler, shuffle, options)
         self.shuffle, self.validation_split, self.split_seed = shuffle, validation_split, split_seed
         is_stream = isinstance(dataset, IterableDataset)
         if validation_split and (is_stream or sampler is not None or batch_sampler is not None):
             raise UserError("data_loader: a stream or a sampler goes with validation_split = 0")
         self.n_samples = 0 if is_stream else len(dataset)  # 0: nobody knows
-        self.order = "randperm" if self.n_samples <= MANY else "feistel"
         self.sampler, self.valid_sampler = sampler, None
         if not is_stream and sampler is batch_sampler:  # there is none
             self.sampler, self.valid_sampler = self._split_sampler(validation_split)
@@ -134,21 +174,11 @@ class BaseDataLoader(EpochDataLoader):
 
     def _split_sampler(self, split: float) -> tuple[Any, Any]:
         """The samplers of the training part and, unless `split` is 0, of the validation part."""
-        train, valid = split_indices(self.n_samples, split, self.split_seed, self.order)
+        split_many = find_method("split_many") if self.n_samples > MANY else None
+        make, sampler = split_many() if split_many else (split_indices, EpochSampler)
+        train, valid = make(self.n_samples, split, self.split_seed)
         self.n_samples = len(train)
-        valid_sampler = None if valid is None else EpochSampler(valid, False, self.order)
-        return EpochSampler(train, self.shuffle, self.order), valid_sampler
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """As above; where a run began with another order and split, they stay its own."""
-        order = state.get("order", "randperm")  # older versions had no other
-        if order not in (self.order, "own") and isinstance(self.sampler, EpochSampler):
-            self.order, self.n_samples = order, len(self.dataset)  # type: ignore[arg-type]
-            new = self._split_sampler(self.validation_split)
-            for mine, other in zip((self.sampler, self.valid_sampler), new, strict=True):
-                if mine is not None:
-                    vars(mine).update(vars(other))
-        super().load_state_dict(state)
+        return sampler(train, self.shuffle), None if valid is None else sampler(valid, False)
 
     def split_validation(self) -> EpochDataLoader | None:
         """A loader of the validation part, or stream, in a fixed order; None if there is none."""

@@ -1,14 +1,12 @@
 """The base of all trainers: everything around an epoch.
 
-Read `train` first, then what it calls, in the order of the file. Change it for what is to happen
-between epochs. What happens to a batch is in trainer/trainer.py; what a run does at its start and
-end, and when it saves, is in utils/run.py.
+Read `train` first, then what it calls. Change it for what is to happen between epochs. What happens
+to a batch is in trainer/trainer.py; how a run starts, saves and ends, in utils/run.py.
 """
 
 from abc import ABC, abstractmethod
 from math import inf
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 from torch import nn
@@ -30,9 +28,8 @@ Log = dict[str, Any]  # the values of an epoch by name
 class BaseTrainer(ABC):
     """Base of all trainers: epochs, the best model, early stopping, checkpoints and logs.
 
-    A subclass says what an epoch is. `optimizer` is one optimizer or a dict of them by name; so is
-    `criterion`. A subclass that sets `self.lr_scheduler` has it kept in the checkpoints, and with
-    `self.state["name"] = thing` anything else that has `state_dict` and `load_state_dict`.
+    `optimizer` and `criterion` are single ones or dicts by name. `self.state["x"] = thing` adds a
+    thing with `state_dict` and `load_state_dict` to the checkpoints; `lr_scheduler` is in them.
     """
 
     def __init__(
@@ -71,7 +68,6 @@ class BaseTrainer(ABC):
         self.saver: Any = checkpoint.Saver()
         self.stop_signals = StopSignals()
         self._epochs_done = 0  # from start_epoch on: a second call of `train` goes on
-        self.saved_at, self.saved_step = monotonic(), 0
         self.asks_each_step = settings.save_every != SaveEvery() or distributed.world_size() > 1
 
     @abstractmethod
@@ -86,8 +82,7 @@ class BaseTrainer(ABC):
             for epoch in range(self.start_epoch + self._epochs_done, self.epochs + 1):
                 if self.not_improved_count >= self.early_stop:
                     self.outcome = "stopped early"
-                    line = "No better %s for %d epochs; trainer.early_stop sets how many"
-                    self.logger.info(line, self.mnt_metric, self.early_stop)
+                    self.logger.info("No better %s for %d epochs", self.mnt_metric, self.early_stop)
                     break
                 self.epoch = epoch
                 run.begin_pass(self, epoch)
@@ -111,9 +106,7 @@ class BaseTrainer(ABC):
     def _monitored(self, log: Log) -> float:
         """The monitored value in the log of an epoch; UserError where there is none."""
         if self.mnt_metric not in log:
-            found = ", ".join(key for key in log if key != "epoch")
-            reason = f"an epoch has no such value, but {found}"
-            raise UserError(f"trainer.monitor = {self.monitor!r}: {reason}")
+            raise UserError(f"trainer.monitor = {self.monitor!r}: an epoch gives {', '.join(log)}")
         return float(log[self.mnt_metric])
 
     def _is_best(self, log: Log) -> bool:
@@ -121,28 +114,19 @@ class BaseTrainer(ABC):
         if self.mnt_mode == "off":
             return False
         value = self._monitored(log)
-        if value != value:
-            self.logger.warning("%s is not a number, so no epoch to keep", self.mnt_metric)
         return value < self.mnt_best if self.mnt_mode == "min" else value > self.mnt_best
 
     def _save_checkpoint(self, epoch: int, save_best: bool = False) -> None:
         """Write last.pth, the periodic checkpoint if one is due, model_best.pth if this is it."""
-        names = [BEST_NAME] * save_best
-        if self._is_save_due(epoch):
-            names.append(EPOCH_NAME.format(epoch))
+        names = [BEST_NAME] * save_best + [EPOCH_NAME.format(epoch)] * self._is_save_due(epoch)
         self._save(epoch, [*names, LAST_NAME])
 
     def _is_save_due(self, epoch: int) -> bool:
         is_last = epoch == self.epochs or self.not_improved_count >= self.early_stop
         return is_last or epoch % self.save_period == 0
 
-    def _save(self, epochs_done: int, names: list[str]) -> None:
-        """Write the present state under all `names`."""
-        run.save(self, epochs_done, names)
-
-    def _save_or_stop_if_due(self) -> None:
-        """Between two steps: save as `save_every` says, and leave if a signal asks."""
-        run.save_or_stop_if_due(self)
+    _save = run.save
+    _save_or_stop_if_due = run.save_or_stop_if_due
 
     def _resume_checkpoint(self, path: Path) -> None:
         """Put everything back to where it was when the checkpoint was written."""

@@ -10,8 +10,8 @@ import torch
 
 from parse_config import ConfigParser
 from utils import checkpoint, distributed, extras
+from utils.batches import NO_BATCH
 from utils.errors import UserError
-from utils.loop import NO_BATCH
 from utils.meter import plain_numbers
 from utils.optim import learning_rates
 from utils.run_dir import BEST_NAME, remove

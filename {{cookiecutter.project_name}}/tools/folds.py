@@ -47,7 +47,6 @@ class OwnSplit:
     dataset_to_split: Any = None
     n_samples: int
     shuffle: bool
-    order: str
     split_seed: int
 
     def parts(self, dataset: Any, split: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -62,8 +61,7 @@ class OwnSplit:
             raise UserError(f"split: {name} calls BaseDataLoader.__init__ by name, not by super()")
         train, valid = self.parts(self.dataset_to_split, split)
         self.n_samples = len(train)
-        valid_sampler = EpochSampler(valid, False, self.order)
-        return EpochSampler(train, self.shuffle, self.order), valid_sampler
+        return EpochSampler(train, self.shuffle), EpochSampler(valid, False)
 
 
 class InFolds(OwnSplit):

@@ -16,10 +16,10 @@ from base import Callback
 from parse_config import ConfigParser
 from tools.folds import LABELS
 from utils import distributed
+from utils.batches import length_of
 from utils.check import OPEN, nearest, open_values
 from utils.errors import UserError
 from utils.files import to_plain
-from utils.loop import length_of
 from utils.optim import by_name
 from utils.seed import preserved_random_state
 

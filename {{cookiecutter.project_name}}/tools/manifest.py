@@ -18,7 +18,6 @@ from tools.alone import alone
 from utils import distributed
 from utils.errors import UserError, as_warning
 from utils.files import read_json, write_json
-from utils.permutation import Permutation
 from utils.seed import preserved_random_state, seed_cpu
 
 PROBES = 16
@@ -98,7 +97,7 @@ def describe_test(loader: Any) -> dict[str, Any]:
 
 def listed(indices: Any) -> list[int] | str:
     """The indices, or how many there are where the loader has no list of them either."""
-    if isinstance(indices, (range, Permutation)) and len(indices) > MANY:
+    if not isinstance(indices, torch.Tensor) and len(indices) > MANY:
         return f"{len(indices)} in a {type(indices).__name__}"
     return torch.as_tensor(indices).tolist()
 

@@ -16,11 +16,12 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
 from base import BaseTrainer, Callback
+from base.base_data_loader import to_device
 from base.sampler import EpochSampler
 from runs import flat
 from tools.drawing import caption, contact_sheet
 from utils import distributed
-from utils.device import to_device
+from utils.device import averaged_model
 from utils.errors import in_one_line
 from utils.seed import preserved_random_state
 from utils.task import interpret
@@ -72,7 +73,7 @@ class Pictures(Callback):
 
     def _write_mistakes(self, trainer: Any) -> None:
         try:
-            with trainer.averaged_model(), trainer.autocast:
+            with averaged_model(trainer), trainer.autocast:
                 found = worst_mistakes(trainer, self.batches)
         except Exception:  # the model takes something else than images: only its trainer knows what
             self.batches = []

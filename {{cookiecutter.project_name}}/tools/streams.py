@@ -8,6 +8,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from copy import deepcopy
 from hashlib import blake2b
 from io import BytesIO
 from itertools import islice
@@ -17,9 +18,10 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from base import BaseTrainer, Callback
+from base.sampler import derive_seed
 from utils import distributed
 from utils.errors import UserError
-from utils.seed import derive_seed, preserved_random_state, seed_cpu
+from utils.seed import preserved_random_state, seed_cpu
 
 START = {"batches": 0, "state": None, "is_done": False}  # of a reader
 logger = logging.getLogger("train")
@@ -103,7 +105,12 @@ class StreamPasses:
         """Let the next pass be this one, from its start."""
         self.next: dict[str, Any] = {"seed": seed, "epoch": epoch, "samples": 0, "turn": 0}
         self.next["readers"] = [START] * max(1, self.loader.num_workers)
-        self.state: dict[str, Any] = self.next
+        self._state: dict[str, Any] = self.next
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """How much of which pass was given out."""
+        return deepcopy(self._state)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Let the next pass be the rest of this one; UserError for another number of workers."""
@@ -111,7 +118,7 @@ class StreamPasses:
             raise UserError(f"{self.name}: the checkpoint is of num_workers = {n}: take as many")
         self.set_epoch(state["seed"], state["epoch"])
         if self.has_state:
-            self.state = self.next = state
+            self._state = self.next = state
         elif n := state["samples"]:
             logger.warning("%s has no state_dict: %d samples of its pass come again", self.name, n)
 
@@ -119,7 +126,7 @@ class StreamPasses:
         """Each batch, the number of its samples, and that of a process on average."""
         state = self.next | {"readers": [*self.next["readers"]]}
         self.set_epoch(state["seed"], state["epoch"] + (not self.is_fixed))
-        self.state = self.reader.state = state
+        self._state = self.reader.state = state
         n_processes = 1 if self.is_fixed else distributed.world_size()
         own, step = self._own(state), 0
         while True:

@@ -19,11 +19,11 @@ import optuna
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
+from base.sampler import derive_seed
 from tools.history import is_alive
 from tools.search import Search, Values, differences, one_line, to_choice
 from utils.errors import UserError
 from utils.lookup import look_up
-from utils.seed import derive_seed
 
 BEAT = 10  # seconds between two signs of life
 LOCKED = 30  # seconds that nothing takes with the lock of a journal

@@ -1,12 +1,11 @@
 """The training loop.
 
 Read `_train_epoch` first: it shows what happens to a batch, in that order. Then `train_step` and
-`optimize`, which it calls, and `evaluate`. What a batch means is yours: override `train_step` and
-`valid_step` in a class of your own, or write them anew here.
+`optimize`, which it calls, and `evaluate`. Override `train_step` and `valid_step`, or edit them.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext
 from itertools import islice
 from typing import Any
 
@@ -15,13 +14,14 @@ from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from base import BaseTrainer
+from base.base_data_loader import to_device
 from logger import Progress
 from parse_config import ConfigParser
 from utils import MetricTracker, distributed, run
-from utils.device import autocast, prepare_model, to_device, update_average
+from utils.batches import NO_BATCH, count_samples, inf_loop, length_of
+from utils.device import autocast, averaged_model, prepare_model, update_average
 from utils.errors import UserError
-from utils.finite import FiniteCheck, StepSkipped
-from utils.loop import NO_BATCH, inf_loop, length_of
+from utils.finite import FiniteCheck
 from utils.optim import learning_rates, schedulers_for
 from utils.seed import preserved_random_state
 
@@ -51,7 +51,7 @@ class Trainer(BaseTrainer):
         self.autocast = autocast(settings.precision, self.device)
         self.no_autocast = autocast(settings.precision, self.device, enabled=False)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "fp16")
-        self.finite = FiniteCheck(settings, self.device, optimizer, self.logger, config.save_dir)
+        self.finite = FiniteCheck(settings, self.device, optimizer, config.save_dir)
         self.data_loader = data_loader
         self.valid_data_loader = valid_data_loader
         self.do_validation = valid_data_loader is not None
@@ -69,7 +69,7 @@ class Trainer(BaseTrainer):
         self.metrics = self.train_metrics  # the tracker that `measure` updates
         self.is_first_micro_batch = self.is_last_micro_batch = True  # of an optimizer step
         self.loss_weight = 1.0  # of a micro-batch in the mean over its step
-        self.averages_gradients = False  # here, as neither DDP nor FSDP does
+        self.averages_gradients = False  # in `optimize`, as neither DDP nor FSDP does
         self._endless: Iterator[Any] | None = None  # batches of passes that epochs do not end
         self.state |= {"ema": self.ema, "scaler": self.scaler, "finite": self.finite}
         self.rank_state["train_metrics"] = self.train_metrics
@@ -80,7 +80,7 @@ class Trainer(BaseTrainer):
     def train_step(self, batch: Any) -> dict[str, Any]:
         """Learn from one batch, which is on the device. Returns the values to average and log.
 
-        A value counts for as many samples as the batch has, or for n where it is a pair (value, n).
+        A value is a mean over the samples of the batch; where it is a pair (value, n), over n.
         """
         data, target = batch
         output = self.model(data)
@@ -95,10 +95,9 @@ class Trainer(BaseTrainer):
         return {"loss": self.criterion(output, target), **self.measure(output, target)}
 
     def optimize(self, loss: torch.Tensor, optimizer: Any = None) -> None:
-        """One step of `optimizer`, or of the only one there is; `loss` is a mean over samples.
+        """One step of `optimizer`, taken with the last micro-batch; `loss` is a mean over samples.
 
-        Where a step has several micro-batches, it is taken with the last of them. Raises an error
-        before the step where loss or gradients are not finite: see utils/finite.py.
+        Raises RunError before the step where loss or gradients are not finite: see utils/finite.py.
         """
         optimizer = optimizer or self.optimizer
         if self.is_first_micro_batch:
@@ -118,7 +117,7 @@ class Trainer(BaseTrainer):
             norm = nn.utils.clip_grad_norm_(parameters, self.clip_grad_norm)
             gradients = [norm.full_tensor() if hasattr(norm, "full_tensor") else norm]  # of FSDP
         # One kernel for all: `found_inf` is 1 where something is not finite, and a GPU's optimizer
-        # leaves the step out. GradScaler looks at the gradients of fp16 by itself.
+        # leaves the step out. GradScaler looks at fp16 gradients by itself.
         tensors = [loss.detach()] if self.scaler.is_enabled() else [loss.detach(), *gradients]
         finite = self.finite
         try:
@@ -144,11 +143,8 @@ class Trainer(BaseTrainer):
     def batch_size(self, batch: Any) -> int:
         """The number of samples in a batch. It weights the batch's values and its gradient.
 
-        Override it to weight by tokens. Without an override a BaseDataLoader says the number, and
-        all fields of a batch of another loader must agree. Raises UserError where they do not.
+        Override it to weight by tokens. A BaseDataLoader knows it; of others all fields must agree.
         """
-        from utils.batch_size import count_samples  # a BaseDataLoader needs none
-
         return count_samples(batch)
 
     def _train_epoch(self, epoch: int) -> dict[str, Any]:
@@ -160,17 +156,15 @@ class Trainer(BaseTrainer):
         batches = iter(self.progress.bar(self, self._epoch_batches()))
         while micro_batches := [*islice(batches, self.accumulate_steps)]:
             n_mean = sum(mean for _, _, mean in micro_batches)  # samples of a process in this step
-            last, values = len(micro_batches) - 1, []
-            with suppress(StepSkipped):  # the values of such a step do not count
-                for i, (batch, n, _) in enumerate(micro_batches):
-                    self.is_first_micro_batch, self.is_last_micro_batch = i == 0, i == last
-                    self.loss_weight = n / n_mean
-                    batch = to_device(batch, self.device)
-                    no_sync = nullcontext() if i == last else distributed.no_sync(self.model)
-                    with self.autocast, no_sync:
-                        values.append((self.train_step(batch), n))
-                for step_values, n in values:
-                    self.train_metrics.add(step_values, n)
+            last = len(micro_batches) - 1
+            for i, (batch, n, _) in enumerate(micro_batches):
+                self.is_first_micro_batch, self.is_last_micro_batch = i == 0, i == last
+                self.loss_weight = n / n_mean
+                batch = to_device(batch, self.device)
+                no_sync = nullcontext() if i == last else distributed.no_sync(self.model)
+                with self.autocast, no_sync:
+                    values = self.train_step(batch)
+                self.train_metrics.add(values, n)
             self.step += 1
             self.batch_idx += len(micro_batches)
             if self.ema is not None:
@@ -219,31 +213,19 @@ class Trainer(BaseTrainer):
     def evaluate(self, data_loader: Any) -> dict[str, Any]:
         """The means of what `valid_step` gives, over all samples of a loader."""
         self.valid_metrics.reset()
-        n_common, signal = distributed.common_length(data_loader), 0
-        with preserved_random_state(self.device), self.averaged_model():
+        may_stop = self.batch_idx > 0 and distributed.world_size() == 1  # several: after the epoch
+        with preserved_random_state(self.device), averaged_model(self):
             self.model.eval()
             self.metrics, self.loss_weight = self.valid_metrics, 1.0
             distributed.broadcast_buffers(self.model)
-            for index, batch in enumerate(self.progress.bar(self, data_loader, "evaluation")):
+            for batch in self.progress.bar(self, data_loader, "evaluation"):
                 if (n := self._n_samples(batch, data_loader)) == 0:
                     continue  # of a stream, in another process
                 batch = to_device(batch, self.device)
                 with self.autocast:
                     self.valid_metrics.add(self.valid_step(batch), n)
-                if index < n_common and self.batch_idx > 0:  # else others may be done, or all
-                    signal, _ = distributed.latest_max(self.stop_signals.received)
-                if signal:
+                if may_stop and self.stop_signals.received:
                     break
         self.metrics = self.train_metrics
-        run.stop_if_asked(self, self.epoch - 1, signal)
+        run.stop_if_asked(self, self.epoch - 1, may_stop and self.stop_signals.received)
         return self.valid_metrics.result()
-
-    @contextmanager
-    def averaged_model(self) -> Iterator[None]:
-        """Where an average of the weights is kept, `model` is the one with these inside."""
-        trained, was_training = self.model, self.model.training
-        self.model = distributed.unwrap(trained) if self.ema is None else self.ema.module
-        try:
-            yield
-        finally:
-            self.model = trained.train(was_training)

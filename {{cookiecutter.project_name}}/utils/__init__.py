@@ -1,9 +1,9 @@
 """One subject a file; here are the names that code from older projects imports from `utils`."""
 
+from utils.batches import inf_loop
 from utils.device import prepare_device
 from utils.errors import UserError
 from utils.files import ensure_dir, read_json, write_json
-from utils.loop import inf_loop
 from utils.meter import MetricTracker
 
 __all__ = [

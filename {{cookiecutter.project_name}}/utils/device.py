@@ -1,7 +1,8 @@
 """Where and how a model computes: the device, formats of numbers, compiling, averages."""
 
 import os
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from utils import distributed
@@ -43,19 +44,6 @@ def prepare_device(n_gpu_use: int) -> "tuple[torch.device, list[int]]":
     return get_device("cuda:0" if device_ids else "cpu"), device_ids
 
 
-def to_device(batch: Any, device: "torch.device") -> Any:
-    """The same batch with every tensor in its tuples, lists and dicts on `device`."""
-    if hasattr(batch, "to"):
-        return batch.to(device, non_blocking=True)
-    if isinstance(batch, dict):
-        return {key: to_device(value, device) for key, value in batch.items()}
-    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(to_device(value, device) for value in batch))
-    if isinstance(batch, (list, tuple)):
-        return type(batch)(to_device(value, device) for value in batch)
-    return batch
-
-
 def prepare_model(model: Any, settings: Any) -> None:
     """Set up the model, in place, as `settings` of the trainer say."""
     import torch
@@ -92,3 +80,14 @@ def update_average(average: "AveragedModel", model: "nn.Module", decay: float) -
         for own_buffer, buffer in zip(average.module.buffers(), model.buffers(), strict=True):
             own_buffer.copy_(buffer)
         average.n_averaged += 1
+
+
+@contextmanager
+def averaged_model(trainer: Any) -> Iterator[None]:
+    """Where an average of the weights is kept, `trainer.model` is the one with these inside."""
+    trained, was_training = trainer.model, trainer.model.training
+    trainer.model = distributed.unwrap(trained) if trainer.ema is None else trainer.ema.module
+    try:
+        yield
+    finally:
+        trainer.model = trained.train(was_training)

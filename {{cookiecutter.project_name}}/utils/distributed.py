@@ -12,12 +12,10 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import timedelta
 from functools import partial
-from math import inf
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from utils.errors import UserError
-from utils.loop import length_of
 
 if TYPE_CHECKING or "TORCHELASTIC_RUN_ID" in os.environ:  # else --help would wait for torch
     import torch
@@ -139,11 +137,6 @@ def broadcast_buffers(model: "nn.Module") -> None:
     """Give all processes the buffers of the main one, such as the statistics of batch norm."""
     for buffer in model.buffers() if world_size() > 1 else ():
         dist.broadcast(buffer, 0)
-
-
-def common_length(data_loader: Any) -> float:
-    """How many batches of a loader surely come in all processes."""
-    return inf if world_size() == 1 else min(all_gather(length_of(data_loader) or 0))
 
 
 class LatestMax:

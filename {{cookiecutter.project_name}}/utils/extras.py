@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import Any
 
 from utils import distributed
-from utils.errors import UserError
+from utils.errors import UserError, in_full
 from utils.files import PROJECT_DIR
 
 CALLBACK = re.compile(r"^class (\w+)\((?:base\.)?Callback\b", re.MULTILINE)
@@ -61,6 +61,14 @@ def load_callbacks() -> list[Any]:
 def places(key: str) -> list[Any]:
     """The files in tools/ with `PLACE = "<key>"`, where a name under that key may stand too."""
     return [import_extra(name) for name, text in texts().items() if f'\nPLACE = "{key}"\n' in text]
+
+
+def find_method(name: str, what: str = "") -> Any:
+    """A method of the first Callback in tools/ that has it; UserError where `what` needs one."""
+    found = [getattr(one, name) for one in load_callbacks() if hasattr(one, name)]
+    if what and not found:
+        raise UserError(f"data_loader: {what}: {in_full()}")
+    return found[0] if found else None
 
 
 def flags(kind: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from hashlib import blake2b
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -21,12 +21,6 @@ def seed_everything(seed: int, deterministic: bool = False) -> None:
     torch.backends.cudnn.benchmark = not deterministic
 
 
-def derive_seed(*numbers: Any) -> int:
-    """One 64-bit seed from several numbers; (1, 2) and (2, 1) give unrelated ones."""
-    digest = blake2b(repr(numbers).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little")
-
-
 # What a data set may draw from: how it is seeded, and how a number is drawn from it.
 # (torch.manual_seed takes 100 times as long.)
 CPU_GENERATORS = (
@@ -34,6 +28,7 @@ CPU_GENERATORS = (
     (lambda seed: np.random.seed(seed % 2**32), np.random.random),
     (torch.default_generator.manual_seed, lambda: torch.rand((), dtype=torch.float64).item()),
 )
+FIRST_NUMBERS = 0.8444218515250481, 0.5488135039273248, 0.9700530018065531  # after seed 0
 NUMPY: Any = np.random  # its hints lack some of what is used here
 SPARE: list[Any] = []  # NumPy's generators for preserved_random_state: to make one takes long
 
@@ -89,3 +84,26 @@ def preserved_random_state(
         torch.set_rng_state(states[1])
         if gpu is not None and of_gpu is not None:
             torch.cuda.set_rng_state(of_gpu, gpu)
+
+
+def seeded_list(sampler: Any, seed: int) -> list[Any]:
+    """All that a sampler gives, which follows from the seed, whatever it draws from."""
+    with preserved_random_state():
+        seed_cpu(seed)
+        if (generator := getattr(sampler, "generator", None)) is not None:
+            generator.manual_seed(seed)
+        return list(sampler)
+
+
+def seeded_each(things: list[Any], seeds: list[int], used: list[int]) -> Iterator[Any]:
+    """Each thing when the generators in `used` are seeded for it; more are added to `used`.
+
+    To seed takes time, so a generator is when the user of a thing is found to have drawn from it.
+    """
+    others = [i for i in range(len(CPU_GENERATORS)) if i not in used]
+    for i in others:
+        CPU_GENERATORS[i][0](0)
+    seeding: Any = [map(CPU_GENERATORS[i][0], seeds) for i in used]
+    # Without a loop in Python, which takes longer
+    yield from map(itemgetter(-1), zip(*seeding, things, strict=True))
+    used += [i for i in others if CPU_GENERATORS[i][1]() != FIRST_NUMBERS[i]]

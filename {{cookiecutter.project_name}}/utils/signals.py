@@ -1,8 +1,8 @@
 """Signals to stop: the loop asks for them, so that a run ends between two steps."""
 
-import atexit
 import signal
 import threading
+from collections.abc import Callable
 from multiprocessing import active_children
 from types import FrameType
 from typing import Any
@@ -33,10 +33,16 @@ class StopSignals:
         self.received = number
 
 
-def ignore_stop_signals(*_: Any) -> None:
-    """For workers, which get the signals of their group: the main process says when they end."""
+def start_worker(worker_init_fn: Callable | None, worker: int) -> None:
+    """In a worker, before its first batch: the main process alone says when it ends."""
     for number in NUMBERS:
         signal.signal(number, signal.SIG_IGN)
+    from torch.utils.data import get_worker_info
+
+    info: Any = get_worker_info()
+    object.__setattr__(info, "dataset", info.dataset.dataset)  # as `worker_init_fn` expects it
+    if worker_init_fn is not None:
+        worker_init_fn(worker)
 
 
 def end_workers() -> None:
@@ -46,8 +52,3 @@ def end_workers() -> None:
     for worker in active_children():
         if worker.daemon:
             worker.kill()
-
-
-def end_workers_at_exit() -> None:
-    """Let Python end though workers ignore signals."""
-    atexit.register(end_workers)

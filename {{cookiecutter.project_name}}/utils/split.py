@@ -6,7 +6,6 @@ import torch
 from torch.utils.data import IterableDataset
 
 from utils.errors import UserError
-from utils.permutation import Permutation
 
 
 def refuse_mistakes(dataset: Any, sampler: Any, shuffle: bool, options: dict[str, Any]) -> None:
@@ -21,11 +20,10 @@ def refuse_mistakes(dataset: Any, sampler: Any, shuffle: bool, options: dict[str
         raise UserError("data_loader: timeout is for workers: num_workers must be 1 or more")
 
 
-def split_indices(n_samples: int, split: float, seed: int, order: str) -> tuple[Any, Any]:
-    """The indices for training and, unless `split` is 0, those for validation, else None.
+def count_held_out(n_samples: int, split: float) -> int:
+    """How many samples go to validation; UserError where it, or training, would have none.
 
-    `split` is a fraction of the samples or, if it is an int, their number. With `order` "feistel"
-    no list is made of them. Raises UserError where one of the two would have no sample.
+    `split` is a fraction of the samples or, if it is an int, their number.
     """
     if n_samples == 0:
         raise UserError("data_loader: the data set has no samples")
@@ -35,9 +33,12 @@ def split_indices(n_samples: int, split: float, seed: int, order: str) -> tuple[
             f"validation_split = {split}: must be 0, or a fraction or number that leaves at "
             f"least one of the {n_samples} samples on either side"
         )
-    if split == 0:
+    return count
+
+
+def split_indices(n_samples: int, split: float, seed: int) -> tuple[Any, Any]:
+    """The indices for training and, unless `split` is 0, those for validation, else None."""
+    if (count := count_held_out(n_samples, split)) == 0:
         return range(n_samples), None
-    if order == "feistel":
-        return Permutation(n_samples, seed, start=count), Permutation(n_samples, seed, stop=count)
     numbers = torch.randperm(n_samples, generator=torch.Generator().manual_seed(seed))
     return numbers[count:].sort().values, numbers[:count].sort().values

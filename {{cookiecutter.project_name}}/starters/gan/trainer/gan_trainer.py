@@ -6,6 +6,7 @@ import torch
 
 from trainer.trainer import Trainer
 from utils import distributed
+from utils.device import averaged_model
 
 GRID = 8  # rows and columns of the images that are kept of each epoch
 
@@ -55,7 +56,7 @@ class GanTrainer(Trainer):
         from matplotlib.image import imsave
 
         self.valid_generator.manual_seed(0)
-        with self.averaged_model():
+        with averaged_model(self):
             images = self.model.eval()(self.valid_noise(GRID * GRID))
         grid = torch.cat([torch.cat([*row], dim=2) for row in images.split(GRID)], dim=1)[0].cpu()
         grid = (grid - grid.min()) / (grid.max() - grid.min())

@@ -1,4 +1,4 @@
-"""The order of samples that are too many for a list."""
+"""The order of samples that are too many for a list, and which of them are held out."""
 
 from hashlib import blake2b
 from math import isqrt
@@ -7,8 +7,58 @@ from typing import Any
 import numpy as np
 import torch
 
+from base import Callback
+from base.sampler import EpochSampler, derive_seed
+from utils.split import count_held_out, split_indices
+
 ROUNDS = 6
 BLOCK = 4096  # numbers are computed ahead, as it takes long for each alone
+
+
+class ManySamples(Callback):
+    """Found by a BaseDataLoader of more than a million samples."""
+
+    def split_many(self) -> tuple[Any, Any]:
+        """What splits them, and the class of the samplers."""
+        return split_many, ManySampler
+
+    def on_checkpoint_load(self, trainer: Any, state: dict[str, Any]) -> None:
+        """A run that began with lists, without this file, keeps its order and its split."""
+        loader, of_run = getattr(trainer, "data_loader", None), state["data_loader"] or {}
+        if isinstance(getattr(loader, "sampler", None), ManySampler):
+            keep_order(loader, of_run.get("order", "randperm"))
+
+
+def keep_order(loader: Any, order: str) -> None:
+    """Let a loader have the order and the split of that name, in its samplers."""
+    split = split_many if order == "feistel" else split_indices
+    parts = split(len(loader.dataset), loader.validation_split, loader.split_seed)
+    for sampler, indices in zip((loader.sampler, loader.valid_sampler), parts, strict=True):
+        if sampler is not None:
+            sampler.indices, sampler.order_name = indices, order
+
+
+def split_many(n_samples: int, split: float, seed: int) -> tuple[Any, Any]:
+    """As utils.split.split_indices, without a list."""
+    if (count := count_held_out(n_samples, split)) == 0:
+        return range(n_samples), None
+    return Permutation(n_samples, seed, start=count), Permutation(n_samples, seed, stop=count)
+
+
+class ManySampler(EpochSampler):
+    """A sampler of a range or a Permutation, of which no list is made."""
+
+    order_name = "feistel"
+
+    def __init__(self, indices: Any, shuffle: bool) -> None:
+        self.indices, self.shuffle = indices, shuffle
+        self.set_epoch(seed=0, epoch=0)
+
+    def order(self) -> Any:
+        if self.order_name != "feistel" or not self.shuffle:
+            return super().order()
+        seed = derive_seed(self.seed, self.epoch)
+        return Permutation(len(self.indices), seed, of=self.indices)
 
 
 class Permutation:

@@ -1,0 +1,62 @@
+"""Batches of any data loader: how many there are, and how many samples are in each."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeVar
+
+from utils.errors import UserError
+
+T = TypeVar("T")
+NO_BATCH = "the data loader gives no batch"
+HINT = "override Trainer.batch_size to say how many samples a batch has"
+
+
+def length_of(data_loader: Any) -> int | None:
+    """The batches of a pass over a loader; None where it does not say."""
+    try:
+        return len(data_loader)
+    except TypeError:
+        return None
+
+
+def inf_loop(data_loader: Iterable[T]) -> Iterator[T]:
+    """The batches of endless passes over `data_loader`. Raises UserError where two have none.
+
+    One may: of a loader that goes on from a checkpoint, the rest of a pass.
+    """
+    n_empty = 0
+    while n_empty < 2:
+        n_empty += 1
+        for batch in data_loader:
+            n_empty = 0
+            yield batch
+    raise UserError(NO_BATCH)
+
+
+def count_samples(batch: Any) -> int:
+    """The number of samples in a batch; UserError where its fields do not agree or none tells it.
+
+    A tensor has as many as its first dimension is long, a list or tuple of tensors inside a field
+    as it has elements, packed sequences as many as their first batch size.
+    """
+    if hasattr(batch, "shape") or hasattr(batch, "batch_sizes"):
+        fields: Any = {0: batch}
+    elif isinstance(batch, Mapping):
+        fields = batch
+    elif isinstance(batch, (list, tuple)):
+        fields = dict(zip(getattr(batch, "_fields", range(len(batch))), batch, strict=True))
+    else:
+        raise UserError(f"a batch is a {type(batch).__name__}: {HINT}")
+    lengths = {name: n for name, field in fields.items() if (n := samples_in(field)) is not None}
+    if len({*lengths.values()}) != 1:
+        found = ", ".join(f"{name}: {n}" for name, n in lengths.items()) or "no tensor in it"
+        raise UserError(f"a batch whose fields do not agree on its samples ({found}): {HINT}")
+    return next(iter(lengths.values()))
+
+
+def samples_in(field: Any) -> int | None:
+    """The samples in one field of a batch; None where it does not tell."""
+    if hasattr(field, "batch_sizes"):  # a PackedSequence
+        return int(field.batch_sizes[0])
+    if hasattr(field, "shape"):
+        return len(field) if len(field.shape) else None
+    return len(field) if isinstance(field, (list, tuple)) else None
