@@ -14,7 +14,7 @@ import torch
 from tools.folds import OwnSplit, in_parts, labels_of, values_of
 from utils.errors import UserError
 from utils.files import project_path, read_config
-from utils.split import split_indices
+from utils.split import count_held_out
 
 VALID = '"stratified", "chronological", {"grouped": KEY} or {"indices": FILE}'
 
@@ -42,9 +42,9 @@ class InSplit(OwnSplit):
 
     def parts(self, dataset: Any, split: float) -> tuple[torch.Tensor, torch.Tensor]:
         n, seed = len(dataset), self.split_seed
-        _, some = split_indices(n, split, seed, "randperm")  # refuses what leaves no sample
+        n_valid = count_held_out(n, split)  # refuses what leaves no sample
         order = torch.randperm(n, generator=torch.Generator().manual_seed(seed)).tolist()
-        valid = SPLITS[self.how](dataset, self.key, len(some), order)
+        valid = SPLITS[self.how](dataset, self.key, n_valid, order)
         held_out = torch.zeros(n, dtype=torch.bool)
         if self.how == "indices":
             train, valid = (torch.tensor(one).sort().values for one in valid)

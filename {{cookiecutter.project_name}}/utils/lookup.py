@@ -21,7 +21,7 @@ def look_up(name: str, modules: Any) -> Any:
     try:
         modules = [import_module(place)] if place else modules
     except (ImportError, TypeError) as error:
-        reason = in_full() if place in ("tools.folds", "tools.splits") else error
+        reason = in_full() if place.partition(".")[0] == "tools" else error
         raise UserError(f"cannot import {place!r}: {reason}") from None
     for module in modules:
         found: Any = getattr(module, name, None)
