@@ -104,7 +104,9 @@ def columns_of(outputs: Any, config: Any, criterion: Any, classes: Any) -> dict[
         numbers = values.reshape(len(values), -1).T.cpu().numpy()
         labels = classes if classes and task.startswith("multi") else range(len(numbers))
         if values.ndim > 2 or len(labels) != len(numbers):
-            raise UserError(f"outputs of {tuple(values.shape[1:])} are not {len(labels)} numbers")
+            raise UserError(
+                f"outputs of {tuple(values.shape[1:])} are no {len(labels)} numbers in a row"
+            )
         if task == "multiclass":
             columns["class"] = [labels[index] for index in numbers.argmax(axis=0)]
             columns["probability"] = numbers.max(axis=0)

@@ -359,7 +359,7 @@ def remove_config(loader, state, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "arguments", "message"),
     [
-        (add_class, [], "outputs of (10,) are not 11 numbers"),
+        (add_class, [], "outputs of (10,) are no 11 numbers in a row"),
         (remove_config, [], "has no config in it"),
         (None, ["-o", "none/predictions.csv"], "none/predictions.csv: No such file or directory"),
         (None, ["-d", "cuda:99"], "device 'cuda:99' is not there"),

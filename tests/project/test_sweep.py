@@ -29,7 +29,7 @@ from tools.search import Search, read_search
 from tools.study import Study, open_storage
 from tools.sweep_table import Results
 from tools.work import TrialFailed, run_of
-from train import part_modules
+from train import build_trainer, part_modules
 from utils.check import read_value
 from utils.errors import UserError
 from utils.run_dir import mark_start
@@ -478,6 +478,22 @@ def test_a_run_of_another_config_is_not_taken_for_its_own(tmp_path):
     assert run_of(tmp_path, config | {"device": "cuda"}).path == tmp_path
     with pytest.raises(TrialFailed, match="trainer.epochs = 3, not 4: delete it, or give --name"):
         run_of(tmp_path, config | {"trainer": config["trainer"] | {"epochs": 4}})
+
+
+def test_a_run_has_found_in_its_data_what_its_config_left_open(make_config):
+    pytest.importorskip("torchmetrics")
+    changes = {
+        "arch.args.num_classes": "${data.num_classes}",
+        "lr_scheduler.args.T_max": "auto",
+        "metrics": ["f1", {"type": "recall", "args": {"average": "none"}}],
+    }
+    planned = make_config(changes).config
+    trainer = build_trainer(make_config(changes))
+    trainer.train()
+    assert run_of(trainer.checkpoint_dir, planned).path == trainer.checkpoint_dir
+    for change in ({"metrics": ["f1"]}, {"metrics": ["f1", "recall"]}, {"arch.args.dropout": 0.5}):
+        with pytest.raises(TrialFailed, match="delete it, or give --name"):
+            run_of(trainer.checkpoint_dir, make_config(changes | change).config)
 
 
 def group(key, values, folds=False):

@@ -15,6 +15,7 @@ from tools import trial as trial_process
 from tools.plan import Plan, Training, without_device
 from tools.search import differences
 from tools.study import BEAT, Study
+from utils.check import OPEN
 from utils.errors import UserError
 from utils.run_dir import OVER, is_run, read_mark
 
@@ -158,10 +159,25 @@ def run_of(run_dir: Path, config: dict[str, Any]) -> Run | None:
     if not (is_run(run_dir) and (run_dir / "config.json").exists()):
         return None
     run = Run(run_dir)
-    for key, before, now in differences(without_device(run.config), without_device(config)):
+    begun = without_device(run.config)
+    for key, before, now in differences(begun, as_begun(without_device(config), begun)):
         text = f"{run_dir} is a run with {key} = {before!r}, not {now!r}: delete it, or give --name"
         raise TrialFailed(text)
     return run
+
+
+def as_begun(config: Any, begun: Any) -> Any:
+    """A config with what it leaves open as a run has it, which has found it in its data."""
+    if isinstance(config, str) and OPEN.fullmatch(config):
+        return begun
+    if isinstance(config, str) and isinstance(begun, dict) and begun.get("type") == config:
+        config = {"type": config, "args": {}}
+    if isinstance(config, list) and isinstance(begun, list) and len(config) == len(begun):
+        return [as_begun(*pair) for pair in zip(config, begun, strict=True)]
+    if isinstance(config, dict) and isinstance(begun, dict):
+        found = {key: begun[key] for key in ("task", "from_logits") if key in begun}  # of metrics
+        return found | {key: as_begun(value, begun.get(key)) for key, value in config.items()}
+    return config
 
 
 def result_of(run: Run, training: Training) -> dict[str, Any]:
