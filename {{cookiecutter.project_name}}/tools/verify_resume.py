@@ -4,6 +4,7 @@ Trains a few steps straight, twice, and once with interruptions in the middle of
 a temporary folder, and compares the batches and the ends bit by bit.
 """
 
+import gc
 import signal
 from collections.abc import Iterator, Mapping
 from hashlib import blake2b
@@ -69,6 +70,7 @@ def train(config: ConfigParser, folder: str, stops: list[int | None]) -> End:
 
 
 def make_trainer(config: ConfigParser, folder: str, resume: Path | None) -> Any:
+    gc.collect()  # a worker would complain of the iterators of the training before
     changes = {"save_dir": folder, "epochs": 2, "len_epoch": STEPS, "verbosity": 0}
     changes["len_epoch"] *= config["trainer"]["accumulate_steps"]
     changes |= {"tensorboard": False, "trackers": [], "early_stop": None, "keep_last": None}
