@@ -28,7 +28,7 @@ ESSENTIAL = """
     logger/progress.py logger/visualization.py
     model/__init__.py model/loss.py model/metric.py model/model.py
     tests/conftest.py tests/test_project.py
-    tools/__init__.py tools/check.py
+    tools/__init__.py tools/check.py tools/first_steps.py
     trainer/__init__.py trainer/trainer.py
     utils/__init__.py utils/batches.py utils/check.py
     utils/checkpoint.py utils/command_line.py
@@ -61,7 +61,7 @@ EXTRAS = """
     tools/steps.py tools/streams.py tools/summary.py tools/trackers.py tools/unshard.py
     tools/verify_resume.py
     docs/sweep.md sweep.py tools/folds.py tools/groups.py tools/plan.py tools/search.py
-    tools/study.py tools/sweep_table.py tools/trial.py tools/work.py
+    tools/study.py tools/sweep_table.py tools/targets.py tools/trial.py tools/work.py
 """.split()
 MOST_FILES, MOST_LINES = 66, 4100  # of an essential project; lines of Python that are not blank
 

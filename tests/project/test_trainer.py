@@ -473,5 +473,5 @@ def test_what_is_easily_overlooked_is_told(make_trainer, caplog):
 def test_a_step_that_returns_no_values_is_named(make_trainer):
     trainer = make_trainer()
     trainer.train_step = lambda batch: None
-    with pytest.raises(TypeError, match="a dict of values by name, not a NoneType"):
+    with pytest.raises(UserError, match="a dict of values by name, not a NoneType"):
         trainer.train()

@@ -15,7 +15,10 @@ from utils.optim import by_name
 
 
 class Steps(Callback):
-    """Refuses LBFGS, and a OneCycleLR, alone or inside others, that ends before the run does."""
+    """Refuses LBFGS, and a OneCycleLR, alone or inside others, that ends before the run does.
+
+    Warns of a CosineAnnealingLR whose rate rises again before the end.
+    """
 
     def on_train_start(self, trainer: BaseTrainer) -> None:
         for name, optimizer in by_name(trainer.optimizer).items():
@@ -28,6 +31,9 @@ class Steps(Callback):
             interval = getattr(intervals.get(name), "interval", "epoch")
             n_steps = getattr(scheduler, "last_epoch", 0) + steps_to_come(trainer, interval)
             key = f"lr_scheduler.{name}".rstrip(".")
+            if (length := getattr(scheduler, "T_max", n_steps)) < n_steps:
+                line = "%s.args.T_max = %d: the run takes %d steps, and the rate rises again"
+                trainer.logger.warning(line, key, length, n_steps)
             for where, total, needed in too_short(scheduler, n_steps, key):
                 raise UserError(
                     f"{where}.args.total_steps: the schedule has {total} steps, but the"

@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from logging import Logger
 from pathlib import Path
+from traceback import extract_tb
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+PROJECT_DIR = Path(__file__).resolve().parent.parent
+README = PROJECT_DIR / "README.md"
 
 
 class UserError(ValueError):
@@ -38,6 +40,14 @@ def as_warning(logger: Logger, what: str) -> Iterator[None]:
         yield
     except Exception as error:
         logger.warning("%s: %s", what, in_one_line(error))
+
+
+def place_of(error: Exception) -> str:
+    """The last line of this project that an error came through, as "model/model.py:24: "."""
+    frames = [(Path(x.filename).resolve(), x.lineno) for x in extract_tb(error.__traceback__)]
+    frames = [(path, n) for path, n in frames if "site-packages" not in path.parts]  # a .venv
+    own = [f"{p.relative_to(PROJECT_DIR)}:{n}: " for p, n in frames if PROJECT_DIR in p.parents]
+    return next((one for one in reversed(own) if not one.startswith("tools")), "")
 
 
 def in_one_line(error: Exception) -> str:

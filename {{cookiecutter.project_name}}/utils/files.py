@@ -8,9 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from utils.errors import UserError, in_full
-
-PROJECT_DIR = Path(__file__).resolve().parent.parent
+from utils.errors import PROJECT_DIR, UserError, in_full
 
 
 def project_path(path: str | Path) -> Path:

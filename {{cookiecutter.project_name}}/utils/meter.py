@@ -44,10 +44,10 @@ class MetricTracker:
             metric.reset()
 
     def add(self, values: dict[str, Any], n: float) -> None:
-        """Add what a step returned for `n` samples. Raises TypeError for anything but a dict."""
+        """Add what a step returned for `n` samples. Raises UserError for anything but a dict."""
         if not isinstance(values, dict):
-            kind = type(values).__name__
-            raise TypeError(f"a step must return a dict of values by name, not a {kind}")
+            reason = f"return a dict of values by name, not a {type(values).__name__}"
+            raise UserError(f"train_step and valid_step are to {reason}")
         for key, value in values.items():
             self.update(key, value, n)
 

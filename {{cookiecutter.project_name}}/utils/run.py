@@ -10,7 +10,7 @@ from typing import Any
 
 from utils import checkpoint, distributed
 from utils.command_line import explain
-from utils.errors import RunError, UserError, as_warning
+from utils.errors import RunError, UserError, as_warning, in_one_line, place_of
 from utils.run_dir import LAST_NAME, mark, remove_old
 
 
@@ -110,7 +110,8 @@ def ending_well(trainer: Any) -> Iterator[None]:
         status = getattr(error, "status", 1)
         if status <= 128:  # else a signal has asked for the end, here or in another process
             trainer.outcome = f"failed: {reason or repr(error)}"
-        what = f"epoch {trainer.epoch}, step {trainer.step}: {reason or 'an error'}"
+        said = reason or place_of(error) + in_one_line(error)
+        what = f"epoch {trainer.epoch}, step {trainer.step}: {said}"
         last = trainer.checkpoint_dir / LAST_NAME
         how = f"Go on with: python train.py -r {last}" if last.exists() else "No checkpoint yet."
         is_shown = not distributed.is_first_to_say(what)

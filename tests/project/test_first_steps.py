@@ -1,0 +1,412 @@
+"""What the first steps of a run and --check find, and what they pass over."""
+
+import re
+import sys
+import warnings
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+from base import BaseDataLoader, BaseModel
+from data_loader import data_loaders
+from digits_example import DigitsDataLoader
+from model import metric, model
+from tools import check
+from tools.check import FirstBatches
+from tools.first_steps import NO_STEP, OLD_GRADIENTS, OWN_STEP
+from tools.monitor import better
+from tools.steps import Steps
+from tools.targets import Targets
+from train import build_trainer
+from trainer.trainer import Trainer
+from utils import UserError
+from utils.errors import place_of
+
+
+class Changed(BaseDataLoader):
+    """The digits in batches of another form; tests set `change`, of (input, target)."""
+
+    change = staticmethod(lambda data, target: (data, target))
+
+    def __init__(self, n=200, batch_size=32, validation_split=0.1, **options):
+        images, labels = DigitsDataLoader(validation_split=0).dataset.tensors
+        samples = [self.change(*pair) for pair in zip(images[:n], labels[:n], strict=True)]
+        super().__init__(samples, batch_size, True, validation_split, 0, **options)
+
+
+@pytest.fixture
+def run(make_config, monkeypatch, capsys):
+    """Train, or check, with parts that a test has changed; its status and what it says."""
+
+    def go(changes=None, change=None, step=None, flag=None):
+        changes = {"lr_scheduler": None, "trainer.len_epoch": None} | (changes or {})
+        if change is not None:
+            monkeypatch.setattr(Changed, "change", staticmethod(change))
+        if change is not None or "data_loader.args" in changes:
+            monkeypatch.setattr(data_loaders, "Changed", Changed, raising=False)
+            changes = {"data_loader.type": "Changed", "data_loader.args": {}} | changes
+        if step is not None:
+            monkeypatch.setattr("trainer.Trainer", type("Own", (Trainer,), {"train_step": step}))
+        config, status = make_config(changes), 0
+        try:
+            check.run(config, None) if flag else build_trainer(config).train()
+        except UserError as error:
+            status = error.status
+            if not error.is_shown:
+                print(error, file=sys.stderr)
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return go
+
+
+BCE = {"loss": "binary_cross_entropy_with_logits", "metrics": []}
+CASES = {
+    "classes": ({"arch.args.num_classes": 7}, None, "arch.args are to give as many classes"),
+    "float targets": ({}, lambda x, y: (x, y.float()), "got Float; .*takes int64 .* class numbers"),
+    "class numbers": (BCE, None, "Target size .*floats in the shape of the output"),
+    "float64": ({}, lambda x, y: (x.double(), y), "float64 .*data loader is to give float32"),
+    "swapped": ({}, lambda x, y: (y, x), r"is int64 \(32,\), .* is to give \(input, target\)"),
+    "two inputs": ({}, lambda x, y: (x, x, y), "values to unpack .*write it for this batch"),
+    "dict": ({}, lambda x, y: {"image": x, "label": y}, "{image: .*train_step is to take tensors"),
+    "tuple of images": ({}, lambda x, y: ((x, x), y), "train_step is to take tensors"),
+    "shape": ({}, lambda x, y: (x[:, :5], y), "arch.args are to fit it"),
+    "no mean": ({"loss": {"type": "cross_entropy", "args": {"reduction": "none"}}}, None, "mean"),
+}
+
+
+@pytest.mark.parametrize("flag", [None, "--check"])
+@pytest.mark.parametrize("name", CASES)
+def test_a_batch_that_does_not_fit_is_one_line(run, monkeypatch, name, flag):
+    monkeypatch.setattr(Targets, "on_train_start", lambda *_: None)  # of a full project
+    changes, change, expected = CASES[name]
+    status, _, err = run(changes, change, flag=flag)
+    assert status == 2 and err.count("\n") == 1 and err.startswith("epoch 1, step 0: ")
+    assert re.search(expected, err), err
+
+
+ONE = {"arch.args.num_classes": 1, "loss": "mse_loss", "metrics": []}
+SUM = {"type": "mse_loss", "args": {"reduction": "sum"}}
+TARGETS = {
+    "classes": (
+        {"arch.args.num_classes": 7}, None,
+        "cross_entropy takes int64 (64,) from 0 to 6 as targets for float32 (64, 7), "
+        "not int64 (64,) from 0 to 9: see arch.args.num_classes = 7; ",
+    ),
+    "float targets": ({}, lambda x, y: (x, y.float()), "not float32 (32,) from 0 to 9: "),
+    "int32": ({}, lambda x, y: (x, y.int()), "takes int64 (32,) from 0 to 9"),
+    "a column": ({}, lambda x, y: (x, y[None]), "not int64 (32, 1) from 0 to 9: "),
+    "class numbers": (BCE, None, "takes float32 (64, 10) from 0 to 1"),
+    "numbers for chances": (
+        BCE | {"arch.args.num_classes": 1}, lambda x, y: (x, y[None].float()), "from 0 to 9: for cl"
+    ),
+    "each with each": (ONE, lambda x, y: (x, y.float()), "mse_loss takes float32 (32, 1) as"),
+    "their sum": (ONE | {"loss": SUM}, lambda x, y: (x, y.float()), "give both the same shape"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("flag", [None, "--check"])
+@pytest.mark.parametrize("name", TARGETS)
+def test_targets_that_do_not_fit(run, name, flag):
+    changes, change, expected = TARGETS[name]
+    status, _, err = run(changes, change, flag=flag)
+    assert status == 2 and err.count("\n") == 1 and err.startswith("epoch 1, step 0: loss: ")
+    assert expected in err, err
+
+
+def soft(x, y):
+    return x, torch.nn.functional.one_hot(y, 10).float()
+
+
+@pytest.mark.parametrize(
+    ("changes", "change", "said"),
+    [
+        ({"arch.args.num_classes": 12}, None, "arch.args.num_classes = 12: the outputs are for 12"),
+        ({}, lambda x, y: (x, torch.where(y == 3, -100, y)), ""),
+        ({}, lambda x, y: (x, y.to(torch.uint8)), ""),
+        ({"metrics": []}, soft, ""),
+        (BCE, lambda x, y: (x, soft(x, y)[1] * 0.9), ""),
+        (ONE, lambda x, y: (x, y[None].double()), ""),
+        (ONE | {"arch.args.num_classes": 3}, lambda x, y: (x, y[None].float()), ""),
+    ],
+)
+def test_what_is_said_of_targets_that_fit(run, changes, change, said):
+    changes = {"trainer.verbosity": 0, "trainer.epochs": 1} | changes
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch, that 1 is taken for 3
+        status, out, err = run(changes, change)
+    assert (status, err) == (0, "") and out.startswith(said) and out.count("\n") == bool(said)
+
+
+def test_an_error_of_the_code_itself_keeps_its_traceback_and_says_where(run, capsys):
+    def step(self, batch):
+        return {"loss": undefined}  # noqa: F821
+
+    with pytest.raises(NameError) as caught:
+        run(step=step)
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"epoch 1, step 0: \S+:\d+: NameError: .*\. No checkpoint yet\.\n", said)
+    trainer_file = compile("1 / 0", Trainer.train_step.__code__.co_filename, "exec")
+    with pytest.raises(ZeroDivisionError) as caught:
+        exec(trainer_file)
+    assert place_of(caught.value) == "trainer/trainer.py:1: "
+
+
+def forward_and_loss(trainer, batch):
+    data, target = batch
+    return trainer.criterion(trainer.model(data), target)
+
+
+def accumulating(self, batch):
+    loss = forward_and_loss(self, batch)
+    loss.backward()
+    self.optimizer.step()
+    return {"loss": loss}
+
+
+def own_step(self, batch):
+    self.optimizer.zero_grad(set_to_none=self.step % 2 == 0)
+    return accumulating(self, batch)
+
+
+def cleared_after(self, batch):
+    values = accumulating(self, batch)
+    self.model.zero_grad()
+    return values
+
+
+def with_closure(self, batch):
+    def closure():
+        self.optimizer.zero_grad()
+        loss = forward_and_loss(self, batch)
+        loss.backward()
+        return loss
+
+    return {"loss": self.optimizer.step(closure)}
+
+
+def every_third(self, batch):
+    """Accumulates by itself."""
+    loss = forward_and_loss(self, batch)
+    (loss / 3).backward()
+    if self.step % 3 == 2:
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+    return {"loss": loss}
+
+
+def no_step(self, batch):
+    return {"loss": forward_and_loss(self, batch)}
+
+
+@pytest.mark.parametrize(
+    ("step", "changes", "said"),
+    [
+        (own_step, {}, OWN_STEP),
+        (cleared_after, {}, OWN_STEP),
+        (every_third, {}, OWN_STEP),
+        (no_step, {}, NO_STEP),
+        (with_closure, {"optimizer": {"type": "LBFGS", "args": {"max_iter": 2}}}, ""),
+        (None, {"trainer.accumulate_steps": 3, "trainer.ema": 0.9}, ""),
+        (None, {"trainer.precision": "fp16"}, ""),
+        (None, {"trainer.clip_grad_norm": 1, "trainer.non_finite": "skip"}, ""),
+        (None, {"optimizer": {"type": "SGD", "args": {"lr": 0.1}, "groups": {"fc*": {}}}}, ""),
+    ],
+)
+def test_what_is_said_of_steps(run, step, changes, said):
+    changes = {"metrics": [], "trainer.verbosity": 0, "trainer.epochs": 1} | changes
+    status, out, err = run(changes, step=step)
+    assert (status, out, err) == (0, said + "\n" * bool(said), "")
+
+
+@pytest.mark.parametrize("flag", [None, "--check"])
+def test_gradients_that_add_up_are_refused(run, flag):
+    status, _, err = run({"metrics": []}, step=accumulating, flag=flag)
+    assert status == 2 and err == f"epoch 1, step 1: {OLD_GRADIENTS}. No checkpoint yet.\n"
+
+
+def test_an_optimize_of_ones_own_that_clears_nothing_is_refused(run, monkeypatch):
+    def optimize(self, loss, optimizer=None):
+        loss.backward()
+        self.optimizer.step()
+
+    monkeypatch.setattr(Trainer, "optimize", optimize)
+    status, _, err = run()
+    assert status == 2 and OLD_GRADIENTS in err
+
+
+def test_two_backward_passes_of_a_loss_are_explained(run):
+    def step(self, batch):
+        loss = forward_and_loss(self, batch)
+        loss.backward()
+        self.optimize(loss)
+        return {"loss": loss}
+
+    status, _, err = run(step=step)
+    assert status == 2 and err.endswith("leave out loss.backward(). No checkpoint yet.\n")
+
+
+def test_the_step_is_the_trainers_own_again(make_trainer, run):
+    trainer, steps = make_trainer({"trainer.len_epoch": 12}), []
+
+    def own(batch):
+        steps.append("train_step" in vars(trainer))
+        return Trainer.train_step(trainer, batch)
+
+    trainer.train_step = own
+    trainer.train()
+    assert vars(trainer)["train_step"] is own and len(steps) == 24
+    assert all(not optimizer._optimizer_step_pre_hooks for optimizer in [trainer.optimizer])
+    other = make_trainer({"trainer.len_epoch": 12})
+    other.train()
+    assert "train_step" not in vars(other)
+    assert all(map(torch.equal, trainer.model.parameters(), other.model.parameters()))
+
+
+def f_beta(output, target):
+    return torch.zeros(())
+
+
+f_beta.higher_is_better = True
+
+
+@pytest.mark.parametrize(
+    ("monitor", "mode"),
+    [
+        ("min val_accuracy", "max"),
+        ("max val_loss", "min"),
+        ("min val_top_k_acc", "max"),
+        ("min f_beta", "max"),
+        ("max val_frechet", "min"),
+        ("min val_accuracy_loss", None),
+        ("min val_chicken", None),
+    ],
+)
+def test_a_monitor_that_keeps_the_worst_epoch(make_trainer, monkeypatch, monitor, mode):
+    monkeypatch.setattr(metric, "f_beta", f_beta, raising=False)
+    changes = {"trainer.monitor": monitor, "metrics": ["accuracy", "f_beta"]}
+    assert better(make_trainer(changes)) == mode
+
+
+def test_the_monitor_is_told_in_check_and_run(run):
+    changes = {"trainer.monitor": "min val_accuracy", "trainer.verbosity": 0, "trainer.epochs": 1}
+    line = "trainer.monitor = 'min val_accuracy' keeps the worst epoch: did you mean"
+    line += " 'max val_accuracy'?\n"
+    status, out, _ = run(changes, flag="--check")
+    assert status == 0 and line in out and out.endswith("See the warnings above.\n")
+    assert run(changes) == (0, line, "")
+
+
+class Normed(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.net = torch.nn.Sequential(
+            torch.nn.Flatten(), torch.nn.Linear(64, 16), torch.nn.BatchNorm1d(16),
+            torch.nn.Linear(16, 10),
+        )  # fmt: skip
+
+    def forward(self, x):
+        return self.net(x)
+
+
+@pytest.mark.parametrize("n", [193, 192])
+def test_check_sees_the_smallest_batch(run, monkeypatch, n):
+    monkeypatch.setattr(model, "Normed", Normed, raising=False)
+    args = {"n": n, "validation_split": 0}
+    changes = {"arch": "Normed", "data_loader.args": args, "trainer.monitor": "off"}
+    status, out, err = run(changes, flag="--check")
+    assert (status == 0) == (n == 192) and ("batch norm of a single sample" in err) == (n == 193)
+
+
+def test_the_smallest_batch_of_a_loader():
+    def sizes(loader, n=1):
+        batches = FirstBatches(loader, n, with_smallest=True)
+        counted = [counts["n_samples_in_batch"] for _, counts in batches.batches]
+        assert counted == [len(batch) for (batch,), _ in batches.batches]
+        return counted
+
+    data = TensorDataset(torch.arange(70.0))
+    assert sizes(BaseDataLoader(data, 32, True, 0, 0)) == [32, 6]
+    assert sizes(BaseDataLoader(data, 32, True, 0, 1)) == [32, 6]
+    assert sizes(BaseDataLoader(data, 32, True, 0, 0), n=3) == [32, 32, 6]
+    assert sizes(BaseDataLoader(data, 32, True, 0, 0, drop_last=True)) == [32, 32]
+    assert sizes(BaseDataLoader(data, 32, False, 0, 0, sampler=range(37))) == [32, 5]
+    own = [[1, 2, 3], [4], [5, 6]]
+    assert sizes(BaseDataLoader(data, 1, False, 0, 0, batch_sampler=own)) == [3, 1]
+    valid = BaseDataLoader(data, 32, True, 40, 0).split_validation()
+    assert sizes(valid) == [32, 8]
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "said"),
+    [
+        (
+            ("OneCycleLR", {"max_lr": 0.1, "total_steps": 10}, "step"),
+            "the run takes 12 steps: ValueError: Tried to step 11",
+        ),
+        (
+            ("OneCycleLR", {"max_lr": 0.1, "total_steps": 12}, "step"),
+            "12 steps, lr 4e-07 in the last",
+        ),
+        (("CosineAnnealingLR", {"T_max": 1}, "epoch"), "2 epochs, lr 0 in the last, T_max = 1"),
+        (
+            ("CosineAnnealingLR", {"T_max": 9}, "epoch"),
+            "2 epochs, lr 0.00194 in the last, T_max = 9",
+        ),
+        (("ReduceLROnPlateau", {}, "epoch"), "ReduceLROnPlateau"),
+    ],
+)
+def test_check_goes_to_the_end_of_the_schedule(run, monkeypatch, scheduler, said):
+    kind, args, interval = scheduler
+    part = {"type": kind, "args": args, "interval": interval}
+    monkeypatch.setattr(Steps, "on_train_start", lambda *_: None)  # of a full project
+    changes = {"data_loader.args": {}, "trainer.accumulate_steps": 1, "lr_scheduler": part}
+    status, out, err = run(changes, flag="--check")
+    assert said in out + err and status == (2 if "takes 12" in said else 0)
+
+
+def test_check_is_a_run_in_a_place_of_its_own(run, make_config, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://nowhere.invalid")
+    seen, train_epoch = [], Trainer._train_epoch
+
+    def look(self, epoch):
+        [saved] = self.config.runs_dir.parent.iterdir()
+        seen.append(
+            (saved.name, self.checkpoint_dir.parent.parent == saved, dict(check.os.environ))
+        )
+        return train_epoch(self, epoch)
+
+    monkeypatch.setattr(Trainer, "_train_epoch", look)
+    status, out, _ = run({"trainer.report": True}, flag="--check")
+    assert status == 0 and out.endswith("All is well.\n") and re.search(r"^report +0", out, re.M)
+    [(name, is_inside, environment)] = seen
+    assert name.startswith(".check-") and is_inside and environment["WANDB_MODE"] == "offline"
+    assert "MLFLOW_TRACKING_URI" not in environment
+    assert not make_config().runs_dir.parent.exists()
+
+
+def test_what_is_no_loader_is_named(run, monkeypatch):
+    class Digits(Dataset):
+        """Samples, which make no batches by themselves."""
+
+        def __init__(self, batch_size=32):
+            self.data = DigitsDataLoader().dataset
+
+        def __getitem__(self, index):
+            return self.data[index]
+
+    monkeypatch.setattr(data_loaders, "Digits", Digits, raising=False)
+    changes = {"data_loader": {"type": "Digits"}}
+    line = "data_loader.type = 'Digits': a Digits has no __iter__, so it gives no batches\n"
+    assert run(changes) == run(changes, flag="--check") == (2, "", line)
+
+
+def test_a_loader_of_torch_is_checked(run, monkeypatch):
+    def plain(batch_size=32):
+        return DataLoader(DigitsDataLoader().dataset, batch_size)
+
+    monkeypatch.setattr(data_loaders, "plain", plain, raising=False)
+    changes = {"data_loader": {"type": "plain"}, "trainer.monitor": "off"}
+    status, out, err = run(changes, flag="--check")
+    assert (status, err) == (0, "") and out.endswith("All is well.\n"), out
