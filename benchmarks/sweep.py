@@ -2,6 +2,7 @@
 
 python benchmarks/sweep.py             3 repetitions on a project with the starter "minimal"
 python benchmarks/sweep.py 5           5 repetitions
+python benchmarks/sweep.py 1 1 2       1 repetition, by sweeps of 1 seed and of 2
 
 A trial is one training of one epoch. The time of a trial is that of a sweep with 7 seeds less that
 of one with 2, over 5: so what a sweep takes once is apart. Trainings start as copies of a process
@@ -37,7 +38,7 @@ if __name__ == "__main__":
 KINDS = {"copies of a process with torch": "sweep.py", "fresh processes": "fresh.py"}
 
 
-def main(repetitions=3):
+def main(repetitions=3, few_seeds=FEW, many_seeds=MANY):
     ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)  # what a sweep leaves comes to this process
     names = ["python train.py", *(f"a trial, {kind}" for kind in KINDS)]
     names += [f"a sweep once, {kind}" for kind in KINDS]
@@ -51,11 +52,11 @@ def main(repetitions=3):
                 name = f"{Path(script).stem}{turn}"
                 few, many = (
                     measure(project, script, "--seeds", str(n), "--name", f"{name}_{n}")
-                    for n in (FEW, MANY)
+                    for n in (few_seeds, many_seeds)
                 )
-                trial = [(b - a) / (MANY - FEW) for a, b in zip(few, many, strict=True)]
+                trial = [(b - a) / (many_seeds - few_seeds) for a, b in zip(few, many, strict=True)]
                 found[f"a trial, {kind}"].append(trial)
-                once = [a - FEW * b for a, b in zip(few, trial, strict=True)]
+                once = [a - few_seeds * b for a, b in zip(few, trial, strict=True)]
                 found[f"a sweep once, {kind}"].append(once)
     print("| | seconds, median | CPU seconds, least | over train.py |\n|---|---|---|---|")
     bare = min(cpu for _, cpu in found["python train.py"])
@@ -93,4 +94,4 @@ def cpu_seconds():
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:2]))
+    main(*map(int, sys.argv[1:]))

@@ -58,18 +58,13 @@ def test_the_quick_run_measures_everything_and_writes_table_and_plot(template, t
         ("checkpoint.py", ["1"], "blocked / torch.save"),
         ("distributed.py", ["2", "1"], "FSDP by blocks"),
         ("start.py", [PROJECT, "1"], "sum: added to import torch"),
-        ("sweep.py", ["1"], "| a trial, copies of a process with torch |"),
+        ("sweep.py", ["1", "1", "2"], "| a trial, copies of a process with torch |"),
         (
             "speed.py",
-            ["--work", "tiny", "tiny_metrics", "--rounds", "1", "--processes", "1"],
-            speed.TITLES["tiny"][0],
-        ),
-        ("data.py", ["--samples", "1000"], "this template"),
-        (
-            "speed.py",
-            ["--work", "loading", "--rounds", "1", "--processes", "1"],
+            ["--work", "tiny", "tiny_metrics", "loading", "--rounds", "1", "--processes", "1"],
             "The project's loader alone",
         ),
+        ("data.py", ["--samples", "1000"], "this template"),
     ],
     ids=lambda one: one if isinstance(one, str) else "",
 )
@@ -103,7 +98,6 @@ def test_the_loop_does_little_beside_the_step(template, tmp_path):
 def test_weights_are_compared_bit_for_bit(template, tmp_path):
     script, file = template / "scripts" / "digest_weights.py", tmp_path / "before.json"
     succeed(script, "minimal", "--save", file, cwd=tmp_path)
-    assert succeed(script, "minimal", "--compare", file, cwd=tmp_path).count("  same") == 2
     file.write_text(file.read_text().replace('minimal, 1 process": "', 'minimal, 1 process": "0'))
     output = succeed(script, "minimal", "--compare", file, cwd=tmp_path)
     assert output.count("  DIFFERENT") == output.count("  same") == 1
