@@ -140,7 +140,8 @@ def steps_of_run(data_loader: Any, config: ConfigParser, interval: str, where: s
         return settings.epochs
     n_batches = settings.len_epoch or length_of(data_loader)
     if not n_batches:
-        raise UserError(f"{where}: its length is that of an epoch: set trainer.len_epoch")
+        what = "the data loader has no length, so the steps of the run are not known"
+        raise UserError(f"{where}: {what}: set trainer.len_epoch")
     return settings.epochs * -(-n_batches // settings.accumulate_steps)
 
 
