@@ -2,7 +2,7 @@
 
 python benchmarks/sweep.py             3 repetitions on a project with the starter "minimal"
 python benchmarks/sweep.py 5           5 repetitions
-python benchmarks/sweep.py 1 1 2       1 repetition, by sweeps of 1 seed and of 2
+python benchmarks/sweep.py 1 2 3       1 repetition, by sweeps of 2 seeds and of 3
 
 A trial is one training of one epoch. The time of a trial is that of a sweep with 7 seeds less that
 of one with 2, over 5: so what a sweep takes once is apart. Trainings start as copies of a process
