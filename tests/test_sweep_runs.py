@@ -39,7 +39,7 @@ SEARCH = {
     "pruner": {"type": "MedianPruner", "args": {"n_startup_trials": 2}},
 }
 SHORT = ["trainer.epochs=4", "trainer.report=false", "trainer.tensorboard=false"]
-SHORT += ["trainer.save_period=1", "data_loader.args.drop_last=true"]
+SHORT += ["trainer.save_period=1"]
 LONGER = ["trainer.epochs=25", "trainer.early_stop=0", *SHORT[1:]]
 SEARCHED = ["--search", "search.json", "--trials", "8", "--seeds", "2", *SHORT]
 
