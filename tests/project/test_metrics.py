@@ -4,6 +4,7 @@ import csv
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from train import CommandLine, build_trainer
 from utils.errors import RunError, UserError
 from utils.files import PROJECT_DIR, read_json
 from utils.meter import MetricTracker
+from utils.task import interpret
 
 pytest.importorskip("torchmetrics")
 pytestmark = pytest.mark.filterwarnings("ignore:No positive samples:UserWarning")
@@ -238,6 +240,9 @@ def test_a_segmentation_by_dicts(of_dicts):
     log, outputs, targets = of_dicts("mask", loss, ["iou"], arch=arch, task="binary")
     given, true = outputs > 0, targets == 1
     assert log["val_iou"] == pytest.approx(((given & true).sum() / (given | true).sum()).item())
+    bce = partial(F.binary_cross_entropy_with_logits)
+    task, values = interpret({"task": "binary"}, bce, outputs)  # as for the report
+    assert task == "binary" and torch.equal(values, outputs.sigmoid())
     arch["args"]["n"] = 3
     log, outputs, targets = of_dicts("classes of pixels", "cross_entropy", ["iou"], arch=arch)
     counts = counts_of(outputs.movedim(1, -1).reshape(-1, 3), targets.flatten(), 3)

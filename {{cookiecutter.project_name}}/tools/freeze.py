@@ -46,7 +46,8 @@ class Freeze(Callback):
 
     def set_up(self, trainer: BaseTrainer, epoch: int) -> None:
         """Train in this epoch what is to be trained in it."""
-        patterns = trainer.config.settings.freeze
+        if not (patterns := trainer.config.settings.freeze):
+            return
         model = distributed.unwrap(trainer.model)
         changed = [
             (parameter, epoch >= first)

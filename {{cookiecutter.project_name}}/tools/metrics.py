@@ -60,7 +60,8 @@ class _Tasks(Callback):
         _matrices.clear()
 
     def on_test_start(self, trainer: BaseTrainer) -> None:
-        for metric in trainer.valid_metrics.collectors:  # type: ignore[attr-defined]
+        tracker: Any = getattr(trainer, "valid_metrics", None)
+        for metric in getattr(tracker, "collectors", ()):
             if isinstance(metric, confusion_matrix):
                 metric.is_logged = True
 
