@@ -95,6 +95,8 @@ class _Class:
         init = self.functions.get("__init__")
         if name == "BaseTrainer" and init is not None and not self._takes("optimizer"):
             self.differs.setdefault("__init__", Difference([], 0, True))  # which makes one
+        elif name == "ConfigParser" and init is not None and self._sets_what_is_used(init):
+            self.differs.setdefault("__init__", Difference([], 0, False))
         self.result = Carried()
 
     def carry(self) -> Carried:
@@ -185,6 +187,12 @@ class _Class:
         self._keep("__init__", f"its lines {lines_of(wanted)}, after today's" if wanted else "")
         return [head + "".join(lines), *more]
 
+    def _sets_what_is_used(self, node: Any) -> bool:
+        """Whether code of the user's, or carried over, reads what today's class does not set."""
+        attributes = {one.attr for one in ast.walk(node) if _is_on_self(one, ast.Store)}
+        decided = {one for one in attributes if one.lstrip("_") in DECIDED.get(self.name, ())}
+        return bool(attributes & self.used - decided - new_names(self.name) - ATTRIBUTES.keys())
+
     def _takes(self, name: str) -> bool:
         """Whether the old __init__ takes what today's calls `name`."""
         arguments = self.functions["__init__"].args
@@ -225,22 +233,24 @@ class _Class:
             inner = {one for one in ast.walk(node) if isinstance(one, ast.stmt)}
             if not inner <= added or _is_message(node) or _calls_super(node):
                 continue
+            if "write_json(" in ast.unparse(node):  # today's writes it once there is a run
+                continue
             attributes = {one.attr for one in ast.walk(node) if _is_on_self(one, ast.Store)}
             if {one.lstrip("_") for one in attributes} & decided:
                 continue
             is_of_locals = isinstance(node, (ast.Assign, ast.AnnAssign)) and not attributes
             if not is_of_locals and "_resume_checkpoint" not in ast.unparse(node):
                 wanted.append(node)
-        if self.name == "BaseTrainer":
-            for node in body:  # what the old base set, and today's does not
-                attributes = {one.attr for one in ast.walk(node) if _is_on_self(one, ast.Store)}
-                is_needed = bool(attributes & self.used) and not attributes & ATTRIBUTES.keys()
-                if isinstance(getattr(node, "value", None), ast.Name):
-                    is_needed = bool(attributes)
-                if is_needed and not attributes & new_names(self.name):
-                    wanted.append(node)
-                if "optimizer" in attributes and not self._takes("optimizer"):
-                    wanted.append(node)
+        for node in body:  # what the old base set, and today's does not
+            attributes = {one.attr for one in ast.walk(node) if _is_on_self(one, ast.Store)}
+            is_needed = self._sets_what_is_used(node)
+            if self.name == "BaseTrainer" and isinstance(getattr(node, "value", None), ast.Name):
+                is_needed = bool(attributes)
+            if is_needed and not attributes & new_names(self.name):
+                wanted.append(node)
+            makes_optimizer = self.name == "BaseTrainer" and not self._takes("optimizer")
+            if "optimizer" in attributes and makes_optimizer:
+                wanted.append(node)
         for node in reversed(body):  # the locals that these read
             needed = {name for one in wanted for name in loaded(one)}
             is_local = isinstance(node, ast.Assign) and stored(node) & needed

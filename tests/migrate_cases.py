@@ -96,6 +96,12 @@ CHANGES = {
         [PROPERTY],
         ["ConfigParser.x: as it is"],
     ),
+    "what only the old config has": Change(
+        "parse_config.py",
+        [("        return logger\n", "        return logger, self.log_levels\n")],
+        ["**more)\n        self.log_levels = {", "    def get_logger("],
+        ["ConfigParser.get_logger: as it is", "ConfigParser.__init__: its lines 27"],
+    ),
     "a folder more for a run": Change(
         "parse_config.py",
         [("        setup_logging", "        (save_dir / run_id).mkdir()\n        setup_logging")],

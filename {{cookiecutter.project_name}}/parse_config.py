@@ -103,7 +103,7 @@ class ConfigParser:
             parser.add_argument(*option.flags, dest=target, help=words, **kind)
         args = parser.parse_intermixed_args(argv)  # KEY=VALUE may stand anywhere
         modification = dict(_parse_override(text) for text in args.overrides)
-        if (device := args.device) is not None:
+        if device := args.device:  # a script may have "" for none
             modification["device",] = f"cuda:{device}" if device.isdecimal() else device
         given = {target: getattr(args, target) for _, target in options}
         modification |= {target: one for target, one in given.items() if one is not None}

@@ -1,5 +1,6 @@
 """Mistakes that once ended in a traceback, or were blamed on something else: one line each."""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -209,6 +210,26 @@ class KeepsTensor:
 def test_a_metric_that_cannot_be_copied():
     with pytest.raises(UserError, match=r"^metrics: KeepsTensor cannot be copied: The default"):
         MetricTracker(metrics=[KeepsTensor()])
+
+
+def test_with_several_processes_a_metric_without_merge_is_refused_at_the_start(monkeypatch):
+    monkeypatch.setattr("utils.distributed.world_size", lambda: 2)
+
+    class Alone(KeepsTensor):
+        sum = None
+
+        def __init__(self):
+            pass
+
+    with pytest.raises(UserError, match="Alone cannot take in what another process has collected"):
+        MetricTracker(metrics=[Alone()])
+
+
+def test_no_device_may_be_empty_text(make_config):
+    parser = argparse.ArgumentParser()
+    parser.add_argument("-d", "--device", default="")
+    config = ConfigParser.from_args(parser, (), ["-c", str(digits_example.CONFIG)])
+    assert config["device"] == "auto"
 
 
 def test_fp16_of_several_optimizers_takes_no_micro_batches(make_config):

@@ -30,6 +30,9 @@ class MetricTracker:
         metrics = list(metrics)
         self.functions = {name_of(m): m for m in metrics if not hasattr(m, "compute")}
         self.collectors = [copied(m) for m in metrics if hasattr(m, "compute")]
+        if distributed.world_size() > 1:
+            for metric in self.collectors:
+                check_merge(metric)
         for part in (part for m in self.collectors for part in getattr(m, "modules", list)()):
             if hasattr(part, "persistent"):  # of torchmetrics: what it collects is in state_dict
                 part.persistent(True)
@@ -176,10 +179,14 @@ def of_all(metric: Any) -> Any:
 
 def merge(metric: Any, state: dict[str, Any]) -> None:
     """Let a metric take in the state of another process, if it can."""
-    if not hasattr(metric, "merge"):
+    check_merge(metric)
+    metric.merge(state)
+
+
+def check_merge(metric: Any) -> None:
+    if not hasattr(metric, "merge") and not hasattr(metric, "persistent"):
         what = f"{name_of(metric)} cannot take in what another process has collected"
         raise UserError(f"metrics: {what}: it needs a method merge, or as many processes as before")
-    metric.merge(state)
 
 
 def state_of(metric: Any) -> dict[str, Any]:
