@@ -16,10 +16,9 @@ from typing import Any, NamedTuple
 from logger import setup_logging
 from settings import SERVED_BY, Part, Settings
 from utils import distributed
-from utils.check import Keys, Mistake, open_values, read_value
+from utils.check import Keys, Mistake, check_part, look_up, open_values, read_value, with_tensors
 from utils.errors import UserError, in_full
 from utils.files import PROJECT_DIR, project_path, read_config, to_plain, write_json
-from utils.lookup import check_part, look_up, with_tensors
 from utils.optim import by_name
 from utils.run_dir import NAMES, discard, find_named, is_run, make_run_dir, mark_start
 

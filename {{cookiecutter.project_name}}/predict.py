@@ -20,10 +20,10 @@ from typing import Any
 from parse_config import ConfigParser
 from test import load_model
 from train import part_modules
+from utils.check import look_up
 from utils.command_line import CommandLine, exit_on_user_error
 from utils.errors import UserError, in_one_line
 from utils.files import atomic_write
-from utils.lookup import look_up
 
 
 def samples_in(path: Path, array: str | None) -> list[tuple[str, Any]]:

@@ -78,7 +78,7 @@ def make_plan(config: ConfigParser, args: Any) -> Any:
 
 def work_to_the_end(work: Any, environments: list[dict[str, str]], results: Any) -> int:
     """Work in a thread for each trial at a time, and show how far it is; the signal to stop."""
-    from utils.signals import StopSignals
+    from utils.command_line import StopSignals
 
     is_terminal, last = sys.stdout.isatty(), ""
     end = "" if is_terminal else "\n"

@@ -14,8 +14,8 @@ from model import loss, metric, model
 from parse_config import ConfigParser, Option
 from train import part_modules
 from utils import UserError
+from utils.check import arguments_of, check_arguments
 from utils.files import read_config
-from utils.lookup import arguments_of, check_arguments
 
 pytestmark = pytest.mark.usefixtures("example_parts")
 

@@ -30,7 +30,7 @@ from utils import (
     read_json,
     write_json,
 )
-from utils.batches import inf_loop
+from utils.samples import inf_loop
 
 OldOption = namedtuple("CustomArgs", "flags type target")
 

@@ -26,11 +26,10 @@ from tools.verify_resume import run as verify_resume
 from train import build_trainer, main
 from trainer.trainer import Trainer
 from utils import UserError, checkpoint
-from utils.command_line import explain
+from utils.command_line import StopSignals, explain
 from utils.errors import RunError
 from utils.files import PROJECT_DIR, read_json
 from utils.run_dir import mark
-from utils.signals import StopSignals
 
 LENGTH = ["trainer.epochs=3", "trainer.len_epoch=40", "trainer.save_every.steps=2"]
 LENGTH += ["trainer.report=false"]

@@ -15,8 +15,7 @@ from test_config import BAD_VALUES, DELETE, changed
 from tools.schema import block_schema, find_types, make_schema
 from train import part_modules
 from utils import UserError
-from utils.check import read_value
-from utils.lookup import check_arguments
+from utils.check import check_arguments, read_value
 
 jsonschema = pytest.importorskip("jsonschema")
 pytestmark = pytest.mark.usefixtures("example_parts")

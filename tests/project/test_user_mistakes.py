@@ -23,8 +23,8 @@ from utils.check import nearest
 from utils.command_line import EXTRA_FLAGS, CommandLine
 from utils.errors import in_full
 from utils.files import PROJECT_DIR, read_config
-from utils.finite import FiniteCheck
 from utils.meter import MetricTracker, plain_numbers
+from utils.run import FiniteCheck
 
 
 def test_an_optimizer_that_takes_a_closure_is_refused(make_trainer):

@@ -14,10 +14,10 @@ from torch.utils.data.dataloader import default_collate
 
 from base.sampler import EpochBatchSampler, EpochSampler, SeededSamples
 from utils.check import Range
+from utils.command_line import end_workers, start_worker
 from utils.errors import UserError, in_full
 from utils.extras import find_method
-from utils.signals import end_workers, start_worker
-from utils.split import refuse_mistakes, split_indices
+from utils.samples import refuse_mistakes, split_indices
 
 MANY = 1_000_000  # samples: tools/permutation.py makes no list of more
 OF_ORDER = ("batch_size", "shuffle", "sampler", "drop_last")  # options of a DataLoader

@@ -15,12 +15,12 @@ from logger import EpochLog, TensorboardWriter
 from parse_config import ConfigParser
 from settings import SaveEvery
 from utils import checkpoint, distributed, run
+from utils.command_line import StopSignals
 from utils.device import get_device
 from utils.errors import UserError
 from utils.extras import load_callbacks
 from utils.meter import plain_numbers
 from utils.run_dir import BEST_NAME, EPOCH_NAME, LAST_NAME
-from utils.signals import StopSignals
 
 Log = dict[str, Any]  # the values of an epoch by name
 

@@ -15,10 +15,10 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from base import BaseTrainer
 from parse_config import ConfigParser
 from utils import checkpoint, distributed, extras
-from utils.batches import NO_BATCH, length_of
 from utils.errors import UserError, in_one_line
 from utils.optim import learning_rates, schedulers_for
 from utils.run_dir import BEST_NAME, LAST_NAME, make_run_dir, remove
+from utils.samples import NO_BATCH, length_of
 
 FLAG = {"action": "store_true", "help": "try everything on a few batches and leave nothing behind"}
 BATCHES, MOST_STEPS = 5, 100_000

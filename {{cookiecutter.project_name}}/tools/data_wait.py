@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Any
 
 from base import BaseTrainer, Callback
-from logger.epoch_log import MetricsCsv
+from logger.progress import MetricsCsv
 from utils import distributed
 from utils.errors import as_warning
 

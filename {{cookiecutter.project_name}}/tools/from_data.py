@@ -16,11 +16,11 @@ from base import Callback
 from parse_config import ConfigParser
 from tools.folds import LABELS
 from utils import distributed
-from utils.batches import length_of
 from utils.check import OPEN, nearest, open_values
 from utils.errors import UserError
 from utils.files import to_plain
 from utils.optim import by_name
+from utils.samples import length_of
 from utils.seed import preserved_random_state
 
 COMPUTED = ("num_classes", "class_weights", "pos_weight")  # where nobody offers them

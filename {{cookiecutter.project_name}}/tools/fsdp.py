@@ -28,8 +28,8 @@ from utils import checkpoint, distributed
 from utils.device import get_device
 from utils.errors import RunError, UserError
 from utils.files import sync_names
-from utils.finite import FiniteCheck
 from utils.optim import by_name, parameters_of
+from utils.run import FiniteCheck
 
 # What else FSDP takes of torch takes a second to import: each function imports it by itself
 

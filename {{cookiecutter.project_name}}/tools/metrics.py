@@ -16,9 +16,9 @@ from base import BaseTrainer, Callback
 from parse_config import ConfigParser
 from settings import Part
 from utils import distributed
+from utils.check import look_up
 from utils.errors import UserError, as_warning, in_one_line
 from utils.files import atomic_write, to_plain
-from utils.lookup import look_up
 from utils.task import interpret
 
 PLACE = "metrics"

@@ -9,7 +9,7 @@ import torch
 
 from base import Callback
 from base.sampler import EpochSampler, derive_seed
-from utils.split import count_held_out, split_indices
+from utils.samples import count_held_out, split_indices
 
 ROUNDS = 6
 BLOCK = 4096  # numbers are computed ahead, as it takes long for each alone
@@ -39,7 +39,7 @@ def keep_order(loader: Any, order: str) -> None:
 
 
 def split_many(n_samples: int, split: float, seed: int) -> tuple[Any, Any]:
-    """As utils.split.split_indices, without a list."""
+    """As utils.samples.split_indices, without a list."""
     if (count := count_held_out(n_samples, split)) == 0:
         return range(n_samples), None
     return Permutation(n_samples, seed, start=count), Permutation(n_samples, seed, stop=count)

@@ -9,8 +9,8 @@ from typing import Any
 from parse_config import ConfigParser
 from tools.search import Search, Values
 from train import part_modules
+from utils.check import look_up
 from utils.errors import UserError
-from utils.lookup import look_up
 
 
 @dataclass

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from base import BaseTrainer, Callback
-from logger.epoch_log import MetricsCsv
+from logger.progress import MetricsCsv
 from tools.history import NAME, is_alive, read_starts
 from utils import distributed
 from utils.errors import UserError, as_warning

@@ -16,8 +16,7 @@ from train import build_trainer
 from utils import extras
 from utils.errors import RunError, UserError
 from utils.files import read_config
-from utils.finite import NOT_TAKEN
-from utils.run import stop_if_asked
+from utils.run import NOT_TAKEN, stop_if_asked
 from utils.run_dir import LAST_NAME, is_run
 
 FLAG = {"metavar": "RUN", "help": "repeat the step of a run that was not finite and look into it"}

@@ -20,8 +20,7 @@ from parse_config import ConfigParser
 from settings import Settings
 from train import part_modules
 from utils import extras
-from utils.check import OPEN, Pattern, Range, takes_tensor
-from utils.lookup import arguments_of, is_usable
+from utils.check import OPEN, Pattern, Range, arguments_of, is_usable, takes_tensor
 
 FLAG = {"action": "store_true", "help": "print a JSON Schema of the config, for editors"}
 Schema = dict[str, Any]

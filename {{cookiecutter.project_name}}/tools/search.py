@@ -14,10 +14,9 @@ from typing import Any, Literal
 
 from parse_config import ConfigParser
 from settings import Part
-from utils.check import Keys, Mistake, nearest, read_value
+from utils.check import Keys, Mistake, check_part, nearest, read_value
 from utils.errors import UserError
 from utils.files import read_config
-from utils.lookup import check_part
 
 GRIDS = ("GridSampler", "BruteForceSampler")  # all points in order: no sampler has to choose
 Values = dict[str, Any]  # of a point of the space, by the keys of the config

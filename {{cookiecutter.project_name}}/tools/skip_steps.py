@@ -8,7 +8,7 @@ import torch.distributed as dist
 
 from base import BaseTrainer, Callback
 from utils import distributed
-from utils.finite import FiniteCheck
+from utils.run import FiniteCheck
 
 
 class StepSkipped(Exception):

@@ -14,7 +14,7 @@ import torch
 from tools.folds import OwnSplit, in_parts, labels_of, values_of
 from utils.errors import UserError
 from utils.files import project_path, read_config
-from utils.split import count_held_out
+from utils.samples import count_held_out
 
 VALID = '"stratified", "chronological", {"grouped": KEY} or {"indices": FILE}'
 

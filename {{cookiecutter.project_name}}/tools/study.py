@@ -22,8 +22,8 @@ from optuna.trial import FrozenTrial, TrialState
 from base.sampler import derive_seed
 from tools.history import is_alive
 from tools.search import Search, Values, differences, one_line, to_choice
+from utils.check import look_up
 from utils.errors import UserError
-from utils.lookup import look_up
 
 BEAT = 10  # seconds between two signs of life
 LOCKED = 30  # seconds that nothing takes with the lock of a journal

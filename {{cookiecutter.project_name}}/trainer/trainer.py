@@ -18,11 +18,11 @@ from base.base_data_loader import to_device
 from logger import Progress
 from parse_config import ConfigParser
 from utils import MetricTracker, distributed, run
-from utils.batches import NO_BATCH, count_samples, inf_loop, length_of
 from utils.device import autocast, averaged_model, prepare_model, update_average
 from utils.errors import UserError
-from utils.finite import FiniteCheck
 from utils.optim import learning_rates, schedulers_for
+from utils.run import FiniteCheck
+from utils.samples import NO_BATCH, count_samples, inf_loop, length_of
 from utils.seed import preserved_random_state
 
 
@@ -97,7 +97,7 @@ class Trainer(BaseTrainer):
     def optimize(self, loss: torch.Tensor, optimizer: Any = None) -> None:
         """One step of `optimizer`, taken with the last micro-batch; `loss` is a mean over samples.
 
-        Raises RunError before the step where loss or gradients are not finite: see utils/finite.py.
+        Raises RunError before the step where loss or gradients are not finite: see utils/run.py.
         """
         optimizer = optimizer or self.optimizer
         if self.is_first_micro_batch:

@@ -1,10 +1,10 @@
 """One subject a file; here are the names that code from older projects imports from `utils`."""
 
-from utils.batches import inf_loop
 from utils.device import prepare_device
 from utils.errors import UserError
 from utils.files import ensure_dir, read_json, write_json
 from utils.meter import MetricTracker
+from utils.samples import inf_loop
 
 __all__ = [
     "MetricTracker",
