@@ -68,9 +68,17 @@ CASES = {
     "class numbers": (BCE, None, "Target size .*floats in the shape of the output"),
     "float64": ({}, lambda x, y: (x.double(), y), "float64 .*data loader is to give float32"),
     "swapped": ({}, lambda x, y: (y, x), r"is int64 \(32,\), .* is to give \(input, target\)"),
-    "two inputs": ({}, lambda x, y: (x, x, y), "values to unpack .*write it for this batch"),
-    "dict": ({}, lambda x, y: {"image": x, "label": y}, "{image: .*train_step is to take tensors"),
-    "tuple of images": ({}, lambda x, y: ((x, x), y), "train_step is to take tensors"),
+    "two inputs": (
+        {},
+        lambda x, y: (x, x, y),
+        "values to unpack .*two tensors: write it",
+    ),
+    "dict": (
+        {},
+        lambda x, y: {"image": x, "label": y},
+        "{image: .*two tensors: write it",
+    ),
+    "tuple of images": ({}, lambda x, y: ((x, x), y), "two tensors: write it for this batch"),
     "shape": ({}, lambda x, y: (x[:, :5], y), "arch.args are to fit it"),
     "no mean": ({"loss": {"type": "cross_entropy", "args": {"reduction": "none"}}}, None, "mean"),
 }

@@ -14,8 +14,9 @@ from utils.optim import by_name, parameters_of
 
 STEPS = 10  # are watched
 ADVICE = {  # on what torch says
-    r"values to unpack": "train_step takes (input, target): write it for this batch",
-    r"Tensor, not|got \((str|list|dict)|'(str|list|dict)' obj": "train_step is to take tensors",
+    r"values to unpack|Tensor, not|got \((str|list|dict)|'(str|list|dict)' obj": (
+        "train_step takes (input, target), two tensors: write it for this batch"
+    ),
     r"Target .* out of bounds": "arch.args are to give as many classes as the data have",
     r"target dtype|ulti-target|Target size|type Long": "cross_entropy takes int64 (N,) as targets, "
     "class numbers; other losses take floats in the shape of the output",
@@ -27,8 +28,8 @@ ADVICE = {  # on what torch says
     r"for scalar outputs": "the loss is to be one number, the mean over the batch",
     r"graph a second time": "self.optimize(loss) does the backward pass: leave out loss.backward()",
 }
-OWN_STEP = "train_step: optimizer.step() clips and checks nothing, as self.optimize(loss) does"
-OLD_GRADIENTS = "train_step: the gradients of all steps add up: call self.optimize(loss) for a step"
+OWN_STEP = "train_step: call self.optimize(loss): a bare optimizer.step() clips and checks nothing"
+OLD_GRADIENTS = "train_step: gradients of all steps add up: self.optimize(loss) clears them first"
 NO_STEP = f"{STEPS} batches, and no optimizer.step(): train_step is to call self.optimize(loss)"
 
 
@@ -77,6 +78,7 @@ class FirstSteps(Callback):
             what = describe(batch)
             if re.fullmatch(r"u?int\d+ \(\d+,\), float\d+ \(\d+, .+\)", what):  # swapped
                 advice = "the data loader is to give (input, target)"
+            self.trainer.logger.info("In full:", exc_info=error, extra={"is_shown": True})
             raise UserError(f"{words}; the batch is {what}: {advice}") from error
 
     def on_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
