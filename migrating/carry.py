@@ -89,7 +89,7 @@ class _Class:
                 self.differs[method] = None
             elif difference := compare(key, function):
                 self.differs[method] = difference
-        self.used = used.union(
+        self.used = set(used).union(
             *(read_on_self(self.functions[one]) for one in self.differs if one != "__init__")
         )
         init = self.functions.get("__init__")
@@ -189,7 +189,7 @@ class _Class:
 
     def _sets_what_is_used(self, node: Any) -> bool:
         """Whether code of the user's, or carried over, reads what today's class does not set."""
-        attributes = {one.attr for one in ast.walk(node) if _is_on_self(one, ast.Store)}
+        attributes = set_on_self(node)
         decided = {one for one in attributes if one.lstrip("_") in DECIDED.get(self.name, ())}
         return bool(attributes & self.used - decided - new_names(self.name) - ATTRIBUTES.keys())
 
@@ -235,14 +235,14 @@ class _Class:
                 continue
             if "write_json(" in ast.unparse(node):  # today's writes it once there is a run
                 continue
-            attributes = {one.attr for one in ast.walk(node) if _is_on_self(one, ast.Store)}
+            attributes = set_on_self(node)
             if {one.lstrip("_") for one in attributes} & decided:
                 continue
             is_of_locals = isinstance(node, (ast.Assign, ast.AnnAssign)) and not attributes
             if not is_of_locals and "_resume_checkpoint" not in ast.unparse(node):
                 wanted.append(node)
         for node in body:  # what the old base set, and today's does not
-            attributes = {one.attr for one in ast.walk(node) if _is_on_self(one, ast.Store)}
+            attributes = set_on_self(node)
             is_needed = self._sets_what_is_used(node)
             if self.name == "BaseTrainer" and isinstance(getattr(node, "value", None), ast.Name):
                 is_needed = bool(attributes)
@@ -261,9 +261,9 @@ class _Class:
     def _train(self, function: Any, difference: Difference) -> list[str]:
         """train() of today, with the statements that were added around and in its loop."""
         loop = next((one for one in function.body if _has_epoch(one)), None)
-        inner = loop.body if isinstance(loop, ast.For) else []
+        inner: list[Any] = loop.body if isinstance(loop, ast.For) else []
         place = next((i for i, one in enumerate(inner) if _has_epoch(one)), 0)
-        call = inner[place] if inner else None
+        call: Any = inner[place] if inner else None
         is_known = isinstance(call, ast.Assign) and isinstance(call.targets[0], ast.Name)
         if loop is None or not is_known or not isinstance(loop.target, ast.Name):
             self._leave("train", difference, "its loop is not understood")
@@ -444,7 +444,15 @@ def _is_on_self(node: Any, kind: type) -> bool:
 
 
 def read_on_self(node: Any) -> set[str]:
-    return {one.attr for one in ast.walk(node) if _is_on_self(one, ast.Load)}
+    return {one.attr for one in _attributes(node) if _is_on_self(one, ast.Load)}
+
+
+def set_on_self(node: Any) -> set[str]:
+    return {one.attr for one in _attributes(node) if _is_on_self(one, ast.Store)}
+
+
+def _attributes(node: Any) -> list[ast.Attribute]:
+    return [one for one in ast.walk(node) if isinstance(one, ast.Attribute)]
 
 
 def _calls_super(node: Any) -> bool:

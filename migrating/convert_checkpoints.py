@@ -44,7 +44,7 @@ def convert(old: str, new: str) -> dict[str, Any]:
     state = dict(before)
     if isinstance(state.get("config"), dict):
         state["config"], _ = convert_config(state["config"])
-    checkpoint.save(state, new)
+    checkpoint.save(state, Path(new))
     after = torch.load(new, map_location="cpu", weights_only=True)
     for part in ("state_dict", "optimizer", "epoch", "monitor_best"):
         if difference := first_difference(before.get(part), after.get(part), part):
@@ -71,7 +71,7 @@ def outputs(before: State, after: State) -> str:
                 ends.append(model.eval()(*args, **kwargs))
     except (Exception, SystemExit) as error:  # the user's code, or data that are not here
         return f"not compared: {type(error).__name__}: {error}"
-    difference = first_difference(*ends, "output")
+    difference = first_difference(ends[0], ends[1], "output")
     return f"differ: {difference}" if difference else "equal on the first training batch"
 
 

@@ -31,7 +31,7 @@ class Names:
     def missing(self, cls: Any) -> list[str]:
         """What a class and those built on it read from self, and only the old base has set."""
         found: set[str] = set()
-        todo = [(cls, set())] if not self.has_old_init else []
+        todo: list[tuple[Any, set[str]]] = [(cls, set())] if not self.has_old_init else []
         seen = []
         while todo:
             one, above = todo.pop()

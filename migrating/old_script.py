@@ -46,7 +46,8 @@ def run(
         plain = [one for one in options if not further_arguments(one)]
         argv = as_overrides(sys.argv[1:], [one for one in options if one not in plain])
         # The old class may take other arguments there
-        config = NewConfigParser.from_args.__func__(ConfigParser, parser, plain, argv=argv)
+        from_args: Any = NewConfigParser.from_args
+        config = from_args.__func__(ConfigParser, parser, plain, argv=argv)
         if config.args.check:
             for_one_process("--check")
             return check(call, main, config, with_resume)
@@ -61,7 +62,7 @@ def call(main: Main, config: ConfigParser, with_resume: bool = False) -> None:
 
 def further_arguments(option: Any) -> dict[str, Any]:
     """What an option has for add_argument beside its flags, type, target and help."""
-    fields = getattr(option, "_asdict", dict)()
+    fields: dict[str, Any] = getattr(option, "_asdict", dict)()
     known = ("flags", "type", "target", "help")
     return {key: value for key, value in fields.items() if key not in known and value is not None}
 
@@ -106,7 +107,8 @@ def first_trainer(main: Callable[..., Any], *args: Any) -> BaseTrainer:
 
     for cls in trainers():
         replace(cls)
-    BaseTrainer.__init_subclass__ = classmethod(replace)  # of those that main() imports
+    base: Any = BaseTrainer
+    base.__init_subclass__ = classmethod(replace)  # of those that main() imports
     try:
         main(*args)
     except Built as built:

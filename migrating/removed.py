@@ -111,8 +111,7 @@ def moved_imports(source: Source) -> None:
             source.replace(node, text, reason)
         elif node.level == 0:
             _gone_module(source, node, node.module)
-            names = [one.name for one in node.names]
-            for name in names:
+            for name in (one.name for one in node.names):
                 if ATTRIBUTES.get(node.module, {}).get(name, "") is None:
                     source.note(node, f"{node.module} has no {name} any more")
 

@@ -74,16 +74,17 @@ class Report:
                 trees[name] = ast.parse((new / name).read_text(encoding="utf-8"))
         for name, tree in trees.items():
             for node in ast.walk(tree):
-                imported = []
+                imported: list[str] = []
                 if isinstance(node, ast.Import):
                     imported = [one.name for one in node.names]
                 elif isinstance(node, ast.ImportFrom) and not node.level:
-                    imported = [node.module]
+                    imported = [str(node.module)]
                 for module in imported:
                     top = module.partition(".")[0]
                     if top not in seen and find_spec(top) is None:
                         line = f"imports {top}, which is neither in the project nor installed"
-                        self.notes.append(f"{name}:{node.lineno}: {line}")
+                        lineno = getattr(node, "lineno", 1)
+                        self.notes.append(f"{name}:{lineno}: {line}")
                     seen.add(top)
 
     def _look_at_code(self, name: str, tree: ast.Module, sets_length: bool) -> None:

@@ -14,8 +14,9 @@ class Block:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.node: Any = next((one for one in source.tree.body if is_main_block(one)), None)
-        body = self.node.body if self.node is not None else []
+        nodes: list[Any] = source.tree.body
+        self.node = next((one for one in nodes if is_main_block(one)), None)
+        body: list[Any] = self.node.body if self.node is not None else []
         self.parser = next((name for one in body if (name := _parser_name(one))), None)
         calls = [one for one in body if self._is_call_of_main(one)]
         self.calls = [one for one in calls if dotted(one.value.func) == "main"] or calls
@@ -94,8 +95,8 @@ class Block:
         if isinstance(node, ast.Assert):
             return "exists" in ast.unparse(node) or loaded(node) == {self.config}
         if isinstance(node, ast.Expr):
-            is_call = isinstance(node.value, ast.Call)
-            return is_call and dotted(node.value.func).endswith(("print", ".warning", ".info"))
+            name = dotted(getattr(node.value, "func", node.value))
+            return name.endswith(("print", ".warning", ".info"))
         if isinstance(node, ast.If):
             return all(map(self._is_of_2018, [*node.body, *node.orelse])) and (
                 loaded(node.test) <= {*self.args, "resume"}
@@ -155,7 +156,7 @@ def is_main_block(node: ast.stmt) -> bool:
     return isinstance(node, ast.If) and "__name__" in ast.unparse(node.test)
 
 
-def _parser_name(node: ast.stmt) -> str | None:
+def _parser_name(node: Any) -> str | None:
     if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
         if dotted(node.value.func).endswith("ArgumentParser"):
             return dotted(node.targets[0])

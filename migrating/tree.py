@@ -136,7 +136,8 @@ def find_classes(trees: dict[str, ast.Module]) -> dict[str, OldClass]:
     """Where each class of the old base is; a file of the original's name comes first."""
     found: dict[str, OldClass] = {}
     for name in sorted(trees, key=lambda one: (one not in BASE, one.count("/"), one)):
-        for node in trees[name].body:
+        nodes: list[Any] = trees[name].body
+        for node in nodes:
             is_known = getattr(node, "name", "") in CLASSES and node.name not in found
             if is_known and (name in BASE or _is_of_base(node, node.name)):
                 found[node.name] = OldClass(name, node)

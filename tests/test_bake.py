@@ -230,6 +230,7 @@ def test_mypy_finds_nothing(bake, tmp_path):
     for starter in STARTER_FILES:
         succeed("-m", "mypy", "--cache-dir", tmp_path, cwd=bake(starter=starter, size="full"))
     succeed("-m", "mypy", "--cache-dir", tmp_path, cwd=bake())
+    succeed("-m", "mypy", "--cache-dir", tmp_path / "of_migrate", cwd=ROOT)
 
 
 # Of the words of the license texts, title included, copyright line left out
