@@ -2,6 +2,7 @@
 
 python benchmarks/checkpoint.py           7 repetitions, files in the temporary directory
 python benchmarks/checkpoint.py 15 PATH   15 repetitions, files below PATH
+python benchmarks/checkpoint.py 15 PATH 1 the same with a sixth of the weights
 
 The kinds take turns, into new files, with nothing else left to write to the disk; the first turn is
 dropped. Blocked is how long training waits, with the save before it complete and its buffers made:
@@ -32,9 +33,11 @@ STEP = torch.matrix_power, torch.eye(128), 2**20  # 20 products
 PLAIN = {"torch.save": torch.save, "checkpoint.save": checkpoint.save}
 
 
-def make_state():
-    sizes = {f"{layer}.{name}": size for layer in range(LAYERS) for name, size in PIECES.items()}
-    rest = 48_000_000 - sum(torch.Size(size).numel() for size in sizes.values())
+def make_state(layers):
+    sizes = {
+        f"{layer}.{name}": size for layer in range(int(layers)) for name, size in PIECES.items()
+    }
+    rest = 8_000_000 * int(layers) - sum(torch.Size(size).numel() for size in sizes.values())
     weights = {name: torch.randn(size) for name, size in {"embedding": (rest,), **sizes}.items()}
     adam = {i: {"exp_avg": one + 0, "exp_avg_sq": one**2} for i, one in enumerate(weights.values())}
     return {"state_dict": weights, "optimizer": {"state": adam, "param_groups": [{"lr": 1e-3}]}}
@@ -46,9 +49,9 @@ def seconds(call, *args):
     return perf_counter() - start
 
 
-def once(kind, path):
+def once(kind, path, layers):
     """Save twice in a process of its own; print the peaks before and after, and the first time."""
-    state, saver = make_state(), BackgroundSaver()
+    state, saver = make_state(layers), BackgroundSaver()
     peaks, times = [], []
     for _ in range(3):
         status = Path("/proc/self/status").read_text()
@@ -77,13 +80,13 @@ def turn(state, saver, folder):
     return found
 
 
-def main(repetitions=7, folder=None):
+def main(repetitions=7, folder=None, layers=LAYERS):
     default, saver = torch.get_num_threads(), BackgroundSaver()
     with TemporaryDirectory(dir=folder) as folder:
         print("Fresh processes, MB and seconds:  before   after    more first call", flush=True)
         for kind in (*PLAIN, "BackgroundSaver"):
-            check_call([sys.executable, __file__, "once", kind, f"{folder}/once.pth"])
-        state = make_state()
+            check_call([sys.executable, __file__, "once", kind, f"{folder}/once.pth", str(layers)])
+        state = make_state(layers)
         for threads in sorted({1, default}):
             torch.set_num_threads(threads)
             turns = [turn(state, saver, Path(folder)) for _ in range(int(repetitions) + 1)][1:]

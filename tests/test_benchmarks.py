@@ -69,7 +69,7 @@ def test_the_quick_run_measures_everything_and_writes_table_and_plot(template, t
     ids=lambda one: one if isinstance(one, str) else "",
 )
 def test_each_benchmark_ends_with_its_table(script, arguments, expected, template, tmp_path):
-    options = {"speed.py": ["--output", tmp_path / "new"], "checkpoint.py": [tmp_path]}
+    options = {"speed.py": ["--output", tmp_path / "new"], "checkpoint.py": [tmp_path, "1"]}
     done = succeed(template / "benchmarks" / script, *arguments, *options.get(script, []), cwd=ROOT)
     results = tmp_path / "new" / "results.md"
     assert expected in (results.read_text("utf-8") if script == "speed.py" else done)
