@@ -58,7 +58,8 @@ EXTRAS = """
     tools/quiet_end.py tools/splits.py
     tools/recompute.py tools/record.py tools/replay.py tools/report.py tools/schema.py
     tools/skip_steps.py
-    tools/steps.py tools/streams.py tools/summary.py tools/trackers.py tools/unshard.py
+    tools/steps.py tools/streams.py tools/summary.py tools/sync_batch_norm.py
+    tools/trackers.py tools/unshard.py
     tools/verify_resume.py
     docs/sweep.md sweep.py tools/folds.py tools/groups.py tools/plan.py tools/search.py
     tools/study.py tools/sweep_table.py tools/targets.py tools/trial.py tools/work.py

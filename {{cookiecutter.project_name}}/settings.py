@@ -125,6 +125,7 @@ SERVED_BY = {
     "freeze": "freeze",
     "parallel.type": "fsdp",
     "parallel.recompute": "recompute",
+    "parallel.sync_batch_norm": "sync_batch_norm",
     "trainer.non_finite": "skip_steps",
     "trainer.trackers": "trackers",
     "trainer.histograms": "pictures",

@@ -35,7 +35,7 @@ def test_summary_shows_layers_parameters_and_memory(make_config, make_trainer, t
 
 def test_summary_counts_what_is_frozen_and_not_called(make_trainer):
     trainer = make_trainer()
-    trainer.model.freeze("fc1")
+    trainer.model.fc1.requires_grad_(False)
     trainer.model.unused = copy.deepcopy(trainer.model.fc1)
     shapes, kept, n_samples = summary.take_step(trainer)
     rows = {row[0].strip(): row for row in summary.layers(trainer.model, shapes)}

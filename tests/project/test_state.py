@@ -172,7 +172,7 @@ def test_parameters_in_a_plain_list_are_refused_where_they_would_learn(make):
         assert trainer.step == 0 and not trainer.checkpoint_dir.exists()
     for harmless in (nn.ReLU(), frozen, "text"):
         trainer.model.inner = InLists(harmless)
-        checkpoint.check(trainer)
+        refuse_lists(trainer.model)
 
 
 # The place in the data

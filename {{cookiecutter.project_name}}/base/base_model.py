@@ -36,29 +36,6 @@ class BaseModel(nn.Module, ABC):
         checkpoint.set_weights(model, checkpoint.weights_to_use(state), path)
         return model.to(get_device(device)).eval()
 
-    def freeze(self, *names: str) -> None:
-        """Stop training the parts with these names, as `named_modules` or `named_parameters` say.
-
-        Only gradients stop: batch norm in a frozen part still follows the data in training mode.
-        Freeze before the optimizer is built, so that it gets the other parameters alone. Raises
-        UserError where there is no such part.
-        """
-        self._set_trainable(names, False)
-
-    def unfreeze(self, *names: str) -> None:
-        """Train these parts again; the counterpart of `freeze`."""
-        self._set_trainable(names, True)
-
-    def _set_trainable(self, names: tuple[str, ...], trainable: bool) -> None:
-        for name in names:
-            named = self.named_parameters()
-            parts = [one for path, one in named if f"{path}.".startswith(f"{name}.")]
-            if not parts:
-                known = ", ".join(path for path, _ in self.named_children())
-                raise UserError(f"no parameters in a part named {name!r}; parts: {known}")
-            for parameter in parts:
-                parameter.requires_grad_(trainable)
-
     def __str__(self) -> str:
         parameters = [p for p in self.parameters() if not nn.parameter.is_lazy(p)]
         trainable = sum(p.numel() for p in parameters if p.requires_grad)

@@ -1,18 +1,25 @@
 """Lines at the start of a run on what is easily overlooked."""
 
+import os
 from collections.abc import Iterator
 from typing import Any
+
+from torch import nn
 
 from base import BaseTrainer, Callback
 from settings import Settings
 from utils import distributed
+from utils.errors import UserError
 from utils.optim import by_name, parameters_of
+
+OTHER_LAUNCHERS = ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 
 
 class Advice(Callback):
     """Warnings before the first epoch."""
 
     def on_train_start(self, trainer: BaseTrainer) -> None:
+        refuse_lists(distributed.unwrap(trainer.model))
         loader = getattr(trainer, "data_loader", None)
         for line in advice(trainer.config.settings, loader):
             trainer.logger.warning(line)
@@ -25,6 +32,10 @@ class Advice(Callback):
 def advice(settings: Settings, data_loader: Any) -> Iterator[str]:
     """What a config and a data loader give reason to say."""
     n_processes = distributed.world_size()
+    found = [name for name in OTHER_LAUNCHERS if int(os.environ.get(name) or 1) > 1]
+    if found and "TORCHELASTIC_RUN_ID" not in os.environ:
+        reason = "but this process trains by itself: start several with torchrun"
+        yield f"{found[0]} is {os.environ[found[0]]}, {reason}"
     if n_processes == 1 and settings.parallel.type == "fsdp":
         yield "parallel.type = fsdp: is for several processes, started with torchrun"
     if n_processes == 1 and (n := settings.n_gpu or 1) > 1:
@@ -41,3 +52,16 @@ def has_untrained_loss(trainer: BaseTrainer) -> bool:
     return any(
         p.requires_grad and id(p) not in trained for loss in losses for p in loss.parameters()
     )
+
+
+def refuse_lists(model: nn.Module) -> None:
+    """Raises UserError for parameters in plain lists, which are neither trained nor saved."""
+    known = {id(parameter) for parameter in model.parameters()}
+    for name, module in model.named_modules(prefix="model"):
+        for key, value in vars(module).items():
+            for one in value if isinstance(value, (list, tuple)) else ():
+                inside = [*one.parameters()] if isinstance(one, nn.Module) else [one]
+                learn = [p for p in inside if isinstance(p, nn.Parameter) and p.requires_grad]
+                if not known.issuperset(map(id, learn)):
+                    what = f"a {type(value).__name__} of parameters is neither trained nor saved"
+                    raise UserError(f"{name}.{key}: {what}: take nn.ModuleList or nn.ParameterList")

@@ -226,15 +226,6 @@ def collect(trainer: Any, epochs_done: int) -> State:
 def check(trainer: Any) -> None:
     """Raises UserError where a checkpoint could not hold all of a trainer, with what and where."""
     model = distributed.unwrap(trainer.model)
-    known = {id(parameter) for parameter in model.parameters()}
-    for name, module in model.named_modules(prefix="model"):
-        for key, value in vars(module).items():
-            for one in value if isinstance(value, (list, tuple)) else ():
-                inside = [*one.parameters()] if isinstance(one, nn.Module) else [one]
-                learn = [p for p in inside if isinstance(p, nn.Parameter) and p.requires_grad]
-                if not known.issuperset(map(id, learn)):
-                    what = f"a {type(value).__name__} of parameters is neither trained nor saved"
-                    raise UserError(f"{name}.{key}: {what}: take nn.ModuleList or nn.ParameterList")
     if own := OWN_KEYS & {*trainer.state, *trainer.rank_state}:
         raise UserError(f"trainer.state: a checkpoint has a key {own.pop()!r} of its own")
     parts = trainer.state | trainer.rank_state | {"state_dict": model}

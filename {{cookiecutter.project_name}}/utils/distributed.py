@@ -4,7 +4,6 @@ The words are those of torch.distributed.
 """
 
 import gc
-import logging
 import os
 import sys
 import warnings
@@ -15,8 +14,6 @@ from functools import partial
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from utils.errors import UserError
-
 if TYPE_CHECKING or "TORCHELASTIC_RUN_ID" in os.environ:  # else --help would wait for torch
     import torch
     import torch.distributed as dist
@@ -26,7 +23,6 @@ if TYPE_CHECKING or "TORCHELASTIC_RUN_ID" in os.environ:  # else --help would wa
 T = TypeVar("T")
 SECONDS = 0.5  # from one all_reduce of LatestMax to the next, where steps take less
 STEPS = 64  # between the two at most, as later steps may take longer
-OTHER_LAUNCHERS = ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 
 
 def world_size() -> int:
@@ -52,10 +48,6 @@ def speaker() -> str:
 def process_group() -> Iterator[None]:
     """While entered, the processes can speak to each other: by gloo on CPUs, by nccl on GPUs."""
     if world_size() == 1:
-        found = [name for name in OTHER_LAUNCHERS if int(os.environ.get(name) or 1) > 1]
-        if found and "TORCHELASTIC_RUN_ID" not in os.environ:
-            line = "%s is %s, but this process trains by itself: start several with torchrun"
-            logging.getLogger("train").warning(line, found[0], os.environ[found[0]])
         yield
         return
     if (local_rank := int(os.environ["LOCAL_RANK"])) < torch.cuda.device_count():
@@ -182,14 +174,6 @@ def wrap(
     """
     if world_size() == 1 or hasattr(model, "no_sync"):  # alone, or averaged by itself
         return model
-    if settings.sync_batch_norm:
-        if device.type != "cuda":
-            raise UserError("parallel.sync_batch_norm: works on GPUs only")
-        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    elif any(isinstance(one, nn.modules.batchnorm._BatchNorm) for one in model.modules()):
-        line = "batch norm: each process takes the statistics of its own part of a batch;"
-        line += " parallel.sync_batch_norm=true takes those of all, on GPUs"
-        logging.getLogger("trainer").warning(line)
     if in_parts:
         for tensor in (*model.parameters(), *model.buffers()):
             dist.broadcast(tensor.detach(), 0)
