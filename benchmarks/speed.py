@@ -340,7 +340,8 @@ def report(works, others, rounds, processes, epochs, folders, output):
         add(f"## Checkpoints (`benchmarks/checkpoint.py`)\n\n```\n{text}```\n")
     if "data" in works:
         command = [sys.executable, str(HERE / "data.py")]
-        add(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+        text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        add(text.strip() + "\n")
     plot(found, output / "results.svg")
 
 

@@ -41,7 +41,7 @@ def split_indices(n_samples: int, split: float, seed: int) -> tuple[Any, Any]:
     import torch
 
     if (count := count_held_out(n_samples, split)) == 0:
-        return range(n_samples), None
+        return torch.arange(n_samples), None
     numbers = torch.randperm(n_samples, generator=torch.Generator().manual_seed(seed))
     return numbers[count:].sort().values, numbers[:count].sort().values
 
