@@ -8,7 +8,7 @@ from keyword import iskeyword
 from typing import Any
 
 from migrating.rules import is_scheduler
-from migrating.source import Source
+from migrating.source import Source, dotted
 from migrating.tree import parse_config
 
 Config = dict[str, Any]
@@ -18,6 +18,18 @@ VALUE = r'(?:"[^"]*"|[-\w.]+)'
 
 
 RENAMED = {"tensorboardX": "tensorboard", "save_freq": "save_period"}  # in the block `trainer`
+
+
+def set_in_code(trees: dict[str, ast.Module]) -> set[str]:
+    """The keys at the top of a config that code sets: the config of a run will have them."""
+    found = set()
+    for node in (one for tree in trees.values() for one in ast.walk(tree)):
+        for target in getattr(node, "targets", ()):
+            if isinstance(target, ast.Subscript) and isinstance(target.slice, ast.Constant):
+                names = dotted(target.value).removeprefix("self.")
+                if names in ("config", "config.config") and isinstance(target.slice.value, str):
+                    found.add(target.slice.value)
+    return found
 
 
 def convert(config: Config) -> tuple[Config, list[str]]:

@@ -276,6 +276,9 @@ def adapt_configs(old: OldProject, new: Path, report: Report) -> None:
             (new / name).write_text(after, encoding="utf-8")
             report.changed(name, before, after, dict.fromkeys(reasons))
     configs += [config.convert(one)[0] for one in old.python_configs.values()]
+    text = (new / "settings.py").read_text(encoding="utf-8")
+    added = {key: None for key in config.set_in_code(old.trees) if f"\n    {key}:" not in text}
+    configs = [{**added, **one} for one in configs]
     report.configs = [*old.configs] or [*old.python_configs]
     done = run("-c", config.MISTAKES, cwd=new, input=json.dumps(configs))
     assert done.returncode == 0, done.stderr

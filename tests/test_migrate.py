@@ -526,6 +526,13 @@ def test_keys_of_ones_own_are_declared_and_what_cannot_be_is_named(tmp_path):
     assert succeed("-c", code, cwd=tmp_path) == "None None None None\n"
 
 
+def test_keys_that_code_sets_are_found():
+    code = (
+        "config.config['a'] = self.config['b'] = 1\nconfig['c']['d'] = config[e] = other['f'] = 2\n"
+    )
+    assert old_config.set_in_code({"x.py": ast.parse(code)}) == {"a", "b"}
+
+
 def test_an_era_is_told_by_the_base():
     eras = {}
     for year in ("2018", "2019", "2020"):

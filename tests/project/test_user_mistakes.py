@@ -24,7 +24,6 @@ from utils.command_line import EXTRA_FLAGS, CommandLine
 from utils.errors import in_full
 from utils.files import PROJECT_DIR, read_config
 from utils.meter import MetricTracker, plain_numbers
-from utils.run import FiniteCheck
 
 
 def test_an_optimizer_that_takes_a_closure_is_refused(make_trainer):
@@ -230,15 +229,6 @@ def test_no_device_may_be_empty_text(make_config):
     parser.add_argument("-d", "--device", default="")
     config = ConfigParser.from_args(parser, (), ["-c", str(digits_example.CONFIG)])
     assert config["device"] == "auto"
-
-
-def test_fp16_of_several_optimizers_takes_no_micro_batches(make_config):
-    config = make_config({"trainer.precision": "fp16", "trainer.accumulate_steps": 2})
-    parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
-    optimizers = {str(i): torch.optim.Adam([one]) for i, one in enumerate(parameters)}
-    arguments = (config.settings.trainer, torch.device("cpu"), optimizers, None, None)
-    with pytest.raises(UserError, match=r"^trainer\.accumulate_steps: with several optimizers"):
-        FiniteCheck(*arguments)
 
 
 def plain_loader(batch_size=16):

@@ -129,7 +129,7 @@ class Trainer(BaseTrainer):
         if self.clip_grad_norm is not None:
             self.train_metrics.update("grad_norm", gradients[0])
         self.scaler.step(optimizer)
-        self.scaler.update()
+        self.scaler.update()  # for each of several optimizers, as these take no micro-batches
         torch.clear_autocast_cache()  # it holds the weights from before the step
 
     def measure(self, output: Any, target: Any) -> dict[str, Any]:

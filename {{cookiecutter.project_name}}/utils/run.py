@@ -150,9 +150,6 @@ class FiniteCheck:
     def __init__(self, settings: Any, device: torch.device, optimizer: Any, run_dir: Path) -> None:
         self.policy, self.run_dir = settings.non_finite, run_dir
         self.optimizers = by_name(optimizer).values()
-        if settings.precision == "fp16" and settings.accumulate_steps > 1 < len(self.optimizers):
-            # Each step may change the scale, also while gradients of another are added up
-            raise UserError("trainer.accumulate_steps: with several optimizers, fp16 takes 1 only")
         self.found_inf, self.one = torch.zeros((), device=device), torch.ones((), device=device)
         are_fused = all(getattr(x, "_step_supports_amp_scaling", False) for x in self.optimizers)
         is_late = device.type == "cuda" and self.policy == "stop" and are_fused
