@@ -28,7 +28,7 @@ from tools.plan import Plan
 from tools.search import Search, read_search
 from tools.study import Study, open_storage
 from tools.sweep_table import Results
-from tools.work import TrialFailed, run_of
+from tools.work import TrialFailed, environments, run_of
 from train import build_trainer, part_modules
 from utils.check import read_value
 from utils.errors import UserError
@@ -560,3 +560,27 @@ def test_without_optuna_a_line_says_so(example_parts, capsys, monkeypatch):
 def test_the_setup_is_plain(make_plan):
     plan = make_plan({"space": SPACE})
     assert plan.setup["search"] == json.loads(json.dumps(asdict(plan.search)))
+
+
+@pytest.mark.parametrize(
+    ("jobs", "processes", "visible", "expected"),
+    [
+        (2, 2, "3,5,6,7", ["3,5", "6,7"]),
+        (4, 1, "GPU-a,GPU-b,GPU-c,GPU-d", ["GPU-a", "GPU-b", "GPU-c", "GPU-d"]),
+        (3, 1, None, ["0", "1", "2"]),
+    ],
+)
+def test_each_trial_has_gpus_of_its_own(monkeypatch, jobs, processes, visible, expected):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    found = environments(jobs, processes, "auto")
+    assert [one["CUDA_VISIBLE_DEVICES"] for one in found] == expected
+
+
+def test_more_trials_at_a_time_than_gpus_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    with pytest.raises(UserError, match="--jobs 3: 4 GPUs are too few .* 2 processes each"):
+        environments(3, 2, "cuda")
