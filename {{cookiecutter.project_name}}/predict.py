@@ -94,7 +94,7 @@ def predict(config: Any, args: Any, skipped: list[str]) -> Iterator[dict[str, An
 
 def columns_of(outputs: Any, config: Any, criterion: Any, classes: Any) -> dict[str, Any]:
     """What the table has of a batch: of a dict the values, else what they mean by the task."""
-    from utils.task import interpret
+    from base.base_model import interpret
 
     task, columns = "none", {}
     if not isinstance(outputs, dict):

@@ -13,8 +13,7 @@ from data_loader import data_loaders
 from digits_example import DigitsDataLoader
 from model import metric, model
 from tools import check
-from tools.check import FirstBatches
-from tools.first_steps import NO_STEP, OLD_GRADIENTS, OWN_STEP
+from tools.check import NO_STEP, OLD_GRADIENTS, OWN_STEP, FirstBatches
 from tools.monitor import better
 from tools.steps import Steps
 from tools.targets import Targets

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 
 import trainer
 from base import BaseDataLoader
+from base.base_model import interpret
 from data_loader import data_loaders
 from digits_example import DIGITS
 from model import metric, model
@@ -24,7 +25,6 @@ from train import CommandLine, build_trainer
 from utils.errors import RunError, UserError
 from utils.files import PROJECT_DIR, read_json
 from utils.meter import MetricTracker
-from utils.task import interpret
 
 pytest.importorskip("torchmetrics")
 pytestmark = pytest.mark.filterwarnings("ignore:No positive samples:UserWarning")

@@ -16,11 +16,11 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 import train
 from base import BaseModel
+from base.base_model import interpret
 from parse_config import ConfigParser
 from predict import main
 from utils import UserError, checkpoint
 from utils.files import PROJECT_DIR, write_json
-from utils.task import interpret
 
 
 def prepare(sample):

@@ -1,13 +1,16 @@
-"""The base of all models."""
+"""The base of all models, and what their outputs mean."""
 
 from abc import ABC, abstractmethod
+from functools import partial
 from typing import Any, TypeVar
 
+import torch
 from torch import nn
 
 from parse_config import ConfigParser
-from utils import UserError, checkpoint
+from utils import checkpoint
 from utils.device import get_device
+from utils.errors import UserError
 
 Model = TypeVar("Model", bound="BaseModel")
 
@@ -40,3 +43,33 @@ class BaseModel(nn.Module, ABC):
         parameters = [p for p in self.parameters() if not nn.parameter.is_lazy(p)]
         trainable = sum(p.numel() for p in parameters if p.requires_grad)
         return f"{super().__str__()}\nTrainable parameters: {trainable}"
+
+
+MULTICLASS = ("cross_entropy", "CrossEntropyLoss", "nll_loss", "NLLLoss")
+REGRESSION = "mse_loss MSELoss l1_loss L1Loss smooth_l1_loss SmoothL1Loss huber_loss HuberLoss"
+OF_LOGITS = ("binary_cross_entropy_with_logits", "BCEWithLogitsLoss")
+OF_PROBABILITIES = ("binary_cross_entropy", "BCELoss")
+
+
+def interpret(config: Any, criterion: Any, outputs: torch.Tensor) -> tuple[str, torch.Tensor]:
+    """The task, and the outputs for a batch as probabilities where the task has some.
+
+    Raises UserError for outputs that do not fit the task.
+    """
+    if not isinstance(outputs, torch.Tensor):
+        raise UserError(f"the model gives a {type(outputs).__name__}, not a tensor")
+    loss = criterion.func if isinstance(criterion, partial) else type(criterion)
+    name = loss.__name__ if loss.__module__.startswith("torch.") else ""  # else it may be any loss
+    n = outputs.shape[1] if outputs.ndim > 1 else 1  # classes or labels
+    found = "multiclass" if name in MULTICLASS else "none"
+    found = "regression" if name in REGRESSION.split() else found
+    if name in OF_LOGITS + OF_PROBABILITIES:
+        found = "binary" if n == 1 else "multilabel"
+    task = config["task"] or found
+    if (task == "binary" and n != 1) or (task == "multiclass" and n == 1):
+        shape = tuple(outputs.shape[1:])
+        raise UserError(f"task = {task!r}: does not fit outputs of {shape} for a sample")
+    if task == "multiclass":
+        return task, outputs.float().softmax(dim=1)
+    is_logit = task in ("binary", "multilabel") and name not in OF_PROBABILITIES
+    return task, outputs.float().sigmoid() if is_logit else outputs

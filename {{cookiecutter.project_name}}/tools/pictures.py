@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, IterableDataset, Subset
 
 from base import BaseTrainer, Callback
 from base.base_data_loader import to_device
+from base.base_model import interpret
 from base.sampler import EpochSampler
 from runs import flat
 from tools.drawing import caption, contact_sheet
@@ -24,7 +25,6 @@ from utils import distributed
 from utils.device import averaged_model
 from utils.errors import in_one_line
 from utils.seed import preserved_random_state
-from utils.task import interpret
 
 SAMPLES = 128  # of the validation data are looked at, or a batch if that has more
 MEMORY = 50e6  # bytes that they may take, after the first batch

@@ -1,7 +1,7 @@
 """What a model makes of validation data, in pictures, for the report of a run.
 
 `valid_step` of the trainer is called on each batch, whatever that is; drawn is what it gives to
-`self.measure(output, target)`, by the task: see utils/task.py.
+`self.measure(output, target)`, by the task: see base/base_model.py.
 """
 
 from collections.abc import Iterator
@@ -13,6 +13,7 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from base.base_data_loader import to_device
+from base.base_model import interpret
 from parse_config import ConfigParser
 from runs import Run
 from tools.drawing import caption, contact_sheet, new_figure, png_of
@@ -20,7 +21,6 @@ from train import build_model, part_modules
 from trainer import Trainer
 from utils import checkpoint
 from utils.errors import UserError
-from utils.task import interpret
 
 MANY = 20  # classes: more have no numbers in the confusion matrix
 WORST = 16  # samples are shown
