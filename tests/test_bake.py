@@ -63,7 +63,8 @@ EXTRAS = """
     docs/sweep.md sweep.py tools/folds.py tools/groups.py tools/plan.py tools/search.py
     tools/study.py tools/sweep_table.py tools/targets.py tools/trial.py tools/work.py
 """.split()
-MOST_FILES, MOST_LINES = 56, 4000  # of an essential project; lines of Python that are not blank
+# Of an essential project, 55 files but for a starter with one more; lines that are not blank
+MOST_FILES, MOST_LINES = 56, 4090
 
 STARTER_FILES = {
     "mnist": ["data/mnist_5k.npz"],
