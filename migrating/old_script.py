@@ -1,7 +1,7 @@
 """Runs the scripts of the old project: their own main(), with the command line of this one.
 
 migrate.py has put this file here. Once train.py is written anew, delete it. For a script that reads
-its command line by itself, this tries everything on one batch and leaves nothing behind:
+its command line by itself, this tries everything on a few batches and leaves nothing behind:
 
 python -m tools.old_script SCRIPT.py -c config.json
 """
@@ -38,7 +38,7 @@ def run(
     with_resume: bool = False,
 ) -> None:
     """Call main(config), or main(config, resume), as the command line says."""
-    help_text = "try everything on one batch and leave nothing behind"
+    help_text = "try everything on a few batches and leave nothing behind"
     parser.add_argument("--check", action="store_true", help=help_text)
     setup_logging()  # before logging.info() of the old code does it by itself, and doubles lines
     logging.getLogger().setLevel(logging.INFO)
