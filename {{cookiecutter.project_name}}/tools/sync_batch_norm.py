@@ -14,13 +14,13 @@ class SyncBatchNorm(Callback):
     """Where several processes train a model, its batch norm takes the statistics of all."""
 
     def on_model_built(self, model: nn.Module, config: ConfigParser) -> None:
-        kinds = [isinstance(x, nn.modules.batchnorm._BatchNorm) for x in model.modules()]
-        if distributed.world_size() == 1 or not any(kinds):
+        if distributed.world_size() == 1:
             return
-        if not config.settings.parallel.sync_batch_norm:
+        if config.settings.parallel.sync_batch_norm:
+            if next(model.parameters()).device.type != "cuda":
+                raise UserError("parallel.sync_batch_norm: works on GPUs only")
+            nn.SyncBatchNorm.convert_sync_batchnorm(model)  # in place, all that is in the model
+        elif any(isinstance(x, nn.modules.batchnorm._BatchNorm) for x in model.modules()):
             line = "batch norm: each process takes the statistics of its own part of a batch;"
             line += " parallel.sync_batch_norm=true takes those of all, on GPUs"
-            return logging.getLogger("trainer").warning(line)
-        if next(model.parameters()).device.type != "cuda":
-            raise UserError("parallel.sync_batch_norm: works on GPUs only")
-        nn.SyncBatchNorm.convert_sync_batchnorm(model)  # in place, all that is in the model
+            logging.getLogger("trainer").warning(line)
