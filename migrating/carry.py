@@ -184,7 +184,8 @@ class _Class:
             known = (self.used & own_attributes(self.node)) - new_names(self.name)
             others = sorted(known & ATTRIBUTES.keys())
             lines = [f"        self.{one} = {ATTRIBUTES[one]}\n" for one in others] + lines
-        self._keep("__init__", f"its lines {lines_of(wanted)}, after today's" if wanted else "")
+        taken_over = f"its lines {lines_of(wanted)}, after" if wanted else "its arguments, for"
+        self._keep("__init__", f"{taken_over} today's")
         return [head + "".join(lines), *more]
 
     def _sets_what_is_used(self, node: Any) -> bool:
