@@ -66,7 +66,7 @@ def test_a_terminal_shows_bars_which_messages_do_not_tear(tmp_path):
     assert bars and not [words for _, words in bars if not values.fullmatch(words)]
     # A terminal shows of each line what was written after it went back to its beginning
     lines = [line.rstrip("\r").rpartition("\r")[2] for line in got.split("\n")]
-    assert [line for line in lines if re.fullmatch(r"step 2 skipped, number 2: .*", line)]
+    assert [line for line in lines if re.fullmatch("step 2 skipped, number 2", line)]
     assert len([line for line in lines if re.match(r"epoch   [12]  loss ", line)]) == 2
     assert not [line for line in lines if "█" in line or "batch" in line]
     log = next(tmp_path.glob("*/*/train.log")).read_text(encoding="utf-8")
