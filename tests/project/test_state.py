@@ -155,6 +155,15 @@ def test_a_state_that_no_checkpoint_can_hold_is_refused_before_training(
     assert trainer.step == 0 and not trainer.checkpoint_dir.exists()
 
 
+def test_a_config_that_no_checkpoint_can_hold_is_refused_before_training(make):
+    """Such as one to which the main of an old project adds a logger."""
+    trainer = make(ours())
+    trainer.config.config["log"] = {"to": trainer.logger}
+    with pytest.raises(UserError, match=r"cannot hold 'config': config.log.to is a Logger"):
+        trainer.train()
+    assert trainer.step == 0 and not trainer.checkpoint_dir.exists()
+
+
 class InLists(nn.Linear):
     """Keeps modules in a plain list."""
 

@@ -231,9 +231,10 @@ def check(trainer: Any) -> None:
     parts = trainer.state | trainer.rank_state | {"state_dict": model}
     parts |= {"optimizer": trainer.optimizer, "lr_scheduler": trainer.lr_scheduler}
     parts.pop("data_loader", None)  # some start workers to tell their state
+    parts["config"] = trainer.config.config
     for name, part in parts.items():
         try:
-            to_plain(get_state(part), name)
+            to_plain(part if name == "config" else get_state(part), name)
         except (AttributeError, TypeError) as error:
             raise UserError(f"a checkpoint cannot hold {name!r}: {error}") from None
 
