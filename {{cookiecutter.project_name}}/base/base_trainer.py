@@ -40,8 +40,7 @@ class BaseTrainer(ABC):
         self.logger = config.get_logger("trainer", settings.verbosity)
         self.device = get_device(config.settings.device)
         self.model: Any = model.to(self.device)
-        self.criterion = criterion
-        self.metric_ftns = metric_ftns
+        self.criterion, self.metric_ftns = criterion, metric_ftns
         self.optimizer = optimizer
         self.lr_scheduler: Any = None
         self.state: dict[str, Any] = {}  # more to keep in the checkpoints, by name
@@ -59,6 +58,7 @@ class BaseTrainer(ABC):
         self.step = 0  # optimizer steps so far
         self.batch_idx = 0  # batches done of the epoch that runs
         self.epoch_is_pass = settings.len_epoch is None  # over the data
+        self.saved_at = self.saved_step = 0.0  # when, by monotonic(), and at which step
 
         self.outcome = ""  # how the last call of `train` ended
         self.checkpoint_dir = config.save_dir
