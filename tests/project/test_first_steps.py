@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from base import BaseDataLoader, BaseModel
+from base import BaseDataLoader, BaseModel, Callback
 from data_loader import data_loaders
 from digits_example import DigitsDataLoader
 from model import metric, model
@@ -252,6 +252,21 @@ def test_two_backward_passes_of_a_loss_are_explained(run):
 
     status, _, err = run(step=step)
     assert status == 2 and err.endswith("leave out loss.backward(). No checkpoint yet.\n")
+
+
+def test_a_step_that_a_callback_has_put_before_it_stays(make_trainer):
+    trainer, seen = make_trainer({"trainer.epochs": 1, "trainer.len_epoch": 15}), []
+
+    class Outer(Callback):
+        def on_train_start(self, trainer):
+            step = trainer.train_step
+            trainer.train_step = lambda batch: seen.append(1) or step(batch)
+
+    trainer.callbacks.append(Outer())
+    trainer.train()
+    trainer.epochs = 2
+    trainer.train()
+    assert len(seen) == 15 + 2 * 15  # the second call has put another before it
 
 
 def test_the_step_is_the_trainers_own_again(make_trainer, run):

@@ -228,32 +228,39 @@ NO_STEP = f"{STEPS} batches, and no optimizer.step(): train_step is to call self
 class FirstSteps(Callback):
     """Is in the place of `train_step` for some steps."""
 
+    is_in_place = is_over = False
+
     def on_data_built(self, data_loader: Any, config: Any) -> None:
         if not hasattr(data_loader, "__iter__"):
             kind = f"a {type(data_loader).__name__} has no __iter__, so it gives no batches"
             raise UserError(f"data_loader.type = {config['data_loader']['type']!r}: {kind}")
 
     def on_train_start(self, trainer: Any) -> None:
-        self.trainer, self.n_steps, self.handles = trainer, 0, []
         if not hasattr(trainer, "is_first_micro_batch"):
             return  # a loop of its own
+        self.trainer, self.n_steps, self.is_over = trainer, 0, False
         optimizers = [x for x in by_name(trainer.optimizer).values() if hasattr(x, "param_groups")]
         self.handles = [x.register_step_pre_hook(self.on_step) for x in optimizers]
         self.old_gradients: dict[Any, bool | None] = {}  # in the next step; None: not known yet
-        self.train_step, trainer.train_step = trainer.train_step, self.watched_step
+        if not self.is_in_place:  # else others had put themselves before it, and it stayed
+            self.train_step, trainer.train_step = trainer.train_step, self.watched_step
+            self.is_in_place = True
 
     def on_train_end(self, trainer: Any, outcome: str) -> None:
         for handle in vars(self).get("handles", ()):
             handle.remove()
+        self.is_over = True
         if vars(trainer).get("train_step") == self.watched_step:
             del vars(trainer)["train_step"]
             if getattr(self.train_step, "__self__", None) is not trainer:  # set by others
                 trainer.train_step = self.train_step
-        vars(self).clear()  # it had the trainer, which had it
+            vars(self).clear()  # it had the trainer, which had it
 
     def watched_step(self, batch: Any) -> Any:
         """The same as `train_step`, whose errors are explained."""
         train_step = self.train_step
+        if self.is_over:
+            return train_step(batch)
         self.n_steps += self.trainer.is_first_micro_batch
         if self.n_steps > STEPS:
             if not self.old_gradients:

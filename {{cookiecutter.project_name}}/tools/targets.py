@@ -28,9 +28,14 @@ class Targets(Callback):
             return
         before, calls = trainer.train_step, LossCalls(trainer)
         own = {name: step for name, step in vars(trainer).items() if name == "train_step"}
+        is_over = False
 
         def first_step(batch: Any) -> Any:
-            if trainer.is_last_micro_batch:
+            nonlocal is_over
+            if is_over:
+                return before(batch)
+            is_over = trainer.is_last_micro_batch
+            if is_over and vars(trainer)["train_step"] is first_step:  # else others are before it
                 del vars(trainer)["train_step"]
                 vars(trainer).update(own)
             with calls:
