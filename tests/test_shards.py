@@ -6,14 +6,12 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
-from pathlib import Path
+from contextlib import suppress
 
 import pytest
 import torch
 
-from helpers import ENVIRONMENT, PROJECT, succeed
+from helpers import ENVIRONMENT, FORKSERVER, PROJECT, launch, run_agent, run_script, succeed
 from utils import UserError
 
 pytestmark = pytest.mark.slow
@@ -46,34 +44,34 @@ def end_of(save_dir):
     return path, torch.load(path, map_location="cpu", weights_only=True)
 
 
-def kill_all(pid):
-    """A process and its children, which torchrun starts in sessions of their own."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    os.kill(pid, signal.SIGKILL)
-    for child in children:
-        kill_all(int(child))
-
-
-def train_until_a_save(command, folder, save_dir):
+def train_until_a_save(arguments, folder, save_dir):
     """Start, and kill all processes as soon as there is another checkpoint than before."""
     before = {path.stat().st_mtime_ns for path in save_dir.glob("*/*/last.pth")}
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, **quiet)
-    while process.poll() is None:
+    process = FORKSERVER.Process(target=run_script, args=todo(arguments, folder, save_dir))
+    process.start()
+    while process.is_alive():
         if {path.stat().st_mtime_ns for path in save_dir.glob("*/*/last.pth")} - before:
             break
-    kill_all(process.pid)
-    process.wait()
+    with suppress(ProcessLookupError):  # it has just come to its end
+        os.killpg(process.pid, signal.SIGKILL)
+    process.join()
+
+
+def todo(arguments, folder, save_dir):
+    """What `run_script` is given to do as torchrun does, in copies of a process."""
+    log = save_dir.with_name("log.txt")
+    return folder, [*TORCHRUN[2:], *arguments], log, None, ENVIRONMENT, run_agent
 
 
 def test_shards_are_trained_on_killed_and_resumed(project, tmp_path):
     folder, arguments = project
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     succeed(*TORCHRUN, "train.py", *arguments, f"trainer.save_dir={straight}", cwd=folder)
-    again = [*TORCHRUN, "train.py", "-r", "auto", *arguments, f"trainer.save_dir={killed}"]
+    again = ["train.py", "-r", "auto", *arguments, f"trainer.save_dir={killed}"]
     for _ in range(2):
-        train_until_a_save([sys.executable, *again], folder, killed)
-    succeed(*again, cwd=folder)
+        train_until_a_save(again, folder, killed)
+    status = launch(run_script, *todo(again, folder, killed))
+    assert status == 0, killed.with_name("log.txt").read_text()
     path, expected = end_of(straight)
     _, found = end_of(killed)
     assert found["step"] == expected["step"] and found["data_loader"]["samples"] == 4000
