@@ -422,9 +422,7 @@ with distributed.process_group():
 def test_each_starter_trains_with_several_processes(bake, tmp_path, starter):
     """Also with a last batch of one sample each, batch norm and two optimizers."""
     more = ["-d", "cpu", "trainer.epochs=2", f"trainer.save_dir={tmp_path}", "trainer.report=false"]
-    status, out, err = torchrun(
-        bake(starter=starter, size="full"), "train.py", "-c", "config.json", *more
-    )
+    status, out, err = torchrun(bake(starter=starter), "train.py", "-c", "config.json", *more)
     assert status == 0 and "Warning" not in err, err
     assert len(rows(tmp_path)) == 2
     has_batch_norm = starter in ("minimal", "gan")

@@ -4,6 +4,7 @@ The words are those of torch.distributed.
 """
 
 import gc
+import logging
 import os
 import sys
 import warnings
@@ -172,7 +173,14 @@ def wrap(
     Where several optimizers train it `in_parts`, a backward pass reaches some of the parameters,
     which DistributedDataParallel does not take: `Trainer.optimize` averages their gradients.
     """
-    if world_size() == 1 or hasattr(model, "no_sync"):  # alone, or averaged by itself
+    if world_size() == 1 or unwrap(model) is not model:
+        return model
+    kinds = {type(x) for x in model.modules() if isinstance(x, nn.modules.batchnorm._BatchNorm)}
+    if kinds - {nn.SyncBatchNorm}:
+        line = "batch norm: each process takes the statistics of its own part of a batch;"
+        line += " parallel.sync_batch_norm=true takes those of all, on GPUs"
+        logging.getLogger("trainer").warning(line)
+    if hasattr(model, "no_sync"):  # of FSDP, which averages by itself
         return model
     if in_parts:
         for tensor in (*model.parameters(), *model.buffers()):
