@@ -201,8 +201,10 @@ def run_agent(*arguments):
 
 
 def run_rank(*arguments):
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
-        signal.signal(number, signal.default_int_handler if number == 2 else signal.SIG_DFL)
+    """A script with the signal handlers of a fresh Python, in place of the agent's."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
     try:
         run_main(*arguments)
     except Exception:

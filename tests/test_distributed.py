@@ -129,7 +129,8 @@ def arguments(save_dir, *overrides, batch_size=32):
 
 def begin(project, *arguments, n=2, agents=("--standalone",), fault="0 none 0"):
     """A process that does what torchrun does, in a session with all that it starts."""
-    files = [Path(mkdtemp(), name) for name in ("out", "err")]
+    folder = Path(mkdtemp())
+    files = [folder / name for name in ("out", "err")]
     command = [*map(str, (*agents, f"--nproc-per-node={n}", *arguments))]
     environment = ENVIRONMENT | {"FAULT": fault}
     todo = (project, command, *files, environment, run_agent)
@@ -147,7 +148,9 @@ def finish(process, limit=240):
     finally:
         for pid in left_of(process):
             os.kill(pid, signal.SIGKILL)
-    return process.exitcode, *(file.read_text(encoding="utf-8") for file in process.files)
+    texts = [file.read_text(encoding="utf-8") for file in process.files]
+    shutil.rmtree(process.files[0].parent)
+    return process.exitcode, *texts
 
 
 def left_of(process):
