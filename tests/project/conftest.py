@@ -1,4 +1,8 @@
+import os
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -6,6 +10,7 @@ import torch
 import digits_example
 from parse_config import ConfigParser
 from train import build_trainer
+from utils.files import PROJECT_DIR
 
 torch.set_num_threads(1)  # small steps are slower, and not repeatable, with more
 
@@ -32,6 +37,24 @@ def make_config(tmp_path, example_parts):
         return ConfigParser.from_file(digits_example.CONFIG, short | (changes or {}), **kwargs)
 
     return make
+
+
+@pytest.fixture
+def in_two_processes(tmp_path):
+    """Run a script by torchrun; what it printed. It can import the project and its tests."""
+
+    def run(source, *arguments):
+        script = tmp_path / "script.py"
+        script.write_text(source, encoding="utf-8")
+        path = os.pathsep.join([str(PROJECT_DIR), str(Path(__file__).parent)])
+        environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+        command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", script]
+        command = [sys.executable, *command, *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
 
 
 @pytest.fixture

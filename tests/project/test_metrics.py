@@ -131,15 +131,10 @@ with distributed.process_group():
 """
 
 
-def test_two_processes_have_the_values_of_all_samples(tmp_path):
+def test_two_processes_have_the_values_of_all_samples(in_two_processes):
     """Also where one of them has no batch."""
     names = [name for name in ALL if name != "confusion_matrix"]
-    script = tmp_path / "worker.py"
-    script.write_text(f"NAMES = {names}\n{WORKER}")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    environment = os.environ | {"PYTHONPATH": str(PROJECT_DIR), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*command, script], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    in_two_processes(f"NAMES = {names}\n{WORKER}")
 
 
 class Parity(BaseDataLoader):

@@ -1,10 +1,6 @@
 """What several processes share, seen from one: their parts of the data, and what is summed up."""
 
-import os
-import subprocess
-import sys
 from itertools import islice
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +11,6 @@ from tools.advice import advice
 from utils import distributed
 from utils.device import get_device
 from utils.errors import UserError
-from utils.files import PROJECT_DIR
 from utils.samples import inf_loop
 
 
@@ -185,15 +180,8 @@ assert group() is None  # its threads, which need Python, would abort it on its 
 """
 
 
-def test_two_processes_know_what_each_has(tmp_path):
-    script = tmp_path / "worker.py"
-    script.write_text(WORKER)
-    path = os.pathsep.join([str(PROJECT_DIR), str(Path(__file__).parent)])
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    command += [script, tmp_path / "weight.pth"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+def test_two_processes_know_what_each_has(in_two_processes, tmp_path):
+    in_two_processes(WORKER, tmp_path / "weight.pth")
 
 
 def test_n_gpu_of_old_configs_gets_a_line(make_config):

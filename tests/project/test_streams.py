@@ -1,13 +1,9 @@
 """Streams: several workers share one, and a resumed pass gives what the rest of it would have."""
 
 import json
-import os
 import random
 import re
-import subprocess
-import sys
 from itertools import islice
-from pathlib import Path
 from time import monotonic
 
 import numpy as np
@@ -24,7 +20,6 @@ from tools.worker_data import WorkerData
 from train import build_trainer
 from trainer.trainer import Trainer
 from utils import UserError, distributed
-from utils.files import PROJECT_DIR
 
 
 class Shards(IterableDataset):
@@ -375,11 +370,5 @@ with distributed.process_group():
 
 
 @pytest.mark.slow
-def test_processes_with_unequal_parts_have_each_sample_once_and_go_on_exactly(tmp_path):
-    script = tmp_path / "process.py"
-    script.write_text(PROCESS)
-    path = os.pathsep.join([str(PROJECT_DIR), str(Path(__file__).parent)])
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*command, script], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0 and "each sample once" in done.stdout, done.stderr
+def test_processes_with_unequal_parts_have_each_sample_once_and_go_on_exactly(in_two_processes):
+    assert "each sample once" in in_two_processes(PROCESS)
