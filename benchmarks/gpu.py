@@ -17,6 +17,7 @@ import json
 import os
 import platform
 import signal
+import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +27,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from time import monotonic, perf_counter
+from time import monotonic, perf_counter, sleep
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECTS = ROOT / "build" / "gpu"
@@ -322,16 +323,41 @@ def resume_fast():
 
 
 def several(parallel):
+    """A process for each GPU; of a single one, two processes that pass for two machines.
+
+    NCCL refuses two processes of one host on the same GPU: NCCL_HOSTID tells it of two hosts.
+    """
     import torch
 
-    n = max(1, torch.cuda.device_count())
-    with TemporaryDirectory() as folder:
-        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(n)]
+    n = torch.cuda.device_count()
+    with TemporaryDirectory() as folder, socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+        free.close()
+        launch = [sys.executable, "-m", "torch.distributed.run"]
+        if n > 1:
+            agents = [[*launch, "--standalone", "--nproc-per-node", str(n)]]
+        else:
+            meet = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"localhost:{port}"]
+            agents = [[*launch, "--nnodes", "2", "--nproc-per-node", "1", *meet]] * 2
         changes = ["trainer.epochs=2", f"trainer.save_dir={folder}", f"parallel.type={parallel}"]
-        run = [sys.executable, *launch, "train.py", *changes]
-        done = subprocess.run(run, capture_output=True, text=True)
-    last = (done.stdout.strip() or done.stderr.strip()).splitlines()[-1]
-    return f"{n} GPU(s): {last[:70]}", done.returncode
+        started = []
+        for i, agent in enumerate(agents):
+            env = (
+                os.environ | {"NCCL_DEBUG": "VERSION"} | ({} if n > 1 else {"NCCL_HOSTID": str(i)})
+            )
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+            command = [*agent, "train.py", *changes]
+            started.append(subprocess.Popen(command, env=env, **pipes))
+        with ThreadPoolExecutor(len(started)) as pool:
+            ends = list(pool.map(lambda process: process.communicate()[0], started))
+        lines = [line for end in ends for line in end.strip().splitlines()]
+        (PROJECTS / f"{parallel}.log").write_text("\n".join(lines))
+    said = [line for line in lines if line.startswith("epoch ")] or lines or ["no output"]
+    backend = next((line for line in lines if "NCCL version" in line), "no NCCL")
+    processes = f"{n} GPUs" if n > 1 else "2 processes"
+    failed = any(process.returncode for process in started) or backend == "no NCCL"
+    return f"{processes}, {backend[-24:]}: {' '.join(said[-1].split())[:70]}", int(failed)
 
 
 def ddp():
@@ -340,6 +366,42 @@ def ddp():
 
 def fsdp():
     return several("fsdp")
+
+
+def too_many():
+    """One process more than there are GPUs ends in one line; the same on the CPU trains."""
+    import torch
+
+    n = torch.cuda.device_count() + 1
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+    with TemporaryDirectory() as folder:
+        run = [*launch, str(n), "train.py", "trainer.epochs=1", f"trainer.save_dir={folder}"]
+        refused = subprocess.run(run, capture_output=True, text=True)
+        on_cpu = subprocess.run([*run, "-d", "cpu"], capture_output=True, text=True)
+    lines = [one for one in refused.stderr.splitlines() if "GPU" in one or "Traceback" in one]
+    text = f"{lines[0][:90] if lines else 'nothing is said'}; -d cpu: {on_cpu.returncode}"
+    return text, int(len(lines) != 1 or not refused.returncode or bool(on_cpu.returncode))
+
+
+def dead_worker():
+    """A worker that is killed under pinned memory ends the run in one line."""
+    loader = [f"data_loader.args.{one}" for one in ("num_workers=2", "pin_memory=true")]
+    with TemporaryDirectory() as folder:
+        changes = ["trainer.epochs=200", f"trainer.save_dir={folder}", *loader]
+        process = subprocess.Popen(
+            [sys.executable, "train.py", *changes],
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        while not list(Path(folder).glob("*/*/last.pth")) and process.poll() is None:
+            sleep(0.1)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        names = {one: Path(f"/proc/{one}/cmdline").read_text() for one in children}
+        workers = [int(one) for one, name in names.items() if "train.py" in name]
+        os.kill(workers[0], signal.SIGKILL)
+        lines = process.communicate(timeout=60)[1].strip().splitlines()
+    (PROJECTS / "dead_worker.log").write_text("\n".join(lines))
+    said = f"{len(lines)} line(s), status {process.returncode}: {lines[-1][-70:] if lines else ''}"
+    return said, int(len(lines) != 1 or process.returncode <= 0)
 
 
 def elsewhere():
@@ -431,6 +493,8 @@ PARTS = [
     ("killed and resumed, not deterministic", "resume_fast", "mnist", 0),
     ("DDP", "ddp", "mnist", 0),
     ("FSDP", "fsdp", "mnist", 0),
+    ("more processes than GPUs", "too_many", "mnist", 0),
+    ("a worker killed, with pinned memory", "dead_worker", "mnist", 0),
     ("checkpoint used elsewhere", "elsewhere", "mnist", 0),
     ("Lightning: LeNet, eager", "peer lightning", "mnist", 0),
     ("Accelerate: LeNet, eager", "peer accelerate", "mnist", 0),
