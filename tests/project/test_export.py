@@ -92,7 +92,7 @@ def test_others_read_what_was_written(to, suffix, output, export, trained, tmp_p
     file = trained.checkpoint_dir / f"model_best.{suffix}"
     if output:
         (tmp_path / "exported").rename(file)
-    assert status == 0 and {*trained.checkpoint_dir.iterdir()} == {*before, file}
+    assert (status, err) == (0, "") and {*trained.checkpoint_dir.iterdir()} == {*before, file}
     assert "held-out samples, allowed 0.0001" in out
     if to == "safetensors":
         exported = read_safetensors(file, type(trained.model))
