@@ -32,7 +32,7 @@ def make_config(tmp_path, example_parts):
             "trainer.len_epoch": 4,
             "trainer.tensorboard": False,
             "trainer.report": False,
-            "device": "cpu",
+            "device": os.environ.get("TEST_DEVICE", "cpu"),
         }
         return ConfigParser.from_file(digits_example.CONFIG, short | (changes or {}), **kwargs)
 
