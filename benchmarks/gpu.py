@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import signal
 import socket
 import subprocess
@@ -33,7 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECTS = ROOT / "build" / "gpu"
 STARTERS = ("mnist", "minimal", "text", "tabular", "gan")
 RESULTS = ROOT / "benchmarks" / "gpu.md"
-TURNS, STEPS = 9, 100
+TURNS, STEPS = 25, 100
 TARGETS = {"host-bound": 1.05, "GPU-bound": 1.01, "kernels": 4, "memory": 1.02}
 
 
@@ -405,6 +406,38 @@ def dead_worker():
     return said, int(len(lines) != 1 or process.returncode <= 0)
 
 
+def whole(starter):
+    """Trained, resumed by one epoch more, tested: three commands that print no warning."""
+    with TemporaryDirectory() as folder:
+        to = f"trainer.save_dir={folder}"
+        steps = [
+            ["train.py", "trainer.epochs=2", to],
+            ["train.py", "-r", "auto", "trainer.epochs=3"],
+        ]
+        steps = [*steps, ["test.py", "-r", "auto"]]
+        for step in steps:
+            step += [to] if to not in step else []
+            done = subprocess.run([sys.executable, *step], capture_output=True, text=True)
+            if done.returncode or done.stderr:
+                return f"{' '.join(step)[:40]}: {done.stderr.strip()[-90:]}", 1
+    return " ".join(done.stdout.strip().splitlines()[-1].split())[-70:], 0
+
+
+def too_few_classes():
+    """A class that the model does not have is one line, with a check of its own and without."""
+    said = []
+    with TemporaryDirectory() as folder:
+        project = shutil.copytree(".", Path(folder, "project"))
+        for _ in range(2):
+            run = [sys.executable, "train.py", "arch.args.num_classes=7"]
+            done = subprocess.run(run, cwd=project, capture_output=True, text=True)
+            said.append((done.returncode, len(done.stderr.strip().splitlines()), done.stderr))
+            Path(project, "tools", "targets.py").unlink(missing_ok=True)
+    (PROJECTS / "classes.log").write_text("\n".join(text for _, _, text in said))
+    failed = any(status != 2 or n_lines != 1 for status, n_lines, _ in said)
+    return said[-1][2].strip()[-70:], int(failed)
+
+
 def elsewhere():
     """A checkpoint of the GPU, exported and evaluated on a CPU."""
     with TemporaryDirectory() as folder:
@@ -428,6 +461,7 @@ def tests():
     if find_spec("xdist"):
         command += ["-n", str(min(12, os.cpu_count() or 1)), "--dist", "worksteal"]
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    env |= {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
     (PROJECTS / "tests.log").write_text(done.stdout + done.stderr)
     return done.stdout.strip().splitlines()[-1].strip("= "), done.returncode
@@ -494,6 +528,8 @@ PARTS = [
     ("killed and resumed, not deterministic", "resume_fast", "mnist", 0),
     ("DDP", "ddp", "mnist", 0),
     ("FSDP", "fsdp", "mnist", 0),
+    *((f"trains, resumes, tests: {one}", f"whole {one}", one, 0) for one in STARTERS),
+    ("a class too many in the data", "too_few_classes", "mnist", 0),
     ("more processes than GPUs", "too_many", "mnist", 0),
     ("a worker killed, with pinned memory", "dead_worker", "mnist", 0),
     ("checkpoint used elsewhere", "elsewhere", "mnist", 0),
