@@ -56,6 +56,9 @@ def new_figure(
     grid = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
     for axes in grid[panels:]:
         axes.remove()
+    for axes in grid[:panels]:
+        axes.ticklabel_format(axis="y", scilimits=(-2, 4))  # wider numbers have no room
+        axes.xaxis.get_major_locator().set_params(integer=True)
     return figure, grid[:panels]
 
 
