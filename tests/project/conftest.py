@@ -21,6 +21,9 @@ def example_parts(monkeypatch):
     digits_example.install(partial(monkeypatch.setattr, raising=False))
 
 
+DEVICE = os.environ.get("TEST_DEVICE", "cpu")
+
+
 @pytest.fixture
 def make_config(tmp_path, example_parts):
     """The config in digits_example.json, with changes, for short runs below tmp_path."""
@@ -32,7 +35,8 @@ def make_config(tmp_path, example_parts):
             "trainer.len_epoch": 4,
             "trainer.tensorboard": False,
             "trainer.report": False,
-            "device": os.environ.get("TEST_DEVICE", "cpu"),
+            "device": DEVICE,
+            "deterministic": DEVICE != "cpu",
         }
         return ConfigParser.from_file(digits_example.CONFIG, short | (changes or {}), **kwargs)
 

@@ -426,15 +426,17 @@ def test_gradients_of_any_kind_are_looked_at(make_trainer, gradient):
 
         @staticmethod
         def forward(ctx, parameter):
-            return torch.zeros(())
+            return torch.zeros((), device=trainer.device)
 
         @staticmethod
         def backward(ctx, _):
             return gradient * factor
 
+    trainer = make_trainer()
+    gradient = gradient.to(trainer.device)
     parameter = nn.Parameter(torch.zeros_like(gradient.to_dense()))
-    bias, unused = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
-    trainer, optimizer = make_trainer(), torch.optim.SGD([bias, unused, parameter], 0.1)
+    bias, unused = (nn.Parameter(torch.zeros(1, device=trainer.device)) for _ in range(2))
+    optimizer = torch.optim.SGD([bias, unused, parameter], 0.1)
     for factor in (1, float("inf")):
         before = parameter.detach().clone()
         stopping = pytest.raises(RunError, match="^a gradient is not finite; the step was not")

@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from base.base_data_loader import to_device
 from tools.compare import first_difference
 from train import build_trainer
 from trainer.trainer import Trainer
@@ -45,10 +46,22 @@ def both(make_config):
         torch.manual_seed(1)
         trainers[0].train()
         torch.manual_seed(1)
-        trainers[1].model.train()
+        by_hand = trainers[1]
+        by_hand.model.train()
+        by_hand.data_loader = OnDevice(by_hand.data_loader, by_hand.device)
         return trainers
 
     return make
+
+
+class OnDevice:
+    """A loader whose batches are on the device."""
+
+    def __init__(self, loader, device):
+        self.loader, self.device = loader, device
+
+    def __iter__(self):
+        return (to_device(batch, self.device) for batch in self.loader)
 
 
 def train_by_hand(trainer, before_step=lambda: None, after_step=lambda: None):
