@@ -578,7 +578,9 @@ def machine():
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--bake", action="store_true", help="only make the projects in build/gpu")
-    parser.add_argument("--only", nargs="+", default=[], help="words of the parts to run")
+    parser.add_argument(
+        "--only", nargs="+", default=[], help="words of the parts to run; others stay as they were"
+    )
     parser.add_argument("--part", nargs="+", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.part:
@@ -598,11 +600,21 @@ def main():
         others = [one for one in parts if one not in timed]
         rows = dict(pool.map(lambda part: answer(start, *part), others))
     rows |= dict(answer(start, *part) for part in timed)
-    if not args.only:
-        lines = [f"| {one[0]} | {' | '.join(rows[one[0]])} |" for one in parts]
-        head = ["# On a GPU", "", f"`python benchmarks/gpu.py` on {machine()}.", ""]
-        table = ["| what | measured | target met |", "|---|---|---|", *lines]
-        RESULTS.write_text("\n".join([*head, *table]) + "\n")
+    write(rows)
+
+
+def write(rows):
+    """Put these rows into benchmarks/gpu.md, in place of those of an earlier run there."""
+    if (here := machine()).startswith("no GPU"):
+        return
+    text = RESULTS.read_text() if RESULTS.exists() else ""
+    text = text if here in text else ""
+    lines = {line.split(" | ")[0][2:]: line for line in text.splitlines() if line[:2] == "| "}
+    lines |= {title: f"| {title} | {' | '.join(row)} |" for title, row in rows.items()}
+    head = ["# On a GPU", "", f"`python benchmarks/gpu.py` on {here}.", ""]
+    table = ["| what | measured | target met |", "|---|---|---|"]
+    table += [lines[part[0]] for part in PARTS if part[0] in lines]
+    RESULTS.write_text("\n".join([*head, *table]) + "\n")
 
 
 def answer(start, title, part, starter, target):
