@@ -130,10 +130,7 @@ def adapt_settings(text: str, mistakes: list[Mistake]) -> tuple[str, list[Mistak
             left.append((path, words))
     for cls, keys in blocks.items():
         text = _without(text, cls, keys)
-        lines = [
-            f'    {key}: {hint} = None\n    """Of the old project."""\n'
-            for key, hint in keys.items()
-        ]
+        lines = [f"    {key}: {hint} = None\n" for key, hint in keys.items()]
         if lines:
             end = _end(text, cls)
             text = text[:end] + HEAD.lstrip("\n") + "".join(lines) + text[end:]
@@ -154,15 +151,14 @@ def _end(text: str, name: str) -> int:
 
 
 def _without(text: str, cls: str, keys: dict[str, str]) -> str:
-    """The class without these fields and their sentences."""
+    """The class without these fields and the comments above them."""
     lines = text.splitlines(keepends=True)
     body = _class(text, cls).body
     for number in reversed(range(len(body))):
         node = body[number]
         if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) in keys:
-            after = body[number + 1] if number + 1 < len(body) else node
-            last = after if isinstance(after, ast.Expr) else node
-            del lines[node.lineno - 1 : last.end_lineno]
+            has_comment = lines[node.lineno - 2].strip().startswith("#")
+            del lines[node.lineno - 1 - has_comment : node.end_lineno]
     return "".join(lines)
 
 

@@ -49,6 +49,7 @@ EXTRAS = """
     tools/advice.py tools/alone.py tools/background.py tools/by_group.py
     tools/changes.py tools/compare.py tools/convert.py tools/data_wait.py
     tools/worker_data.py
+    tools/parameter_groups.py
     tools/drawing.py tools/fast_dev_run.py tools/find_lr.py tools/freeze.py
     tools/from_data.py tools/fsdp.py
     tools/history.py tools/init_from.py tools/manifest.py tools/metrics.py tools/monitor.py

@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 from logger import setup_logging
 from settings import SERVED_BY, Part, Settings
 from utils import distributed
-from utils.check import Keys, Mistake, check_part, look_up, open_values, read_value, with_tensors
+from utils.check import Keys, Mistake, arguments_of, check_part, look_up, read_value
 from utils.errors import UserError, in_full
+from utils.extras import load_callbacks
 from utils.files import PROJECT_DIR, project_path, read_config, to_plain, write_json
 from utils.optim import by_name
 from utils.run_dir import NAMES, discard, find_named, is_run, make_run_dir, mark_start
@@ -131,7 +132,7 @@ class ConfigParser:
         """Compare each part with the code that it names, and raise all mistakes at once.
 
         `modules` maps keys of the config to the modules where their types are looked up, in order.
-        `before_data` lets values be left open that the data tell.
+        `before_data` says that the data are still to be read: see `Callback.on_check`.
         """
         mistakes = _check_together(self.settings)
         for key, places in modules.items():
@@ -140,14 +141,8 @@ class ConfigParser:
             for name, part in value.items():
                 if isinstance(part, Part):
                     mistakes += check_part((key,) if name == "" else (key, name), part, places)
-        left_open = dict(open_values(self.config))
-        mistakes = [mistake for mistake in mistakes if mistake.path not in left_open]
-        is_served = (PROJECT_DIR / "tools" / "from_data.py").exists()
-        if not (before_data and is_served):
-            reason = "only a training has it, from its data" if is_served else in_full()
-            mistakes += [
-                Mistake(path, f" = {value!r}: {reason}") for path, value in left_open.items()
-            ]
+        for callback in load_callbacks():
+            callback.on_check(self, mistakes, before_data)
         for key, name in SERVED_BY.items():
             value = attrgetter(key)(self.settings)
             is_there = (PROJECT_DIR / "tools" / f"{name}.py").exists()
@@ -165,7 +160,7 @@ class ConfigParser:
             return None
         found = look_up(part["type"], module)
         try:
-            return found(*args, **{**with_tensors(found, part["args"]), **kwargs})
+            return found(*args, **{**part["args"], **kwargs})
         except OSError as error:  # such as data that are not there
             raise UserError(self._describe(Mistake(_keys(name), f": {error}"))) from None
         except (TypeError, ValueError) as error:
@@ -182,14 +177,21 @@ class ConfigParser:
         part = self.part(name)
         return partial(look_up(part["type"], module), *args, **{**part["args"], **kwargs})
 
-    def init_callable(self, name: Any, module: Any) -> Any:
-        """A loss or metric: a function of (output, target) with its args set, or an object."""
+    def init_callable(self, name: Any, module: Any, device: Any = "cpu") -> Any:
+        """A loss or metric: a function of (output, target) with its args set, or an object.
+
+        A list in its args becomes a tensor where it takes one, as `weight` of cross_entropy.
+        """
+        import torch
+
         part = self.part(name)
-        found = look_up(part["type"], module)
-        args = with_tensors(found, part["args"], self["device"])
+        found, args = look_up(part["type"], module), dict(part["args"])
+        for key, argument in arguments_of(found)[0].items():
+            if isinstance(args.get(key), list) and "torch.Tensor" in str(argument.annotation):
+                args[key] = torch.tensor(args[key], dtype=torch.get_default_dtype(), device=device)
         ready: Any = found(**args) if isclass(found) else partial(found, **args)
         ready.__name__ = part["name"] or found.__name__
-        return ready
+        return ready.to(device) if hasattr(ready, "to") else ready
 
     def init_each(self, key: str, build: Callable[[Keys, str], Any]) -> Any:
         """`build(path, name)` of the part under `key`, its name ""; a dict where it has several."""
@@ -246,7 +248,9 @@ class ConfigParser:
             old = asdict(ConfigParser(before or {}).settings)
         except UserError:
             return {}  # it is of another project, or another version
-        found = changed_keys(old, asdict(self.settings))
+        then, now = flat(old), flat(asdict(self.settings))
+        pairs = {path: (then.get(path), now.get(path)) for path in [*then, *now]}
+        found = {path: pair for path, pair in pairs.items() if pair[0] != pair[1]}
         self.changes |= found
         return found
 
@@ -332,13 +336,12 @@ def default_config() -> Path:
     return in_yaml if in_yaml.exists() and not in_json.exists() else in_json
 
 
-def changed_keys(old: Any, new: Any, path: Keys = ()) -> dict[Keys, tuple[Any, Any]]:
-    """{path: (old value, new value)} of the values in which two configs differ."""
-    if not (isinstance(old, dict) and isinstance(new, dict)):
-        return {} if old == new else {path: (old, new)}
-    keys = dict.fromkeys([*old, *new])
-    inner = [changed_keys(old.get(key), new.get(key), (*path, key)) for key in keys]
-    return {key: pair for one in inner for key, pair in one.items()}
+def flat(tree: Any, path: Keys = ()) -> dict[Keys, Any]:
+    """{("optimizer", "args", "lr"): 0.1, …} of a config."""
+    if not isinstance(tree, dict) or not tree:
+        return {path: tree}
+    parts = [flat(value, (*path, key)) for key, value in tree.items()]
+    return {key: value for part in parts for key, value in part.items()}
 
 
 def _check_together(settings: Settings) -> list[Mistake]:
@@ -349,16 +352,12 @@ def _check_together(settings: Settings) -> list[Mistake]:
         if names[-1] in names[:-1]:
             text = f': the name {names[-1]!r} is taken; give it another, "name": "…"'
             found.append(Mistake(("metrics", index), text))
-    optimizers, (mode, _, _) = by_name(settings.optimizer), settings.trainer.monitor.partition(" ")
+    optimizers = by_name(settings.optimizer)
     if settings.trainer.accumulate_steps > 1 and "" not in optimizers:
         found.append(Mistake(("trainer", "accumulate_steps"), ": goes with one optimizer alone"))
-    for name, scheduler in by_name(settings.lr_scheduler).items():
+    for name in by_name(settings.lr_scheduler):
         path = ("lr_scheduler", *filter(None, [name]))
         if name not in optimizers:
             several = ", ".join(optimizers) or "one alone"
             found.append(Mistake(path, f": must go with optimizer: {several}"))
-        if scheduler.type.endswith("ReduceLROnPlateau"):
-            if scheduler.interval == "step" or mode != scheduler.args.get("mode", "min"):
-                text = f": follows {settings.trainer.monitor!r} epoch by epoch, with its args.mode"
-                found.append(Mistake(path, text))
     return found

@@ -1,4 +1,4 @@
-"""Every key that the config may have: its type, its default and what it means.
+"""Every key that the config may have: its type, its default and, as a comment, what it means.
 
 A key without a default is required. A block of your own is a field more in `Settings`.
 """
@@ -8,115 +8,87 @@ from typing import Annotated, Any, Literal
 
 from utils.check import Pattern, Range
 
+Count = Annotated[int, Range(0)]
+Positive = Annotated[int, Range(1)]
+Monitor = Annotated[str, Pattern(r"off|(min|max) \S+", '"min NAME", "max NAME" or "off"')]
+FolderName = Annotated[str, Pattern(r"[^/\\]*[^/\\.][^/\\]*", "a name for a folder")]
+
 
 @dataclass
 class Part:
     """A class or function and its arguments; a name alone stands for one without arguments."""
 
-    type: str
-    """Its name in the module that the key belongs to, or a dotted path like torch.optim.AdamW."""
-    args: dict[str, Any] = field(default_factory=dict)
-    """Keyword arguments."""
+    type: str  # a name in the module of the key, or a dotted path like torch.optim.AdamW
+    args: dict[str, Any] = field(default_factory=dict)  # keyword arguments
 
 
 @dataclass
 class Metric(Part):
-    name: str | None = None
-    """The name in logs, where it is not that of the function or class."""
+    name: str | None = None  # in logs, where it is not that of the function or class
 
 
 @dataclass
 class Optimizer(Part):
+    # Arguments for some parameters alone, by patterns of names: {"*.bias": {"lr": 0.1}}
     groups: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Arguments for some parameters alone, by patterns of names: {"*.bias": {"lr": 0.1}}."""
 
 
 @dataclass
 class Scheduler(Part):
+    # When it moves on; ReduceLROnPlateau follows `trainer.monitor` after each epoch
     interval: Literal["epoch", "step"] = "epoch"
-    """When it moves on; ReduceLROnPlateau follows `trainer.monitor` after each epoch."""
 
 
 @dataclass
 class InitFrom:
-    checkpoint: str
-    """The file with the weights, of this project or of others."""
-    strict: bool = True
-    """Every weight must fit; if false, those that fit are taken, and a line says which not."""
+    checkpoint: str  # the file with the weights, of this project or of others
+    strict: bool = True  # every weight must fit; if false, a line says which do not
+    # Other beginnings for names in the file: {"backbone.": ""}; with null they are left out
     prefixes: dict[str, str | None] = field(default_factory=dict)
-    """Other beginnings for names in the file: {"backbone.": ""}; with null they are left out."""
 
 
 @dataclass
 class SaveEvery:
-    steps: Annotated[int, Range(1)] | None = None
-    """Save last.pth whenever so many more optimizer steps are done."""
-    minutes: Annotated[float, Range(0)] | None = None
-    """Save last.pth at the first step after so many minutes since the last save."""
+    steps: Positive | None = None  # save last.pth after so many more optimizer steps
+    minutes: Annotated[float, Range(0)] | None = None  # and so long after the last save
 
 
 @dataclass
 class Parallel:
-    type: Literal["ddp", "fsdp"] = "ddp"
-    """Every process has the whole model, or with fsdp a part of each weight: for large models."""
-    blocks: list[str] = field(default_factory=list)
-    """With fsdp, the classes in the model, such as its layers, that are gathered one by one."""
-    recompute: list[str] = field(default_factory=list)
-    """Activation checkpointing: classes in the model that compute their activations twice."""
-    sync_batch_norm: bool = False
-    """Batch norm takes its statistics over the batches of all processes; on GPUs only."""
-    find_unused_parameters: bool = False
-    """Allow steps in which some parameters take no part; looking for them takes time."""
+    type: Literal["ddp", "fsdp"] = "ddp"  # with fsdp a process has a part of each weight
+    blocks: list[str] = field(default_factory=list)  # fsdp: classes that are gathered one by one
+    recompute: list[str] = field(default_factory=list)  # classes for activation checkpointing
+    sync_batch_norm: bool = False  # statistics over the batches of all processes; on GPUs only
+    find_unused_parameters: bool = False  # allow steps without some parameters; takes time
 
 
 @dataclass
 class TrainerSettings:
-    epochs: Annotated[int, Range(1)] = 10
-    """How many epochs to train in all; a resumed run counts those that it has behind it."""
-    len_epoch: Annotated[int, Range(1)] | None = None
-    """Batches in an epoch; null means one pass over the training data."""
-    save_dir: str = "saved"
-    """Where runs are kept: each in <save_dir>/<name>/<run_id>/."""
-    save_period: Annotated[int, Range(1)] = 1
-    """A checkpoint every so many epochs, and after the last."""
-    save_every: SaveEvery = field(default_factory=SaveEvery)
-    """When to save within epochs too."""
-    keep_last: Annotated[int, Range(1)] | None = None
-    """How many of these checkpoints to keep; null keeps all. model_best.pth is always kept."""
-    monitor: Annotated[str, Pattern(r"off|(min|max) \S+", '"min NAME", "max NAME" or "off"')] = (
-        "min val_loss"
-    )
-    """The value that model_best.pth and early_stop go by, and whether less or more is better."""
-    early_stop: Annotated[int, Range(0)] | None = None
-    """Stop after so many epochs in a row without improvement; 0 and null never do."""
+    epochs: Positive = 10  # in all; a resumed run counts those that it has behind it
+    len_epoch: Positive | None = None  # batches in an epoch; null: one pass over the training data
+    save_dir: str = "saved"  # where runs are kept: each in <save_dir>/<name>/<run_id>/
+    save_period: Positive = 1  # a checkpoint every so many epochs, and after the last
+    save_every: SaveEvery = field(default_factory=SaveEvery)  # when to save within epochs too
+    keep_last: Positive | None = None  # how many of them to keep; the best one is always kept
+    monitor: Monitor = "min val_loss"  # what model_best.pth and early_stop go by
+    early_stop: Count | None = None  # stop after so many epochs without improvement; 0: never
+    # What to do about a loss or gradient that is not finite, before it reaches the weights
     non_finite: Literal["stop", "skip", "ignore"] = "stop"
-    """What to do about a loss or gradient that is not finite, before it reaches the weights."""
-    max_skipped: Annotated[int, Range(0)] = 100
-    """With "skip", how many steps of a run may be skipped before it stops."""
-    accumulate_steps: Annotated[int, Range(1)] = 1
-    """Batches that make one optimizer step, each with the weight of its samples."""
-    clip_grad_norm: Annotated[float, Range(0)] | None = None
-    """The largest norm that the gradients of a step may have; 0 and null clip nothing."""
-    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
-    """What a GPU computes in; bf16 and fp16 use autocast, fp16 with a scaled loss."""
-    compile: bool | dict[str, Any] = False
-    """torch.compile the model; a block gives its options, such as {"mode": "max-autotune"}."""
-    channels_last: bool = False
-    """The order in memory that convolutions on a GPU like best."""
+    max_skipped: Count = 100  # with "skip", how many steps of a run may be skipped
+    accumulate_steps: Positive = 1  # batches of an optimizer step, weighted by their samples
+    clip_grad_norm: Annotated[float, Range(0)] | None = None  # the largest norm of the gradients
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"  # what a GPU computes in
+    compile: bool | dict[str, Any] = False  # torch.compile the model; a block gives its options
+    channels_last: bool = False  # the order in memory that convolutions on a GPU like best
+    # Keep a moving average of the weights with this decay, and validate, test and use that
     ema: Annotated[float, Range(0, below=1)] | None = None
-    """Keep a moving average of the weights with this decay, and validate, test and use that."""
-    log_step: Annotated[int, Range(1)] = 100
-    """Batches between two lines of progress, on the console and in TensorBoard."""
-    verbosity: Literal[0, 1, 2] = 2
-    """0 shows warnings, 1 also a line for each epoch, 2 also progress within epochs."""
-    tensorboard: bool = True
-    """Write TensorBoard event files into the run directory."""
-    histograms: bool = False
-    """Show TensorBoard how weights and gradients are distributed after each epoch."""
+    log_step: Positive = 100  # batches between two lines of progress
+    verbosity: Literal[0, 1, 2] = 2  # 0: warnings; 1: also epochs; 2: also progress within epochs
+    tensorboard: bool = True  # write TensorBoard event files into the run directory
+    histograms: bool = False  # show TensorBoard the weights and gradients after each epoch
+    # Send the same values to Weights & Biases or MLflow, which are to be installed
     trackers: list[Literal["wandb", "mlflow"]] = field(default_factory=list)
-    """Send the same values to Weights & Biases or MLflow, which are to be installed."""
-    report: bool = True
-    """At the end, write report.html into the run directory, for any browser."""
+    report: bool = True  # at the end, write report.html into the run directory
 
 
 # Keys that a file in tools/ serves: where that was deleted, only their defaults are valid
@@ -134,35 +106,24 @@ SERVED_BY = {
 
 @dataclass
 class Settings:
-    arch: Part
-    """The model: a class in model/model.py."""
-    data_loader: Part
-    """The data: a class in data_loader/data_loaders.py."""
-    optimizer: Optimizer | dict[str, Optimizer]
-    """A class in torch.optim, or several by the name of the part of the model that each trains."""
-    loss: Part | dict[str, Part]
-    """In model/loss.py, torch.nn or torch.nn.functional; or several by name."""
-    init_from: InitFrom | None = None
-    """Begin a new run with the weights of a checkpoint."""
-    freeze: dict[str, Annotated[int, Range(1)] | None] = field(default_factory=dict)
-    """Until which epoch not to train parameters, by patterns: {"body.*": 3, "stem.*": null}."""
+    arch: Part  # the model: a class in model/model.py
+    data_loader: Part  # the data: a class in data_loader/data_loaders.py
+    optimizer: Optimizer | dict[str, Optimizer]  # in torch.optim; several by parts of the model
+    loss: Part | dict[str, Part]  # in model/loss.py, torch.nn or torch.nn.functional
+    init_from: InitFrom | None = None  # begin a new run with the weights of a checkpoint
+    # Until which epoch not to train parameters, by patterns: {"body.*": 3, "stem.*": null}
+    freeze: dict[str, Positive | None] = field(default_factory=dict)
+    # In model/metric.py: functions of (output, target), or classes with update, compute, reset
     metrics: list[Metric] = field(default_factory=list)
-    """In model/metric.py: functions of (output, target), or classes with update, compute, reset."""
+    # In torch.optim.lr_scheduler; several by name, as the optimizers
     lr_scheduler: Scheduler | dict[str, Scheduler] | None = None
-    """A class in torch.optim.lr_scheduler; several by name, as the optimizers."""
+    # What outputs mean, for predict.py and the report; null: what the loss makes certain
     task: Literal["multiclass", "binary", "multilabel", "regression", "none"] | None = None
-    """What outputs mean, for predict.py and the report; null: what the loss makes certain."""
-    name: Annotated[str, Pattern(r"[^/\\]*[^/\\.][^/\\]*", "a name for a folder")] = "experiment"
-    """The name of the experiment: its runs are kept in a folder of this name."""
+    name: FolderName = "experiment"  # the runs are kept in a folder of this name
+    # Decides initial weights, dropout and the order of the data
     seed: Annotated[int, Range(0, below=2**64)] = 0
-    """Decides initial weights, dropout and the order of the data."""
-    deterministic: bool = False
-    """Use deterministic algorithms only, which can be slower; where there is none, stop."""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:1 or mps; auto takes the first GPU there is."""
-    n_gpu: Annotated[int, Range(0)] | None = None
-    """For configs of older projects: 0 means cpu. For several GPUs start train.py with torchrun."""
-    parallel: Parallel = field(default_factory=Parallel)
-    """How several processes work together that torchrun has started."""
-    trainer: TrainerSettings = field(default_factory=TrainerSettings)
-    """How long to train, what to keep, when to stop."""
+    deterministic: bool = False  # deterministic algorithms only; where there is none, stop
+    device: str = "auto"  # auto, cpu, cuda, cuda:1 or mps; auto takes the first GPU there is
+    n_gpu: Count | None = None  # of older projects: 0 means cpu; for several GPUs use torchrun
+    parallel: Parallel = field(default_factory=Parallel)  # how processes of torchrun work together
+    trainer: TrainerSettings = field(default_factory=TrainerSettings)  # how long, what to keep

@@ -40,7 +40,6 @@ def part_modules() -> dict[str, Any]:
 
 def build_model(config: ConfigParser) -> tuple[Any, Any, Any, list[Any]]:
     """What training and testing share: the device, the model on it, the loss and the metrics."""
-    from base.base_data_loader import to_device
     from base.sampler import derive_seed
     from utils.device import get_device
     from utils.seed import seed_everything
@@ -54,7 +53,7 @@ def build_model(config: ConfigParser) -> tuple[Any, Any, Any, list[Any]]:
         seed_everything(derive_seed(config["seed"], rank), config["deterministic"])
 
     def build(key: Any, part: str) -> Any:
-        return to_device(config.init_callable(key, modules[part]), device)
+        return config.init_callable(key, modules[part], device)
 
     criterion = config.init_each("loss", lambda key, _: build(key, "loss"))
     metrics = [build(("metrics", index), "metrics") for index in range(len(config["metrics"]))]

@@ -12,7 +12,7 @@ from train import build_trainer
 from utils import UserError
 from utils.errors import RunError
 
-HOOKS = [name for name in vars(Callback) if name.startswith("on_")]
+HOOKS = [name for name in vars(Callback) if name.startswith("on_") and name != "on_check"]
 
 
 class Noting(Callback):

@@ -432,7 +432,9 @@ def test_a_config_file_replaces_that_of_the_checkpoint(train, tmp_path):
     args = ["-r", run_dir / "last.pth", "trainer.epochs=2"]
     assert train(*args, config=tmp_path / "plain.json") == [run_dir]
     assert read_json(run_dir / "config.json")["lr_scheduler"] is None
-    assert re.search("lr_scheduler: .* -> None from step", (run_dir / "train.log").read_text())
+    assert re.search(
+        r"lr_scheduler\.type: .* -> None from step", (run_dir / "train.log").read_text()
+    )
 
 
 def test_a_folder_is_refused_with_the_name_of_a_checkpoint(train, capsys):

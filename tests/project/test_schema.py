@@ -15,7 +15,7 @@ from test_config import BAD_VALUES, DELETE, changed
 from tools.schema import block_schema, find_types, make_schema
 from train import part_modules
 from utils import UserError
-from utils.check import check_arguments, read_value
+from utils.check import read_arguments, read_value
 
 jsonschema = pytest.importorskip("jsonschema")
 pytestmark = pytest.mark.usefixtures("example_parts")
@@ -121,7 +121,9 @@ def test_arguments_are_judged_as_by_a_run(schema, key):
         needed = dict.fromkeys(branches[name].get("required", ()), [1])
         names = ["no_such_argument", *branches[name]["properties"]]
         for args in [{}, *(needed | {one: value} for one in names for value in values)]:
-            accepted = not check_arguments(found, args, (), given)
+            mistakes = []
+            read_arguments(found, args, (), mistakes, given)
+            accepted = not mistakes
             assert is_valid(args) == accepted, (name, args)
             seen.add(accepted)
     assert seen == {True, False}
@@ -161,9 +163,7 @@ def test_a_class_of_the_user_is_in_it(monkeypatch):
 
 @dataclass
 class Block:
-    teacher: Part
-    """Another
-    model."""
+    teacher: Part  # another model
     sizes: list[int] = field(default_factory=list)
     shares: dict[str, float] | None = None
 
@@ -188,4 +188,4 @@ def test_a_block_of_the_user_is_judged_as_by_a_run(value):
     read_value(Block, value, (), mistakes)
     schema = block_schema(Block)
     assert jsonschema.Draft7Validator(schema).is_valid(value) == (not mistakes)
-    assert schema["properties"]["teacher"]["description"] == "Another\nmodel."
+    assert schema["properties"]["teacher"]["description"] == "Another model"

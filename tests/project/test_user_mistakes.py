@@ -102,16 +102,6 @@ def test_a_byte_order_mark(tmp_path):
     assert read_config(path) == {"seed": 1}
 
 
-def test_chained_schedulers(make_config, make_trainer):
-    inner = [{"type": "ConstantLR"}, {"type": "ExponentialLR", "args": {"gamma": 0.9}}]
-    changes = {"lr_scheduler": {"type": "ChainedScheduler", "args": {"schedulers": inner}}}
-    make_config(changes).check_parts(part_modules())
-    trainer = make_trainer(changes)
-    first_lr = trainer.optimizer.param_groups[0]["lr"]
-    trainer.train()
-    assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(first_lr * 0.9**2)
-
-
 def test_one_learning_rate_for_several_optimizers(make_config):
     several = {"encoder": {"type": "SGD"}, "decoder": {"type": "SGD"}}
     line = r"^command line: optimizer\.args\.lr: there are several: encoder, decoder"
@@ -163,7 +153,7 @@ def test_a_list_for_an_argument_that_is_a_tensor(make_config):
     expected = torch.nn.functional.cross_entropy(output, target)
     assert config.init_callable("loss", modules)(output, target) == expected
     config = make_config({"loss": {"type": "BCEWithLogitsLoss", "args": {"pos_weight": "x"}}})
-    with pytest.raises(UserError, match="must be a list of numbers or null"):
+    with pytest.raises(UserError, match="must be a list or null"):
         config.check_parts({"loss": modules})
 
 

@@ -93,11 +93,12 @@ class EpochDataLoader(DataLoader):
         options |= {"generator": torch.Generator(), "collate_fn": self.collate_fn}
         options["worker_init_fn"] = partial(start_worker, self.worker_init_fn)
         if isinstance(dataset, IterableDataset):
-            self._passes: Any = find_method("stream_passes", "a stream")(self, is_fixed, options)
+            make_passes = find_method("stream_passes", "data_loader: a stream")
+            self._passes: Any = make_passes(self, is_fixed, options)
         else:
             sampler = EpochBatchSampler(self.sampler, self.batch_size, self.drop_last, is_fixed)
             if batch_sampler is not None:
-                sampler = find_method("own_batches", "a batch_sampler")(batch_sampler)
+                sampler = find_method("own_batches", "data_loader: a batch_sampler")(batch_sampler)
             # DataLoader refuses to set batch_sampler later; as an argument it hides batch_size
             self.__dict__["batch_sampler"] = sampler
             self._passes = SamplePasses(SeededSamples(dataset, is_fixed), sampler, options)

@@ -17,6 +17,9 @@ class Callback:
     the run.
     """
 
+    def on_check(self, config: "ConfigParser", mistakes: list, before_data: bool = False) -> None:
+        """The config was checked; you may add to `mistakes`, a list of (path, text), or remove."""
+
     def on_data_built(self, data_loader: Any, config: "ConfigParser") -> None:
         """The data loader is built, the model not yet; `config.read` may take other values."""
 

@@ -6,6 +6,7 @@ schedule, `"auto"` is how often it moves on in the run, or in its part of a Sequ
 that share of the run.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,18 +17,27 @@ from base import Callback
 from parse_config import ConfigParser
 from tools.folds import LABELS
 from utils import distributed
-from utils.check import OPEN, nearest, open_values
+from utils.check import Keys, Mistake, nearest
 from utils.errors import UserError
 from utils.files import to_plain
 from utils.optim import by_name
 from utils.samples import length_of
 from utils.seed import preserved_random_state
 
+OPEN = re.compile(r"\$\{data\.\w+\}|auto|(\d+\.?\d*)%")  # the last two in a schedule
 COMPUTED = ("num_classes", "class_weights", "pos_weight")  # where nobody offers them
 
 
 class FromData(Callback):
     """Puts the values into the config, once the data loader is there."""
+
+    def on_check(self, config: ConfigParser, mistakes: list, before_data: bool = False) -> None:
+        left_open = dict(open_values(config.config))
+        mistakes[:] = [mistake for mistake in mistakes if mistake.path not in left_open]
+        if not before_data:
+            reason = "only a training has it, from its data"
+            for path, value in left_open.items():
+                mistakes.append(Mistake(path, f" = {value!r}: {reason}"))
 
     def on_data_built(self, data_loader: Any, config: ConfigParser) -> None:
         left_open = dict(open_values(config.config))
@@ -49,6 +59,16 @@ class FromData(Callback):
             line = "%s: %s is %s"
             found = get(config.config, path)
             config.get_logger("train").info(line, ".".join(map(str, path)), value, found)
+
+
+def open_values(value: Any, path: Keys = ()) -> Iterator[tuple[Keys, str]]:
+    """What stands in a config for a value that the data tell, and where."""
+    if isinstance(value, (dict, list)) and path != ("data_loader",):
+        for key, one in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from open_values(one, (*path, key))
+    elif isinstance(value, str) and OPEN.fullmatch(value):
+        if value[0] == "$" or path[0] == "lr_scheduler":
+            yield path, value
 
 
 def get(tree: Any, path: tuple) -> Any:

@@ -7,11 +7,12 @@ import re
 from typing import Any
 
 from base import BaseTrainer, Callback
+from parse_config import ConfigParser
 from tools.check import FirstBatches
-from utils.check import nearest
+from utils.check import Mistake, nearest
 from utils.errors import UserError
 from utils.meter import name_of
-from utils.optim import learning_rates
+from utils.optim import by_name, learning_rates
 from utils.seed import preserved_random_state
 
 # Of what less is better, and of what more: words in the names of metrics
@@ -22,6 +23,16 @@ kappa mcc""".split()
 
 class Monitor(Callback):
     """Refuses a `trainer.monitor` that no epoch gives; warns of one that keeps the worst."""
+
+    def on_check(self, config: ConfigParser, mistakes: list, before_data: bool = False) -> None:
+        mode, _, _ = config.settings.trainer.monitor.partition(" ")
+        for name, scheduler in by_name(config.settings.lr_scheduler).items():
+            if scheduler.type.endswith("ReduceLROnPlateau"):
+                if scheduler.interval == "step" or mode != scheduler.args.get("mode", "min"):
+                    path = ("lr_scheduler", *filter(None, [name]))
+                    followed = config.settings.trainer.monitor
+                    text = f": follows {followed!r} epoch by epoch, with its args.mode"
+                    mistakes.append(Mistake(path, text))
 
     def on_train_start(self, trainer: BaseTrainer) -> None:
         if fault := fault_of(trainer):

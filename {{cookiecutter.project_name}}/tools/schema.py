@@ -6,21 +6,20 @@ It is made from settings.py and from the classes and functions that a config can
 utils/check.py. What find_types does not list, a config can still name by its dotted path.
 """
 
-import ast
 import inspect
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass
 from math import isfinite
-from textwrap import dedent
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from parse_config import ConfigParser
 from settings import Settings
+from tools.from_data import OPEN
 from train import part_modules
 from utils import extras
-from utils.check import OPEN, Pattern, Range, arguments_of, is_usable, takes_tensor
+from utils.check import Pattern, Range, arguments_of, kind_of
 
 FLAG = {"action": "store_true", "help": "print a JSON Schema of the config, for editors"}
 Schema = dict[str, Any]
@@ -75,9 +74,14 @@ def find_types(key: str, modules: Iterable[Any]) -> dict[str, Any]:
     for module in modules:
         for name, one in sorted(vars(module).items()):
             public = not name.startswith("_") and name not in LEFT_OUT
-            if public and is_usable(one) and _is_meant(one, key, module.__name__):
+            if public and _is_usable(one) and _is_meant(one, key, module.__name__):
                 found.setdefault(name, one)
     return found
+
+
+def _is_usable(one: Any) -> bool:
+    is_alias = getattr(one, "__module__", None) == "typing"  # List, Any, …
+    return callable(one) and not inspect.isabstract(one) and not is_alias
 
 
 def _is_meant(one: Any, key: str, place: str) -> bool:
@@ -105,7 +109,7 @@ def args_schema(function: Callable[..., Any], key: str) -> Schema:
 
 
 def _or_open(schema: Schema, key: str) -> Schema:
-    """With what stands for a number that the data tell: see utils/check.py, open_values."""
+    """With what stands for a number that the data tell: see tools/from_data.py."""
     pattern = OPEN.pattern if key == "lr_scheduler" else OPEN.pattern.partition("|")[0]
     text = {"type": "string", "pattern": f"^(?:{pattern})$"}
     if key == "data_loader" or not ({"type", "anyOf"} & schema.keys()):
@@ -126,7 +130,7 @@ def _with_default(schema: Schema, default: Any) -> Schema:
 
 
 def block_schema(cls: Any) -> Schema:
-    """A dataclass: its fields with the sentences under them, and no other keys."""
+    """A dataclass: its fields with the comments beside them, and no other keys."""
     hints = get_type_hints(cls, include_extras=True)
     properties = {
         f.name: _with_default(_sentence(cls, f.name) | value_schema(hints[f.name]), f.default)
@@ -143,15 +147,15 @@ def _block(properties: Schema, required: list[str], others: bool = False) -> Sch
 
 
 def _sentence(cls: Any, name: str) -> Schema:
-    """The string under a field of a dataclass, which only its source has."""
+    """The comment beside a field of a dataclass, or above it, which only its source has."""
     classes: list[Any] = [one for one in cls.__mro__ if is_dataclass(one)]
     for one in classes:
-        [definition] = ast.parse(dedent(inspect.getsource(one))).body
-        assert isinstance(definition, ast.ClassDef)
-        for field, below in zip(definition.body, definition.body[1:], strict=False):
-            match field, below:
-                case ast.AnnAssign(ast.Name(id)), ast.Expr(ast.Constant(str(text))) if id == name:
-                    return {"description": inspect.cleandoc(text)}
+        lines = inspect.getsource(one).splitlines()
+        for above, line in zip(lines, lines[1:], strict=False):
+            if line.strip().startswith(f"{name}: "):
+                beside = line.partition("  # ")[2]
+                text = beside or above.strip().removeprefix("# ") * (above.strip()[:1] == "#")
+                return {"description": text[0].upper() + text[1:]} if text else {}
     return {}
 
 
@@ -164,14 +168,14 @@ def value_schema(hint: Any) -> Schema:
         limits = [_limit(one) for one in inner[1:]]
         return {k: v for one in [value_schema(inner[0]), *limits] for k, v in one.items()}
     if origin in (Union, UnionType):
-        members = [value_schema(one) for one in inner if not takes_tensor(one)]
-        members += [{"type": "array", "items": {"type": ["number", "array"]}}] * takes_tensor(hint)
+        members = [value_schema(one) for one in inner]
         if {} in members or not members:
             return {}
         return {"anyOf": members} if len(members) > 1 else members[0]
     if origin is Literal:
         return {"enum": list(inner)}
-    schema: Schema = {"type": TYPES[origin or hint]} if (origin or hint) in TYPES else {}
+    kind = kind_of(hint)
+    schema: Schema = {"type": TYPES[kind]} if kind in TYPES else {}
     if origin in (list, dict) and (items := value_schema(inner[-1])):
         schema["items" if origin is list else "additionalProperties"] = items
     return schema

@@ -12,10 +12,10 @@ from typing import Any
 
 from runs import Run
 from tools import trial as trial_process
+from tools.from_data import OPEN
 from tools.plan import Plan, Training, without_device
 from tools.search import differences
 from tools.study import BEAT, Study
-from utils.check import OPEN
 from utils.errors import UserError
 from utils.run_dir import OVER, is_run, read_mark
 

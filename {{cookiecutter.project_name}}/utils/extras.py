@@ -1,10 +1,9 @@
 """The extras in tools/: files that you can delete, and that are found by being there.
 
 A file there with a subclass of base.Callback takes part in each training. One with a line
-`FLAG = {...}`, the arguments of `add_argument`, adds the flag of its name to train.py; where it has
-a function `run(config, value)`, the flag runs that in place of a training. RUNS_FLAG is the same
-for runs.py, and `run(runs, value)`. They are read as text first, since to import all of them would
-take seconds.
+`FLAG = {...}`, the arguments of `add_argument`, adds the flag of its name to train.py, which runs
+its function `run(config, value)` in place of a training. RUNS_FLAG is the same for runs.py, and
+`run(runs, value)`. They are read as text first, since to import all of them would take seconds.
 """
 
 import argparse
@@ -16,8 +15,7 @@ from importlib import import_module
 from typing import Any
 
 from utils import distributed
-from utils.errors import UserError, in_full
-from utils.files import PROJECT_DIR
+from utils.errors import PROJECT_DIR, UserError, in_full
 
 CALLBACK = re.compile(r"^class (\w+)\((?:base\.)?Callback\b", re.MULTILINE)
 FLAG = re.compile(r"^(FLAG|RUNS_FLAG) = (\{.*\})$", re.MULTILINE)
@@ -67,7 +65,7 @@ def find_method(name: str, what: str = "") -> Any:
     """A method of the first Callback in tools/ that has it; UserError where `what` needs one."""
     found = [getattr(one, name) for one in load_callbacks() if hasattr(one, name)]
     if what and not found:
-        raise UserError(f"data_loader: {what}: {in_full()}")
+        raise UserError(f"{what}: {in_full()}")
     return found[0] if found else None
 
 

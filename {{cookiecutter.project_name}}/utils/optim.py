@@ -1,9 +1,9 @@
 """Optimizers and schedules, one or several by name: built from the config, and what they say."""
 
-from fnmatch import fnmatchcase
 from typing import Any
 
 from utils.errors import UserError
+from utils.extras import find_method
 
 
 def by_name(value: Any) -> dict[str, Any]:
@@ -25,30 +25,12 @@ def build_optimizers(config: Any, modules: Any, model: Any) -> Any:
         except AttributeError:
             parts = ", ".join(child for child, _ in model.named_children())
             raise UserError(f"optimizer.{name}: the model has no such part, but {parts}") from None
-        groups = by_name(config.settings.optimizer)[name].groups
-        return config.init_obj(key, modules, parameter_groups(part, groups))
+        parameters = [parameter for parameter in part.parameters() if parameter.requires_grad]
+        if groups := by_name(config.settings.optimizer)[name].groups:
+            parameters = find_method("parameter_groups", "optimizer.groups")(part, groups)
+        return config.init_obj(key, modules, parameters)
 
     return config.init_each("optimizer", build)
-
-
-def parameter_groups(part: Any, patterns: dict[str, dict[str, Any]]) -> list[Any]:
-    """The parameters that are trained of a model, or of a part of it, as an optimizer takes them.
-
-    `patterns` maps patterns of their names to arguments of the optimizer. Each parameter gets those
-    of all patterns that it fits, later ones winning. Raises UserError for one that fits nothing.
-    """
-    named = {name: p for name, p in part.named_parameters() if p.requires_grad}
-    for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in named):
-            raise UserError(f"optimizer.groups: no parameter that is trained fits {pattern!r}")
-    groups: dict[str, dict[str, Any]] = {"": {"params": []}}
-    for name, parameter in named.items():
-        fitting = [pattern for pattern in patterns if fnmatchcase(name, pattern)]
-        group = groups.setdefault(" ".join(fitting), {"params": [], "name": " ".join(fitting)})
-        group["params"].append(parameter)
-        for pattern in fitting:
-            group |= patterns[pattern]
-    return [group for group in groups.values() if group["params"]]
 
 
 def build_schedulers(config: Any, modules: Any, optimizers: Any) -> Any:
@@ -60,9 +42,7 @@ def build_schedulers(config: Any, modules: Any, optimizers: Any) -> Any:
         inner = range(len(part["args"].get("schedulers", [])))  # as in SequentialLR
         schedulers = [build((*key, "args", "schedulers", index), name) for index in inner]
         given = {"schedulers": schedulers} if schedulers else {}
-        is_chain = part["type"].endswith("ChainedScheduler")  # its schedulers have it
-        optimizer = [] if is_chain else [by_name(optimizers)[name]]
-        return config.init_obj(key, modules, *optimizer, **given)
+        return config.init_obj(key, modules, by_name(optimizers)[name], **given)
 
     return config.init_each("lr_scheduler", build)
 
