@@ -100,7 +100,7 @@ class ConfigParser:
             kind = {"action": flag} if option.type is bool else {"type": option.type}
             parser.add_argument(*option.flags, dest=target, help=f"sets {target}", **kind)
         args = parser.parse_intermixed_args(argv)  # KEY=VALUE may stand anywhere
-        modification = dict(_parse_override(text) for text in args.overrides)
+        modification: dict[Any, Any] = dict(_parse_override(text) for text in args.overrides)
         if device := args.device:  # a script may have "" for none
             modification["device",] = f"cuda:{device}" if device.isdecimal() else device
         given = {target: getattr(args, target) for target in targets}
