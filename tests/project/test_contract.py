@@ -410,6 +410,16 @@ def test_7_modes_are_words_or_an_enum(tmp_path, config):
     assert events.Tags()["histograms"] == ["weight"]
 
 
+def test_7_what_tensorboard_cannot_show_ends_no_run(tmp_path, config, caplog):
+    pytest.importorskip("tensorboard")
+    writer = TensorboardWriter(tmp_path, config.get_logger("t"), True)
+    writer.set_step(1)
+    writer.add_image("input", torch.ones(128, 1, 30))
+    assert "TensorBoard has no 'input/train'" in caplog.text
+    writer.add_scalar("loss", 1)
+    writer.close()
+
+
 # 8. utils
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from utils import distributed
+from utils.errors import as_warning
 
 WITHOUT_MODE = ("add_histogram", "add_embedding")  # weights have none, embeddings no tag
 
@@ -27,7 +28,7 @@ class TensorboardWriter:
     """
 
     def __init__(self, log_dir: str | Path, logger: Logger, enabled: bool) -> None:
-        self.log_dir = log_dir
+        self.log_dir, self.logger = log_dir, logger
         self.enabled = enabled and distributed.is_main()
         self.step, self.mode = 0, ""
         self._writer: Any = None
@@ -62,7 +63,8 @@ class TensorboardWriter:
     def add(self, name: str, tag: Any, *args: Any, **kwargs: Any) -> None:
         """What all of these call; an extra may put a function of its own in its place."""
         if self.writer is not None:
-            getattr(self.writer, name)(tag, *args, global_step=self.step, **kwargs)
+            with as_warning(self.logger, f"TensorBoard has no {tag!r}"):
+                getattr(self.writer, name)(tag, *args, global_step=self.step, **kwargs)
 
     def flush(self) -> None:
         """Write what waits to the disk."""
