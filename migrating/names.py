@@ -161,7 +161,7 @@ def own_checkpoints(source: Source, cls: Any) -> None:
                 name = getattr(key, "value", None)
                 if name == "config" and dotted(value) == "self.config":
                     reason = "a checkpoint holds plain types: the dict, not the ConfigParser"
-                    source.replace(value, "self.config.config", reason)
+                    source.replace(value, "self.config.given", reason)
                 if name == "logger" and dotted(value) == "self.train_logger":
                     reason = "a checkpoint holds plain types; metrics.csv keeps the history"
                     source.remove_item(source.start(key), source.end(value), reason)

@@ -219,7 +219,7 @@ def collect(trainer: Any, epochs_done: int) -> State:
         **get_state(trainer.state),
         **ranks[0],
         "ranks": ranks[1:],
-        "config": trainer.config.config,
+        "config": trainer.config.given,
     }
 
 
@@ -231,7 +231,7 @@ def check(trainer: Any) -> None:
     parts = trainer.state | trainer.rank_state | {"state_dict": model}
     parts |= {"optimizer": trainer.optimizer, "lr_scheduler": trainer.lr_scheduler}
     parts.pop("data_loader", None)  # some start workers to tell their state
-    parts["config"] = trainer.config.config
+    parts["config"] = trainer.config.given
     for name, part in parts.items():
         try:
             to_plain(part if name == "config" else get_state(part), name)
@@ -242,9 +242,10 @@ def check(trainer: Any) -> None:
 def restore(trainer: Any, state: State) -> None:
     """The counterpart of `collect`. Raises UserError where the weights or the data do not fit."""
     resume = trainer.config.resume
-    for key in ("optimizer", "lr_scheduler"):
-        if state["random"] is not None and state["config"].get(key) != trainer.config[key]:  # ours
-            raise UserError(f"{key}: differs from that of {resume}: to change it, {in_full()}")
+    for path, (old, new) in trainer.config.note_changes(state["config"]).items():
+        if path[0] in ("optimizer", "lr_scheduler") and state["random"] is not None:  # ours
+            key = ".".join(path)
+            raise UserError(f"{key}: {old} -> {new}: to change it in a run, {in_full()}")
     set_weights(distributed.unwrap(trainer.model), state["state_dict"], resume)
     parts = {"optimizer": trainer.optimizer, "lr_scheduler": trainer.lr_scheduler}
     for name, part in (parts | trainer.state).items():

@@ -17,7 +17,8 @@ def main(config):
     valid_data_loader = data_loader.split_validation()
 
     # the vocabulary is known only now
-    model = config.init_obj('arch', module_arch, vocab_size=len(data_loader.vocab))
+    config['data_loader']['args']['vocab_size'] = len(data_loader.vocab)
+    model = config.init_obj('arch', module_arch, vocab_size=config['data_loader']['args']['vocab_size'])
     logger.info(model)
 
     criterion = getattr(module_loss, config['loss'])
