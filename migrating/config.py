@@ -38,7 +38,7 @@ def convert(config: Config) -> tuple[Config, list[str]]:
     config = copy.deepcopy(config)
     trainer = config.get("trainer") or {}
     for before, now in RENAMED.items():
-        if before in trainer:
+        if before in trainer and now not in trainer:
             trainer[now] = trainer.pop(before)
             reasons.append(f"trainer.{before} is called {now}")
     if trainer.pop("log_dir", None) is not None:
@@ -76,7 +76,7 @@ def convert_text(text: str, name: str = "config.json") -> tuple[str, list[str]]:
         reasons.append("comments in YAML are lost where a value changes")
         return yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True), reasons
     edited = text
-    for before, now in RENAMED.items():
+    for before, now in _renamed(reasons):
         edited = re.sub(KEY.format(before), f'"{now}": ', edited)
     edited = re.sub(KEY.format("n_gpu") + r"\d+", f'"n_gpu": {wanted.get("n_gpu")}', edited)
     if 'no monitor meant "off"' in str(reasons):
@@ -91,6 +91,10 @@ def convert_text(text: str, name: str = "config.json") -> tuple[str, list[str]]:
     except ValueError:
         pass
     return json.dumps(wanted, indent=4, ensure_ascii=False) + "\n", reasons
+
+
+def _renamed(reasons: list[str]) -> list[tuple[str, str]]:
+    return [(a, b) for a, b in RENAMED.items() if f"trainer.{a} is called {b}" in reasons]
 
 
 MISTAKES = """
@@ -164,12 +168,12 @@ def _without(text: str, cls: str, keys: dict[str, str]) -> str:
 
 def convert_python(source: Source, config: Config) -> None:
     """Today's names in a config that is a dict in a Python file."""
+    reasons = convert(config)[1]
     for node in source.nodes(ast.Dict):
         for key in node.keys:
-            name = getattr(key, "value", None)
-            if name in RENAMED:
-                reason = f"trainer.{name} is called {RENAMED[name]}"
-                source.replace(key, repr(RENAMED[name]), reason)
-    for reason in convert(config)[1]:
+            for before, now in _renamed(reasons):
+                if getattr(key, "value", None) == before:
+                    source.replace(key, repr(now), f"trainer.{before} is called {now}")
+    for reason in reasons:
         if not any(name in reason for name in RENAMED):
             source.note(source.tree.body[0], f"to be changed by hand: {reason}")

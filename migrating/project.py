@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from migrating import config, rules, scripts
+from migrating import config, rules, scripts, testing
 from migrating.additions import Part, carried_classes, part_of
 from migrating.carry import NEW_PLACES, Carried
 from migrating.errors import UserError
@@ -88,6 +88,9 @@ def fill(old: OldProject, new: Path) -> Report:
     """Put the user's files into a fresh project, edited where they have to be."""
     report = Report(old)
     renamed = clashes(old, new)
+    line, fault = testing.why_unusable(old)
+    if fault:
+        renamed["test.py"] = "test_old.py"
     modules = modules_of(new)
     classes = carried_classes(old)
     wanted = imported_names(old) - set().union(*modules.values())
@@ -105,6 +108,7 @@ def fill(old: OldProject, new: Path) -> Report:
     if "ConfigParser" in imports.added["parse_config"]:
         runner = runner.replace("from parse_config import", "from old_parse_config import", 1)
     (new / "tools/old_script.py").write_text(runner, encoding="utf-8")
+    shutil.copy(TEMPLATE / "migrating/old_test.py", new / "tools")
     report.kept += [line for part in parts for line in part.kept]
     report.notes += [line for part in parts for line in part.left]
     copy_files(old, new, renamed, report)
@@ -112,8 +116,35 @@ def fill(old: OldProject, new: Path) -> Report:
         write(source, new, renamed.get(source.name, source.name), report, source in generated)
     adapt_configs(old, new, report)
     report.look_at(new)
+    rename_in_notes(renamed, report)
+    trains = [one.name for one in scripts.that_train(sources, report.entries)]
+    add_test_script(new, trains, report)
+    if fault:
+        line_of = f"test_old.py:{line}: the old test.py {fault}"
+        report.notes.append(f"{line_of}: test.py has the trainer's validation in its place")
     report.checks = checks(sources, report)
     return report
+
+
+def rename_in_notes(renamed: dict[str, str], report: Report) -> None:
+    for before, now in renamed.items():
+        report.notes = [
+            f"{now}{one.removeprefix(before)}" if one.startswith(f"{before}:") else one
+            for one in report.notes
+        ]
+
+
+def add_test_script(new: Path, trains: list[str], report: Report) -> None:
+    """A test.py where there is none."""
+    if (new / "test.py").exists():
+        return
+    if not trains:
+        report.notes.append("no test.py was added: there is no script that trains")
+        return
+    text = testing.SCRIPT.format(script=trains[0])
+    (new / "test.py").write_text(text, encoding="utf-8")
+    reason = f"none that can run: this tests with the trainer that {trains[0]} makes"
+    report.changed("test.py", "", text, [reason])
 
 
 def edit(
@@ -326,11 +357,7 @@ def convert_checkpoints(old: OldProject, new: Path) -> list[dict[str, Any]]:
 def checks(sources: list[Source], report: Report) -> list[list[str]]:
     """The command of each check: of every config with the script that trains, of other scripts."""
     found = []
-    scripts_that_train = [
-        one for one in sources if one.name in report.entries and scripts.trains(one)
-    ]
-    scripts_that_train.sort(key=lambda one: (one.name != "train.py", one.name))
-    for number, source in enumerate(scripts_that_train):
+    for number, source in enumerate(scripts.that_train(sources, report.entries)):
         takes_config = "--config" in source.text or "-c" in source.text
         configs = report.configs[: None if number == 0 else 1] if takes_config else []
         for name in configs or [""]:

@@ -192,12 +192,13 @@ def divisions_of_the_epoch(source: Source) -> None:
         if is_step and dotted(getattr(value, "func", None)) != "max":
             found += [value, *getattr(value, "args", [])]  # int(len(loader) / 10) too
     for node in found:
-        is_part = isinstance(node, ast.BinOp) and isinstance(node.op, (ast.FloorDiv, ast.Div))
-        if is_part and LENGTH.search(ast.unparse(node.left)):
+        is_part = isinstance(node, ast.BinOp) and isinstance(node.op, PARTS_OF)
+        if is_part and LENGTH.search(ast.unparse(node)):
             reason = "an epoch of few batches, as that of --check, divided by zero here"
             source.replace(node, f"max(1, {source.segment(node)})", reason)
 
 
+PARTS_OF = (ast.FloorDiv, ast.Div, ast.Mult)  # a tenth is `* 0.1` too
 LENGTH = re.compile(r"len_epoch|len\(.*loader")
 
 

@@ -1,6 +1,7 @@
 """The end of an old script, where it reads its command line and calls main()."""
 
 import ast
+from collections.abc import Iterable
 from typing import Any
 
 from migrating.source import Source, dotted, loaded, methods, stored
@@ -169,9 +170,31 @@ def is_entry(source: Source) -> bool:
     return "/" not in source.name and has_block and "config" in source.text.lower()
 
 
-def trains(source: Source) -> bool:
-    """Whether a script trains something, so that it can be checked."""
-    return any(one.attr == "train" for one in source.nodes(ast.Attribute) if _is_trainer(one))
+def trains(source: Source, inside: Any = None) -> bool:
+    """Whether a script, or a part of it, trains something, so that it can be checked."""
+    found = source.nodes(ast.Attribute, inside=inside)
+    return any(one.attr == "train" for one in found if _is_trainer(one))
+
+
+def that_train(sources: list[Source], entries: Iterable[str]) -> list[Source]:
+    """The scripts among the entries that train something, train.py first.
+
+    A script may leave that to a function of a module beside it.
+    """
+    direct = {
+        (one.name.removesuffix(".py"), function.name)
+        for one in sources
+        for function in one.tree.body
+        if "/" not in one.name and isinstance(function, ast.FunctionDef) and trains(one, function)
+    }
+
+    def does(source: Source) -> bool:
+        taken = source.nodes(ast.ImportFrom)
+        names = {(str(one.module), alias.name) for one in taken for alias in one.names}
+        return trains(source) or bool(names & direct)
+
+    found = [one for one in sources if one.name in entries and does(one)]
+    return sorted(found, key=lambda one: (one.name != "train.py", one.name))
 
 
 def _is_trainer(node: Any) -> bool:

@@ -26,6 +26,7 @@ from migrating.report import Report
 from migrating.rules import RULES
 from migrating.scripts import hand_over
 from migrating.source import Source
+from migrating.testing import why_unusable
 from migrating.tree import OldClass, read, trainer_class
 from migrating.uses import Uses
 
@@ -46,7 +47,7 @@ PROJECTS = {
     "long_tailed": (
         2020,
         {"data_loader/data_loaders.py", "model/loss.py", "trainer/trainer.py"}
-        | {"settings.py", "utils/from_old.py"},
+        | {"settings.py", "utils/from_old.py", "test_old.py"},
     ),
     "recurrent_depth": (
         2020,
@@ -147,8 +148,8 @@ def test_an_old_project_trains_resumes_and_is_tested(name, tmp_path):
     assert set(report.changes) == PROJECTS[name][1] | SCRIPTS
     assert files(tmp_path / "new") >= {"MIGRATED.md", "tools/old_script.py", *report.unchanged}
     tops = {path.name for path in new.iterdir()}
-    taken = [report.renamed.get(name, name) for name in [*report.old.user_files, *report.changes]]
-    assert tops == {name.split("/")[0] for name in taken} | set(
+    taken = [report.renamed.get(name, name) for name in report.old.user_files]
+    assert tops == {name.split("/")[0] for name in [*taken, *report.changes]} | set(
         "base logger utils tools parse_config.py runs.py settings.py pyproject.toml docs "
         "requirements.txt "
         ".editorconfig .gitignore .pre-commit-config.yaml MIGRATED.md".split()
@@ -168,11 +169,22 @@ def test_an_old_project_trains_resumes_and_is_tested(name, tmp_path):
     assert row["epoch"] == "3" and "nan" not in row.values()
     best = first if name == "weather" else run / "model_best.pth"  # which monitors nothing
     tested = succeed("test.py", "-r", str(best), cwd=new)
-    assert "{'" in tested
+    if name in ("recurrent_depth", "long_tailed"):  # which had none that could run
+        assert re.search(r"epoch \d, what \w+ gives with training=False$", tested, re.MULTILINE)
+        assert re.search(r"^loss +\d+\.\d{4}$", tested, re.MULTILINE)
+    else:
+        assert "{'" in tested
+    before = [note for note in report.notes if note.startswith("test_old.py:")]
+    assert len(before) == (name == "long_tailed")
     if name == "weather":  # its own split and its own step of the scheduler, before the checkpoint
         assert "'chronological': True" in tested and f"'rate': {0.1 * 0.1**2}" in tested
         assert row["by_season_samples"] == "48" and row["zero"] == "0.0"
     if name == "signals_cnn":  # a loop of the user's own, with a seed: a resumed run is exact
+        loss, again = tested.partition("'loss': ")[2].split(",")[0], ["-m", "tools.old_test"]
+        said = succeed(*again, "train.py", "-r", str(best), cwd=new)
+        assert float(re.search(r"^loss +(\S+)$", said, re.MULTILINE)[1]) == pytest.approx(
+            float(loss), abs=1e-3
+        )
         succeed("-W", "error", "train.py", "-c", "config.json", cwd=new)
         [straight] = set(new.glob("saved/*/*")) - {run}
         assert last_row(straight) == row
@@ -408,10 +420,12 @@ EDITS = {
     "parts of an epoch": (
         "class T(BaseTrainer):\n    def f(self):\n"
         "        self.every = len(self.data_loader) // 10\n"
-        "        return 3 % self.every, 3 % (self.len_epoch // 5), self.len_epoch // 2\n",
+        "        return 3 % self.every, 3 % (self.len_epoch // 5), self.len_epoch // 2\n"
+        "        x = int(len(loader) * 0.1)\n        return 3 % x\n",
         "class T(BaseTrainer):\n    def f(self):\n"
         "        self.every = max(1, len(self.data_loader) // 10)\n"
-        "        return 3 % self.every, 3 % (max(1, self.len_epoch // 5)), self.len_epoch // 2\n",
+        "        return 3 % self.every, 3 % (max(1, self.len_epoch // 5)), self.len_epoch // 2\n"
+        "        x = int(max(1, len(loader) * 0.1))\n        return 3 % x\n",
     ),
     "lists of metrics": (
         "class T(BaseTrainer):\n    def _train_epoch(self, e):\n        log['val_metrics'] = v\n",
@@ -497,6 +511,8 @@ def test_a_config_keeps_its_form_and_gets_the_names_of_today():
         "trainer": {"monitor": "min val_loss"}
     }
     assert old_config.convert_text('{"arch": {}}') == ('{"arch": {}}', [])
+    both = '{"trainer": {"save_freq": 1, "save_period": 2, "monitor": "off"}}'
+    assert old_config.convert_text(both) == (both, [])
 
 
 def test_a_config_without_monitor_had_none():
@@ -723,6 +739,54 @@ def test_an_old_project_with_its_parts_elsewhere(tmp_path):
     assert "    prior: Any = None\n" in (tmp_path / "new/settings.py").read_text()
     output, is_well = check(tmp_path / "new", report)
     assert is_well, output
+
+
+MODULE = "import data_loader.data_loaders as data\n"
+LOADER = "config['data_loader']['type']"
+LOAD = "state = torch.load(config.resume)\n"
+TESTS = {  # of signals_cnn, what is wrong with it and where
+    "never called": ("def main(config):\n    pass\n", 1, "runs none of them"),
+    "no Python": ("print 1\n", 1, "no Python of today"),
+    "other module": ("import model.gone\nmain()\n", 1, "imports model.gone, which is not"),
+    "other name": ("from data_loader.data_loaders import Gone\nmain()\n", 1, "Gone, which data_"),
+    "other key": ("print(1)\nprint(config['arch']['kind'])\n", 2, "['kind'], which no config has"),
+    "block": ("x = getattr(model, config['arch'])\nmain()\n", 1, "for a name, and it is a block"),
+    "unknown": (
+        f"{MODULE}getattr(data, {LOADER})('x', mode='test')\n",
+        2,
+        "mode, which it does not",
+    ),
+    "missing": (f"{MODULE}getattr(data, {LOADER})(batch_size=1)\n", 2, "does not give the loader"),
+    "by init_obj": (
+        f"{MODULE}config.init_obj('data_loader', data, split=1)\n",
+        2,
+        "loader split, ",
+    ),
+    "whole file": (f"{LOAD}model.load_state_dict(state, strict=False)\n", 2, "whole checkpoint"),
+    "its weights": (f"{LOAD}model.load_state_dict(state['state_dict'])\n", 0, ""),
+    "enough": (f"{MODULE}getattr(data, {LOADER})('x', batch_size=1, training=False)\n", 0, ""),
+}
+
+
+@pytest.mark.parametrize("name", TESTS)
+def test_a_test_script_that_cannot_run_is_found(name, tmp_path):
+    text, line, reason = TESTS[name]
+    old = old_project("signals_cnn", tmp_path)
+    (old / "test.py").write_text(text, encoding="utf-8")
+    found = why_unusable(read(old))
+    assert found[0] == line and reason in found[1] and bool(reason) == bool(found[1])
+
+
+def test_a_module_called_test_is_no_script(tmp_path):
+    old = old_project("signals_cnn", tmp_path)
+    (old / "test.py").write_text("def test(config):\n    pass\n", encoding="utf-8")
+    script = "from test import test\nfrom train import main\n"
+    script += "import config\n\nif __name__ == '__main__':\n    main(config)\n"
+    (old / "main.py").write_text(script, encoding="utf-8")
+    assert why_unusable(read(old)) == (0, "")
+    report = move(read(old), tmp_path / "new")
+    assert "test.py" in report.unchanged
+    assert [command[2] for command in report.checks if "-m" in command] == ["main.py"]
 
 
 def test_what_is_left_to_do_is_in_order():

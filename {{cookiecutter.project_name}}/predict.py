@@ -9,10 +9,11 @@ python predict.py -r best lines.txt table.csv                       each line; e
 
 import csv
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from functools import partial
 from inspect import signature
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ def samples_in(path: Path, array: str | None) -> list[tuple[str, Any]]:
     """The samples in a file, with their names."""
     kind = path.suffix.lower()
     if kind in (".txt", ".csv"):
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        with path.open(encoding="utf-8-sig") as file:
+            lines = [line.rstrip("\n") for line in file]
         samples = [*csv.DictReader(lines)] if kind == ".csv" else lines
     elif kind in (".npy", ".npz"):
         import numpy as np
@@ -47,18 +49,17 @@ def samples_in(path: Path, array: str | None) -> list[tuple[str, Any]]:
     return [(f"{path}[{index}]", sample) for index, sample in enumerate(samples)]
 
 
-def inputs_in(paths: list[str], array: str | None, prepare: Any) -> Iterator[tuple[str, Any]]:
-    """What the model takes for each sample in the files, with its name."""
-    for path in paths:
-        name = path
-        try:
-            for name, sample in samples_in(Path(path), array):
-                yield name, prepare(sample)
-        except Exception as error:  # what is raised for a damaged file depends on the damage
-            raise UserError(f"{name}: {in_one_line(error)}") from error
+def attempt(skipped: list[str], name: str, function: Callable[..., Any], *args: Any) -> list[Any]:
+    """What a call gives. Where it fails, nothing, a line that says why, and `name` in `skipped`."""
+    try:
+        return [function(*args)]
+    except Exception as error:  # what is raised for a damaged file depends on the damage
+        print(f"{name}: skipped: {in_one_line(error)}", file=sys.stderr)
+        skipped.append(name)
+        return []
 
 
-def predict(config: Any, args: Any) -> Iterator[dict[str, Any]]:
+def predict(config: Any, args: Any, skipped: list[str]) -> Iterator[dict[str, Any]]:
     """A row of the table for each sample."""
     import torch
     from torch.utils.data import default_collate
@@ -71,7 +72,13 @@ def predict(config: Any, args: Any) -> Iterator[dict[str, Any]]:
     if not hasattr(loader, "prepare"):
         raise UserError(f"{part.type} has no static method 'prepare(sample)': see docs/runs.md")
     options = {k: v for k, v in part.args.items() if k in signature(loader.prepare).parameters}
-    samples = inputs_in(args.inputs, args.array, lambda one: loader.prepare(one, **options))
+    samples = (
+        (name, ready)
+        for path in args.inputs
+        for found in attempt(skipped, path, samples_in, Path(path), args.array)
+        for name, sample in found
+        for ready in attempt(skipped, name, partial(loader.prepare, **options), sample)
+    )
     while batch := [*islice(samples, part.args.get("batch_size", 64))]:
         names, inputs = zip(*batch, strict=True)
         try:
@@ -97,8 +104,9 @@ def columns_of(outputs: Any, config: Any, criterion: Any, classes: Any) -> dict[
         numbers = values.reshape(len(values), -1).T.cpu().numpy()
         labels = classes if classes and task.startswith("multi") else range(len(numbers))
         if values.ndim > 2 or len(labels) != len(numbers):
-            shape = tuple(values.shape[1:])
-            raise UserError(f"outputs of {shape} are no {len(labels)} numbers in a row")
+            raise UserError(
+                f"outputs of {tuple(values.shape[1:])} are no {len(labels)} numbers in a row"
+            )
         if task == "multiclass":
             columns["class"] = [labels[index] for index in numbers.argmax(axis=0)]
             columns["probability"] = numbers.max(axis=0)
@@ -117,17 +125,22 @@ def main(argv: list[str] | None = None) -> None:
     add("-o", "--output", metavar="FILE", help="where to write (the console)")
     add("--array", metavar="NAME", help="which array of an .npz with several")
     args = parser.parse_args(argv)
+    skipped: list[str] = []
     with exit_on_user_error():
         given = ["-r", args.resume, "-d", args.device]
         config = ConfigParser.from_args(CommandLine(None), argv=given, to_train=False)
-        rows = [*predict(config, args)]
         try:
             with atomic_write(args.output) if args.output else nullcontext(sys.stdout) as file:
-                writer = csv.DictWriter(file, rows[0] if rows else [], lineterminator="\n")
+                rows = predict(config, args, skipped)
+                if not (first := next(rows, None)):
+                    raise UserError("none of the inputs could be used")
+                writer = csv.DictWriter(file, first, lineterminator="\n")
                 writer.writeheader()
-                writer.writerows(rows)
+                writer.writerows(chain([first], rows))
         except OSError as error:
-            raise UserError(f"{args.output}: {error.strerror}") from None
+            raise UserError(f"{args.output or 'output'}: {error.strerror}") from None
+    if skipped:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,14 @@ from parse_config import ConfigParser
 
 def main(config):
     logger = config.get_logger('test')
-    data_loader = config.init_obj('data_loader', module_data, training=False, validation_split=0.0)
+    data_loader = getattr(module_data, config['data_loader']['type'])(
+        config['data_loader']['args']['data_dir'],
+        batch_size=512,
+        shuffle=False,
+        validation_split=0.0,
+        training=False,
+        num_workers=2
+    )
     model = config.init_obj('arch', module_arch)
     checkpoint = torch.load(config.resume)
     state_dict = {k.replace('module.', ''): v for k, v in checkpoint['state_dict'].items()}
