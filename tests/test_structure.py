@@ -290,7 +290,7 @@ def test_an_extra_can_be_deleted(names, project):
 
 @pytest.mark.slow
 def test_a_flag_whose_extra_misses_another_ends_in_one_line(project):
-    (project / "tools" / "check.py").unlink()
+    (project / "tools" / "first_batches.py").unlink()
     done = python("train.py", "--fast-dev-run", "2", cwd=project)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
-    assert "tools.check" in done.stderr
+    assert "tools.first_batches" in done.stderr

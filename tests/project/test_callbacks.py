@@ -67,6 +67,7 @@ def test_the_order_of_the_hooks(make_config, callbacks):
         "on_checkpoint_load",
         "on_train_start",
         "on_epoch_end",
+        "on_error",
         "on_train_end",
         "on_test_start",
     ]

@@ -10,11 +10,10 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from base import BaseDataLoader, BaseModel, Callback
 from data_loader import data_loaders
-from digits_example import DigitsDataLoader
+from digits_example import DigitsDataLoader, DigitsModel
 from model import metric, model
 from tools import check
-from tools.check import NO_STEP, OLD_GRADIENTS, OWN_STEP, FirstBatches
-from tools.monitor import better
+from tools.check import NO_STEP, OLD_GRADIENTS, OWN_STEP, FewBatches, better
 from tools.steps import Steps
 from tools.targets import Targets
 from train import build_trainer
@@ -46,6 +45,7 @@ def run(make_config, monkeypatch, capsys):
             monkeypatch.setattr(data_loaders, "Changed", Changed, raising=False)
             changes = {"data_loader.type": "Changed", "data_loader.args": {}} | changes
         if step is not None:
+            step.__code__ = step.__code__.replace(co_name="train_step")  # as in a class
             monkeypatch.setattr("trainer.Trainer", type("Own", (Trainer,), {"train_step": step}))
         config, status = make_config(changes), 0
         try:
@@ -129,16 +129,25 @@ def soft(x, y):
 @pytest.mark.parametrize(
     ("changes", "change", "said"),
     [
-        ({"arch.args.num_classes": 12}, None, "arch.args.num_classes = 12: the outputs are for 12"),
+        (
+            {"arch.args.num_classes": 12},
+            None,
+            "arch.args.num_classes = 12: the data have 10 classes",
+        ),
         ({}, lambda x, y: (x, torch.where(y == 3, -100, y)), ""),
         ({}, lambda x, y: (x, y.to(torch.uint8)), ""),
         ({"metrics": []}, soft, ""),
         (BCE, lambda x, y: (x, soft(x, y)[1] * 0.9), ""),
         (ONE, lambda x, y: (x, y[None].float()), ""),
         (ONE | {"arch.args.num_classes": 3}, lambda x, y: (x, y[None].float()), ""),
+        ({"arch": {"type": "Wide", "args": {"width": 12}}}, None, "arch.args.width = 12: the outp"),
     ],
 )
-def test_what_is_said_of_targets_that_fit(run, changes, change, said):
+def test_what_is_said_of_targets_that_fit(run, monkeypatch, changes, change, said):
+    def wide(width):
+        return DigitsModel(num_classes=width)
+
+    monkeypatch.setattr(model, "Wide", wide, raising=False)
     changes = {"trainer.verbosity": 0, "trainer.epochs": 1} | changes
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch, that 1 is taken for 3
@@ -343,10 +352,10 @@ def test_check_sees_the_smallest_batch(run, monkeypatch, n):
 
 def test_the_smallest_batch_of_a_loader():
     def sizes(loader, n=1):
-        batches = FirstBatches(loader, n, with_smallest=True)
-        counted = [counts["n_samples_in_batch"] for _, counts in batches.batches]
-        assert counted == [len(batch) for (batch,), _ in batches.batches]
-        return counted
+        batches = FewBatches(loader, n, "training")
+        counted = [(len(batch), batches.n_samples_in_batch) for (batch,) in batches]
+        assert all(n == counted_n for n, counted_n in counted) and len(batches) == len(counted)
+        return [n for n, _ in counted]
 
     data = TensorDataset(torch.arange(70.0))
     assert sizes(BaseDataLoader(data, 32, True, 0, 0)) == [32, 6]
@@ -360,32 +369,55 @@ def test_the_smallest_batch_of_a_loader():
     assert sizes(valid) == [32, 8]
 
 
+ONE_CYCLE = {"max_lr": 0.1, "total_steps": 12}
+TOO_SHORT = {"schedulers": ["ConstantLR", {"type": "OneCycleLR"}], "milestones": [3]}
+TOO_SHORT["schedulers"][1]["args"] = ONE_CYCLE | {"total_steps": 4}
+SCHEDULES = [
+    (("SequentialLR", TOO_SHORT, "step"), "the run takes 12 steps: ValueError: Tried to step"),
+    (("OneCycleLR", ONE_CYCLE, "step"), "12 steps, lr 4e-07 in the last"),
+    (("CosineAnnealingLR", {"T_max": 2}, "epoch"), "2 epochs, lr 0.001 in the last, T_max = 2"),
+    (("CosineAnnealingLR", {"T_max": 9}, "epoch"), "2 epochs, lr 0.00194 in the last, T_max = 9"),
+    (("ReduceLROnPlateau", {}, "epoch"), "ReduceLROnPlateau"),
+]
+
+
+def with_schedule(kind, args, interval):
+    part = {"type": kind, "args": args, "interval": interval}
+    return {"data_loader.args": {}, "trainer.accumulate_steps": 1, "lr_scheduler": part}
+
+
+@pytest.mark.parametrize(("scheduler", "said"), SCHEDULES)
+def test_check_goes_to_the_end_of_the_schedule(run, monkeypatch, scheduler, said):
+    monkeypatch.setattr(Steps, "on_train_start", lambda *_: None)  # of a full project
+    status, out, err = run(with_schedule(*scheduler), flag="--check")
+    assert said in out + err and status == (2 if "takes 12" in said else 0)
+    assert status or out.endswith("All is well.\n")
+
+
+@pytest.mark.parametrize("flag", [None, "--check"])
 @pytest.mark.parametrize(
-    ("scheduler", "said"),
+    ("scheduler", "status", "said"),
     [
-        (
-            ("OneCycleLR", {"max_lr": 0.1, "total_steps": 10}, "step"),
-            "the run takes 12 steps: ValueError: Tried to step 11",
-        ),
-        (
-            ("OneCycleLR", {"max_lr": 0.1, "total_steps": 12}, "step"),
-            "12 steps, lr 4e-07 in the last",
-        ),
-        (("CosineAnnealingLR", {"T_max": 1}, "epoch"), "2 epochs, lr 0 in the last, T_max = 1"),
-        (
-            ("CosineAnnealingLR", {"T_max": 9}, "epoch"),
-            "2 epochs, lr 0.00194 in the last, T_max = 9",
-        ),
-        (("ReduceLROnPlateau", {}, "epoch"), "ReduceLROnPlateau"),
+        (("OneCycleLR", ONE_CYCLE | {"total_steps": 10}, "step"), 2, "10 steps, but the run 12 ("),
+        (("OneCycleLR", {"max_lr": 1, "total_steps": 1}, "epoch"), 2, "1 steps, but the run 2 ("),
+        (("CosineAnnealingLR", {"T_max": 1}, "epoch"), 0, "trainer.epochs = 2): the rate rises"),
+        (("CosineAnnealingLR", {"T_max": 12}, "step"), 0, ""),
     ],
 )
-def test_check_goes_to_the_end_of_the_schedule(run, monkeypatch, scheduler, said):
-    kind, args, interval = scheduler
-    part = {"type": kind, "args": args, "interval": interval}
-    monkeypatch.setattr(Steps, "on_train_start", lambda *_: None)  # of a full project
-    changes = {"data_loader.args": {}, "trainer.accumulate_steps": 1, "lr_scheduler": part}
-    status, out, err = run(changes, flag="--check")
-    assert said in out + err and status == (2 if "takes 12" in said else 0)
+def test_a_schedule_that_ends_before_the_run(run, monkeypatch, flag, scheduler, status, said):
+    monkeypatch.setattr(Steps, "on_train_start", lambda *_: None)
+    changes = with_schedule(*scheduler) | {"trainer.verbosity": 0}
+    found, out, err = run(changes, flag=flag)
+    assert found == status and said in (err if status else out)
+    assert ("but the run" in out + err) == bool(said)
+
+
+@pytest.mark.parametrize(("t_max", "said"), [(3, True), (2, False)])
+def test_a_schedule_that_goes_on_after_the_run_is_told(run, t_max, said):
+    schedule = with_schedule("CosineAnnealingLR", {"T_max": t_max}, "epoch")
+    status, out, _ = run(schedule | {"trainer.verbosity": 1})
+    line = f"T_max: the schedule has {t_max} steps, but the run 2 (interval = epoch"
+    assert status == 0 and (line in out) == said
 
 
 def test_check_is_a_run_in_a_place_of_its_own(run, make_config, monkeypatch):
@@ -432,3 +464,10 @@ def test_a_loader_of_torch_is_checked(run, monkeypatch):
     changes = {"data_loader": {"type": "plain"}, "trainer.monitor": "off"}
     status, out, err = run(changes, flag="--check")
     assert (status, err) == (0, "") and out.endswith("All is well.\n"), out
+
+
+@pytest.mark.parametrize("policy", ["stop", "skip"])
+def test_a_step_that_is_not_finite_in_a_check_names_no_folder_that_is_gone(run, policy):
+    changes = {"trainer.non_finite": policy, "trainer.max_skipped": 0}
+    status, _, err = run(changes, lambda x, y: (x * float("nan"), y), flag="--check")
+    assert status == 1 and "the step was not taken" in err and ".check-" not in err

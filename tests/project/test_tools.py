@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from base import Callback
 from data_loader import data_loaders
 from digits_example import CONFIG, DigitsDataLoader
-from tools.check import FirstBatches
+from tools.first_batches import FirstBatches
 from tools.record import record_start
 from tools.verify_resume import run as verify_resume
 from train import main

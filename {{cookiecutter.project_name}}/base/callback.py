@@ -38,6 +38,9 @@ class Callback:
     def on_epoch_end(self, trainer: "BaseTrainer", log: dict[str, Any]) -> None:
         """After an epoch and its checkpoint; `log` has the values that it gave, by name."""
 
+    def on_error(self, trainer: "BaseTrainer", error: Exception) -> Exception | None:
+        """An error ends the run: a UserError that you return is told in its place, in one line."""
+
     def on_train_end(self, trainer: "BaseTrainer", outcome: str) -> None:
         """After the last: "finished", "stopped early", "interrupted" or "failed: ..."."""
 

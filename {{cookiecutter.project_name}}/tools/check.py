@@ -4,12 +4,14 @@ import logging
 import os
 import re
 import time
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from math import isfinite
 from shutil import rmtree
-from traceback import walk_stack
+from traceback import walk_stack, walk_tb
 from typing import Any
 
 import torch
@@ -19,9 +21,10 @@ from base import BaseTrainer, Callback
 from parse_config import ConfigParser
 from utils import checkpoint, distributed, extras
 from utils.errors import UserError, in_one_line, place_of
-from utils.optim import by_name, learning_rates, parameters_of, schedulers_for
+from utils.meter import name_of
+from utils.optim import by_name, learning_rates, parameters_of
 from utils.run_dir import BEST_NAME, LAST_NAME, make_run_dir, remove
-from utils.samples import NO_BATCH, length_of
+from utils.samples import length_of
 
 FLAG = {"action": "store_true", "help": "try everything on a few batches and leave nothing behind"}
 BATCHES, MOST_STEPS = 5, 100_000
@@ -54,8 +57,7 @@ def check(trainer: Any) -> None:
     logging.getLogger().addHandler(handler := logging.Handler())
     handler.emit = warnings.append  # type: ignore
     try:
-        for name, finding in findings(trainer):
-            print(f"{name:<18}{finding}")
+        try_out(trainer)
         print("See the warnings above." if warnings else "All is well.")
     finally:
         logging.getLogger().removeHandler(handler)
@@ -66,47 +68,17 @@ def check(trainer: Any) -> None:
         config.discard_run()
 
 
-def findings(trainer: Any) -> Iterator[tuple[str, str]]:
-    """Pairs of what was looked at and what was seen; raises what goes wrong on the way."""
-    loader, valid_loader = trainer.data_loader, getattr(trainer, "valid_data_loader", None)
-    n_batches = getattr(trainer, "len_epoch", None) or length_of(loader) or 0
-    accumulate_steps = getattr(trainer, "accumulate_steps", 1)
-    batches = FirstBatches(loader, max(BATCHES, 2 * accumulate_steps), with_smallest=True)
-    yield "training batch", describe(batches.batches[0][0])
-    if valid_loader is not None:
-        valid_loader = FirstBatches(valid_loader, 1, with_smallest=True)
-        yield "validation batch", describe(valid_loader.batches[0][0])
-    trained = [p for p in trainer.model.parameters() if p.requires_grad]
-    before, rates = [p.detach().clone() for p in trained], learning_rates(trainer.optimizer)
-    log = train_on(trainer, batches, valid_loader)
-    values = {k: v for k, v in log.items() if k != "epoch" and isinstance(v, (int, float))}
-    for name, value in values.items():
-        if name.endswith("loss") and not isfinite(value):
-            raise UserError(f"{name} is {value} on the first batches")
-    if all(map(torch.equal, before, trained)) and any(rates.values()):
-        raise UserError("no step has changed a weight: train_step is to call self.optimize(loss)")
-    yield f"{len(batches)} batches", "  ".join(f"{k} {v:.4g}" for k, v in values.items())
-    yield "monitor", trainer.monitor
-    yield "checkpoint", size_of_checkpoint(trainer)
-    steps = trainer.epochs * -(-n_batches // accumulate_steps)
-    for interval, n in ("epoch", trainer.epochs), ("step", steps):
-        for scheduler in schedulers_for(interval, trainer.lr_scheduler, trainer.config):
-            yield "schedule", f"{n} {interval}s, {end_of(scheduler, n)}"
-    if (report := trainer.checkpoint_dir / "report.html").exists():
-        yield "report", f"{report.stat().st_size / 1e6:.1f} MB"
-    first, *times = batches.times
-    if n_batches and len(times) > 1:  # the first step takes longer
-        seconds = (times[-1] - times[0]) / (len(times) - 1) * n_batches
-        yield "training time", f"about {seconds:.2g} s for an epoch of {n_batches} batches"
-
-
-def train_on(trainer: Any, batches: "FirstBatches", valid_batches: Any) -> dict[str, Any]:
-    """A training of one epoch of these batches, with everything else as in a run; its log."""
-    train_epoch, attributes = trainer._train_epoch, vars(trainer)
+def try_out(trainer: Any) -> None:
+    """Train for an epoch of a few batches, with all else as in a run, and say what was seen."""
+    n_batches = getattr(trainer, "len_epoch", None) or length_of(trainer.data_loader) or 0
+    n_tried = max(BATCHES, 2 * getattr(trainer, "accumulate_steps", 1))
+    few: dict[str, Any] = {"data_loader": FewBatches(trainer.data_loader, n_tried, "training")}
+    if (valid_loader := getattr(trainer, "valid_data_loader", None)) is not None:
+        few["valid_data_loader"] = FewBatches(valid_loader, 1, "validation")
+    batches, train_epoch, attributes = few["data_loader"], trainer._train_epoch, vars(trainer)
+    few |= {"len_epoch": len(batches), "epoch_is_pass": True}
 
     def short_epoch(epoch: int) -> dict[str, Any]:
-        few = {"data_loader": batches, "valid_data_loader": valid_batches}
-        few |= {"len_epoch": len(batches), "epoch_is_pass": True}
         real = {name: attributes[name] for name in few if name in attributes}
         attributes.update(few, early_stop=0)  # no other epoch
         try:
@@ -116,7 +88,36 @@ def train_on(trainer: Any, batches: "FirstBatches", valid_batches: Any) -> dict[
 
     trainer._train_epoch = short_epoch
     trainer._save_or_stop_if_due = lambda: None  # one checkpoint is enough
-    return BaseTrainer.train(trainer)  # a subclass may have another
+    if hasattr(trainer, "finite"):
+        trainer.finite.advice = ""  # this run cannot be repeated
+    trained = [p for p in trainer.model.parameters() if p.requires_grad]
+    before, rates = [p.detach().clone() for p in trained], learning_rates(trainer.optimizer)
+    planned = [*schedules(trainer)]
+    log = BaseTrainer.train(trainer)  # a subclass may have another
+    values = {k: v for k, v in log.items() if k != "epoch" and isinstance(v, (int, float))}
+    for name, value in values.items():
+        if name.endswith("loss") and not isfinite(value):
+            raise UserError(f"{name} is {value} on the first batches")
+    if all(map(torch.equal, before, trained)) and any(rates.values()):
+        raise UserError("no step has changed a weight: train_step is to call self.optimize(loss)")
+    say(f"{len(batches)} batches", "  ".join(f"{k} {v:.4g}" for k, v in values.items()))
+    say("monitor", trainer.monitor)
+    path = trainer.checkpoint_dir / (BEST_NAME if trainer.mnt_mode != "off" else LAST_NAME)
+    weights = checkpoint.load(path)["state_dict"]
+    checkpoint.set_weights(distributed.unwrap(trainer.model), weights, path)
+    say("checkpoint", f"{path.stat().st_size / 1e6:.1f} MB, read back")
+    for _, interval, scheduler, n in planned:
+        say("schedule", f"{n} {interval}s, {end_of(scheduler, n)}")
+    if (report := trainer.checkpoint_dir / "report.html").exists():
+        say("report", f"{report.stat().st_size / 1e6:.1f} MB")
+    _, *times = batches.times  # the first step takes longer
+    if n_batches and len(times) > 1:
+        seconds = (times[-1] - times[0]) / (len(times) - 1) * n_batches
+        say("training time", f"about {seconds:.2g} s for an epoch of {n_batches} batches")
+
+
+def say(name: str, finding: str) -> None:
+    print(f"{name:<18}{finding}")
 
 
 def end_of(scheduler: Any, n: int) -> str:
@@ -134,14 +135,6 @@ def end_of(scheduler: Any, n: int) -> str:
     return f"lr {rate:.3g} in the last{length}"
 
 
-def size_of_checkpoint(trainer: Any) -> str:
-    """Read the checkpoint, and load its weights."""
-    path = trainer.checkpoint_dir / (BEST_NAME if trainer.mnt_mode != "off" else LAST_NAME)
-    weights = checkpoint.load(path)["state_dict"]
-    checkpoint.set_weights(distributed.unwrap(trainer.model), weights, path)
-    return f"{path.stat().st_size / 1e6:.1f} MB, read back"
-
-
 def describe(batch: Any) -> str:
     """Types and shapes of the tensors in a batch."""
     if isinstance(batch, torch.Tensor):
@@ -155,47 +148,37 @@ def describe(batch: Any) -> str:
     return type(batch).__name__
 
 
-class FirstBatches:
-    """The first `n` batches of a loader, kept in memory; whatever else is asked, the loader says.
+class FewBatches:
+    """The first `n` batches of a loader, then the smallest of its pass, which may have one sample.
 
-    `with_smallest`: then the smallest of a pass, which may have a single sample, where a
-    BaseDataLoader tells. Raises UserError where the loader gives no batch.
+    It says what the first is like. Whatever else is asked, the loader says.
     """
 
-    COUNTS = ("n_samples_in_batch", "n_samples_mean")  # what a BaseDataLoader says of a batch
-
-    def __init__(self, loader: Any, n: int, with_smallest: bool = False) -> None:
-        self.loader = loader
-        self.batches: list[tuple[Any, dict[str, Any]]] = []  # with the counts of each
+    def __init__(self, loader: Any, n: int, name: str) -> None:
+        self.loader, self.n, self.name = loader, n, name
         self.times: list[float] = []  # when each was asked for
-        start = smallest(loader, n) if with_smallest else None
-        self.add(n)
-        if start is not None:
-            loader.load_state_dict(loader.state_dict() | {"samples": start})
-            self.add(1)
-        if not self.batches:
-            raise UserError(NO_BATCH)
-
-    def add(self, n: int) -> None:
-        for batch in islice(self.loader, n):
-            has = [name for name in self.COUNTS if hasattr(self.loader, name)]
-            self.batches.append((batch, {name: getattr(self.loader, name) for name in has}))
 
     def __len__(self) -> int:
-        return len(self.batches)
+        n = length_of(self.loader) or self.n
+        return min(n, self.n + hasattr(getattr(self.loader, "batch_sampler", None), "cuts"))
 
     def __iter__(self) -> Iterator[Any]:
-        for batch, counts in self.batches:
+        smallest = start_of_smallest(self.loader, self.n)
+        for batch in islice(self.loader, self.n):
+            if not self.times:
+                say(f"{self.name} batch", describe(batch))
             self.times.append(time.perf_counter())
-            vars(self).update(counts)
             yield batch
         self.times.append(time.perf_counter())
+        if smallest is not None:
+            self.loader.load_state_dict(self.loader.state_dict() | {"samples": smallest})
+            yield from islice(self.loader, 1)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.loader, name)
 
 
-def smallest(loader: Any, n: int) -> int | None:
+def start_of_smallest(loader: Any, n: int) -> int | None:
     """After how many samples of a pass its smallest batch comes; None where nobody tells."""
     sampler: Any = getattr(loader, "batch_sampler", None)
     if not hasattr(sampler, "cuts") or len(loader) <= n:
@@ -204,7 +187,71 @@ def smallest(loader: Any, n: int) -> int | None:
     return min((stop - start, start) for _, start, stop in sampler.cuts(0))[1]
 
 
-STEPS = 10  # are watched
+LESS = "loss error err mae mse rmse mape perplexity ppl nll fid wer cer frechet".split()
+MORE = """accuracy acc auc auroc f1 precision recall specificity iou dice r2 bleu rouge psnr ssim
+kappa mcc""".split()  # is better: words in the names of metrics
+
+
+def better(trainer: Any) -> str | None:
+    """How the monitored value is better, "min" or "max": a metric says it, or its name does."""
+    name = trainer.mnt_metric.removeprefix("val_")
+    metric = next((one for one in trainer.metric_ftns if name_of(one) == name), None)
+    higher = getattr(getattr(metric, "func", metric), "higher_is_better", None)  # as torchmetrics
+    words = {*re.split(r"[\W_]+", name.lower())}
+    if higher is None and words.isdisjoint(LESS) != words.isdisjoint(MORE):
+        higher = words.isdisjoint(LESS)
+    return None if higher is None else "max" if higher else "min"
+
+
+def n_classes_of(data_loader: Any) -> int | None:
+    """How many classes a data set says to have, or its labels; else None."""
+    dataset: Any = getattr(data_loader, "dataset", None)
+    labels: Any = getattr(dataset, "targets", [*getattr(dataset, "tensors", ())][-1:])
+    classes = getattr(data_loader, "classes", getattr(dataset, "classes", None))
+    if isinstance(classes, (list, tuple)):
+        return len(classes)
+    with suppress(TypeError, ValueError, RuntimeError):  # other things by these names
+        labels = torch.as_tensor(labels[0] if len(labels) == 1 else labels)
+        is_class = labels.shape == (len(dataset),) and not labels.is_floating_point()
+        return int(labels.max()) + 1 if is_class else None
+    return None
+
+
+def schedules(trainer: Any) -> Iterator[tuple[str, str, Any, int]]:
+    """Each schedule with its key and interval, and how often it has moved on when the run ends."""
+    n_epochs = n_steps = trainer.epochs - (trainer.start_epoch + trainer._epochs_done - 1)
+    if (per_step := getattr(trainer, "accumulate_steps", None)) is not None:
+        n_steps = n_epochs * -(-trainer.len_epoch // per_step) - trainer.batch_idx // per_step
+    settings = by_name(trainer.config.settings.lr_scheduler)
+    for name, scheduler in by_name(trainer.lr_scheduler).items():
+        interval = getattr(settings.get(name), "interval", "epoch")
+        n = getattr(scheduler, "last_epoch", 0) + (n_epochs if interval == "epoch" else n_steps)
+        yield f"lr_scheduler.{name}".rstrip("."), interval, scheduler, n
+
+
+def look_ahead(trainer: Any) -> None:
+    """Warn of what makes no sense to the end of a run; UserError where that is not reached."""
+    n_outputs = trainer.config.settings.arch.args.get("num_classes")
+    n_classes = n_classes_of(getattr(trainer, "data_loader", None))
+    if n_classes and isinstance(n_outputs, int) and n_outputs > n_classes:
+        line = "arch.args.num_classes = %d: the data have %d classes"
+        trainer.logger.warning(line, n_outputs, n_classes)
+    if trainer.mnt_mode != "off" and (mode := better(trainer)) not in (None, trainer.mnt_mode):
+        line = "trainer.monitor = %r keeps the worst epoch: did you mean '%s %s'?"
+        trainer.logger.warning(line, trainer.monitor, mode, trainer.mnt_metric)
+    for key, interval, scheduler, n in schedules(trainer):
+        for name in {"total_steps", "T_max"} & {*vars(scheduler)}:
+            length = getattr(scheduler, name)
+            line = f"{key}.args.{name}: the schedule has {length} steps, but the run {n}"
+            line += f" (interval = {interval}, trainer.epochs = {trainer.epochs})"
+            if length < n and name == "total_steps":
+                raise UserError(line)
+            if length < n:
+                trainer.logger.warning("%s: the rate rises again", line)
+            elif length > n:
+                trainer.logger.info("%s", line)
+
+
 ADVICE = {  # on what torch says
     r"values to unpack|Tensor, not|got \((str|list|dict)|'(str|list|dict)' obj": (
         "train_step takes (input, target), two tensors: write it for this batch"
@@ -222,13 +269,13 @@ ADVICE = {  # on what torch says
 }
 OWN_STEP = "train_step: call self.optimize(loss): a bare optimizer.step() clips and checks nothing"
 OLD_GRADIENTS = "train_step: gradients of all steps add up: self.optimize(loss) clears them first"
-NO_STEP = f"{STEPS} batches, and no optimizer.step(): train_step is to call self.optimize(loss)"
+NO_STEP = "no optimizer.step() in an epoch: train_step is to call self.optimize(loss)"
 
 
 class FirstSteps(Callback):
-    """Is in the place of `train_step` for some steps."""
+    """Looks ahead at the start of a run, at the first steps, and at what ends one."""
 
-    is_in_place = is_over = False
+    handles: Any = ()
 
     def on_data_built(self, data_loader: Any, config: Any) -> None:
         if not hasattr(data_loader, "__iter__"):
@@ -236,65 +283,56 @@ class FirstSteps(Callback):
             raise UserError(f"data_loader.type = {config['data_loader']['type']!r}: {kind}")
 
     def on_train_start(self, trainer: Any) -> None:
+        look_ahead(trainer)
         if not hasattr(trainer, "is_first_micro_batch"):
             return  # a loop of its own
-        self.trainer, self.n_steps, self.is_over = trainer, 0, False
+        self.logger, self.n_steps = trainer.logger, Counter[Any]()
+        self.hooks: dict[Any, Any] = {}  # for the gradients of an optimizer, from its first step on
+        self.have_old: dict[Any, bool] = {}
         optimizers = [x for x in by_name(trainer.optimizer).values() if hasattr(x, "param_groups")]
         self.handles = [x.register_step_pre_hook(self.on_step) for x in optimizers]
-        self.old_gradients: dict[Any, bool | None] = {}  # in the next step; None: not known yet
-        if not self.is_in_place:  # else others had put themselves before it, and it stayed
-            self.train_step, trainer.train_step = trainer.train_step, self.watched_step
-            self.is_in_place = True
+
+    def on_epoch_end(self, trainer: Any, log: dict[str, Any]) -> None:
+        if self.handles and not self.n_steps:
+            self.logger.warning(NO_STEP)
+        self.on_train_end(trainer, "")
 
     def on_train_end(self, trainer: Any, outcome: str) -> None:
-        for handle in vars(self).get("handles", ()):
+        for handle in self.handles:
             handle.remove()
-        self.is_over = True
-        if vars(trainer).get("train_step") == self.watched_step:
-            del vars(trainer)["train_step"]
-            if getattr(self.train_step, "__self__", None) is not trainer:  # set by others
-                trainer.train_step = self.train_step
-            vars(self).clear()  # it had the trainer, which had it
+        self.handles = ()
 
-    def watched_step(self, batch: Any) -> Any:
-        """The same as `train_step`, whose errors are explained."""
-        train_step = self.train_step
-        if self.is_over:
-            return train_step(batch)
-        self.n_steps += self.trainer.is_first_micro_batch
-        if self.n_steps > STEPS:
-            if not self.old_gradients:
-                self.trainer.logger.warning(NO_STEP)
-            self.on_train_end(self.trainer, "")
-            return train_step(batch)
-        try:
-            return train_step(batch)
-        except Exception as error:
-            advice = next((x for k, x in ADVICE.items() if re.search(k, str(error))), None)
-            if advice is None or isinstance(error, UserError):
-                raise
-            words = f"{place_of(error)}{in_one_line(error)}".rstrip(".")
-            what = describe(batch)
-            if re.fullmatch(r"u?int\d+ \(\d+,\), float\d+ \(\d+, .+\)", what):  # swapped
-                advice = "the data loader is to give (input, target)"
-            self.trainer.logger.info("In full:", exc_info=error, extra={"is_shown": True})
-            raise UserError(f"{words}; the batch is {what}: {advice}") from error
+    def on_error(self, trainer: Any, error: Exception) -> UserError | None:
+        frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+        is_in_step = {"train_step", "valid_step"} & {frame.f_code.co_name for frame in frames}
+        advice = next((x for k, x in ADVICE.items() if re.search(k, str(error))), None)
+        if advice is None or not is_in_step or isinstance(error, UserError):
+            return None
+        what = describe(next(x.f_locals["batch"] for x in frames if "batch" in x.f_locals))
+        if re.fullmatch(r"u?int\d+ \(\d+,\), float\d+ \(\d+, .+\)", what):  # swapped
+            advice = "the data loader is to give (input, target)"
+        trainer.logger.info("In full:", exc_info=error, extra={"is_shown": True})
+        words = f"{place_of(error)}{in_one_line(error)}".rstrip(".")
+        return UserError(f"{words}; the batch is {what}: {advice}")
 
     def on_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         """Before a step of an optimizer, whoever takes it."""
-        if self.old_gradients.get(optimizer):
-            raise UserError(OLD_GRADIENTS)
-        if optimizer not in self.old_gradients:
-            callers = {frame.f_code.co_name for frame, _ in walk_stack(None)}
-            has_closure = len(args) > 1 or kwargs.get("closure")
-            if "optimize" not in callers and "watched_step" in callers and not has_closure:
-                self.trainer.logger.warning(OWN_STEP)
+        self.n_steps[optimizer] += 1
+        if self.n_steps[optimizer] == 1:
             found = [p for p in parameters_of(optimizer) if type(p.grad) is torch.Tensor]
             for p in [p for p in found if p.grad.layout is torch.strided][:1]:
-                self.handles.append(p.register_hook(partial(self.on_gradient, optimizer, p)))
-        self.old_gradients[optimizer] = None
+                self.hooks[optimizer] = p.register_hook(partial(self.on_gradient, optimizer, p))
+        elif self.n_steps[optimizer] == 2:
+            if optimizer in self.hooks:
+                self.hooks[optimizer].remove()
+            if self.have_old.get(optimizer):
+                raise UserError(OLD_GRADIENTS)
+            callers = {frame.f_code.co_name for frame, _ in walk_stack(None)}
+            has_closure = len(args) > 1 or kwargs.get("closure")
+            if "optimize" not in callers and "train_step" in callers and not has_closure:
+                self.logger.warning(OWN_STEP)
 
     def on_gradient(self, optimizer: Any, parameter: Any, gradient: Any) -> None:
-        """Before a gradient is added to that of a parameter."""
+        """Between the first two steps, before a gradient is added to that of a parameter."""
         has_old = parameter.grad is not None and bool(parameter.grad.any())
-        self.old_gradients[optimizer] = has_old and self.old_gradients[optimizer] is not False
+        self.have_old[optimizer] = has_old and self.have_old.get(optimizer, True)

@@ -1,7 +1,7 @@
 """One epoch of a few batches of training and of validation, everything else as in a real run."""
 
 from parse_config import ConfigParser
-from tools.check import FirstBatches
+from tools.first_batches import FirstBatches
 from train import build_trainer
 from utils import extras
 from utils.errors import UserError

@@ -1,28 +1,19 @@
-"""Whether an epoch will give the monitored value, and the best is kept of it, not the worst.
+"""Whether an epoch will give the monitored value: without this file, the end of the first tells."""
 
-Without this file, the end of the first epoch tells the one, and nothing the other.
-"""
-
-import re
 from typing import Any
 
 from base import BaseTrainer, Callback
 from parse_config import ConfigParser
-from tools.check import FirstBatches
+from tools.first_batches import FirstBatches
 from utils.check import Mistake, nearest
 from utils.errors import UserError
 from utils.meter import name_of
 from utils.optim import by_name, learning_rates
 from utils.seed import preserved_random_state
 
-# Of what less is better, and of what more: words in the names of metrics
-LESS = "loss error err mae mse rmse mape perplexity ppl nll fid wer cer frechet".split()
-MORE = """accuracy acc auc auroc f1 precision recall specificity iou dice r2 bleu rouge psnr ssim
-kappa mcc""".split()
-
 
 class Monitor(Callback):
-    """Refuses a `trainer.monitor` that no epoch gives; warns of one that keeps the worst."""
+    """Refuses a `trainer.monitor` that no epoch gives."""
 
     def on_check(self, config: ConfigParser, mistakes: list, before_data: bool = False) -> None:
         mode, _, _ = config.settings.trainer.monitor.partition(" ")
@@ -37,20 +28,6 @@ class Monitor(Callback):
     def on_train_start(self, trainer: BaseTrainer) -> None:
         if fault := fault_of(trainer):
             raise UserError(f"trainer.monitor = {trainer.monitor!r}: {fault}")
-        if (mode := better(trainer)) not in (None, trainer.mnt_mode):
-            line = "trainer.monitor = %r keeps the worst epoch: did you mean '%s %s'?"
-            trainer.logger.warning(line, trainer.monitor, mode, trainer.mnt_metric)
-
-
-def better(trainer: BaseTrainer) -> str | None:
-    """How the monitored value is better, "min" or "max": a metric says it, or its name does."""
-    name = trainer.mnt_metric.removeprefix("val_")
-    metric = next((one for one in trainer.metric_ftns if name_of(one) == name), None)
-    higher = getattr(getattr(metric, "func", metric), "higher_is_better", None)  # as torchmetrics
-    words = {*re.split(r"[\W_]+", name.lower())}
-    if higher is None and words.isdisjoint(LESS) != words.isdisjoint(MORE):
-        higher = words.isdisjoint(LESS)
-    return None if higher is None else "max" if higher else "min"
 
 
 def fault_of(trainer: Any) -> str | None:

@@ -1,8 +1,8 @@
 """Train and validate on the same few batches: a model that cannot learn them has a bug."""
 
 from parse_config import ConfigParser
-from tools.check import FirstBatches
 from tools.fast_dev_run import positive
+from tools.first_batches import FirstBatches
 from train import build_trainer
 from utils import extras
 

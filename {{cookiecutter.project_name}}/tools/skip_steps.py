@@ -23,7 +23,7 @@ class SkipSteps(Callback):
         if settings.non_finite == "skip" and hasattr(trainer, "finite"):
             run_dir = trainer.config.save_dir
             check = SkippingCheck(settings, trainer.device, trainer.optimizer, run_dir)
-            check.logger = trainer.logger
+            check.logger, check.advice = trainer.logger, trainer.finite.advice
             trainer.finite = trainer.state["finite"] = check
             trainer.train_step = until_skipped(trainer.train_step)  # type: ignore[attr-defined]
 

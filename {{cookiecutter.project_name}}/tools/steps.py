@@ -10,15 +10,13 @@ from torch.optim import LBFGS
 from torch.optim.lr_scheduler import ChainedScheduler, OneCycleLR, SequentialLR
 
 from base import BaseTrainer, Callback
+from tools.check import schedules
 from utils.errors import UserError
 from utils.optim import by_name
 
 
 class Steps(Callback):
-    """Refuses LBFGS, and a OneCycleLR, alone or inside others, that ends before the run does.
-
-    Warns of a CosineAnnealingLR whose rate rises again before the end.
-    """
+    """Refuses LBFGS, and a OneCycleLR inside other schedules that ends before the run does."""
 
     def on_train_start(self, trainer: BaseTrainer) -> None:
         for name, optimizer in by_name(trainer.optimizer).items():
@@ -26,17 +24,10 @@ class Steps(Callback):
                 key = f"optimizer.{name}".rstrip(".")
                 reason = "takes a closure in each step: write a train_step that gives it"
                 raise UserError(f"{key}.type: {type(optimizer).__name__} {reason}")
-        intervals = by_name(trainer.config.settings.lr_scheduler)
-        for name, scheduler in by_name(trainer.lr_scheduler).items():
-            interval = getattr(intervals.get(name), "interval", "epoch")
-            n_steps = getattr(scheduler, "last_epoch", 0) + steps_to_come(trainer, interval)
-            key = f"lr_scheduler.{name}".rstrip(".")
-            if (length := getattr(scheduler, "T_max", n_steps)) < n_steps:
-                line = "%s.args.T_max = %d: the run takes %d steps, and the rate rises again"
-                trainer.logger.warning(line, key, length, n_steps)
-            for where, total, needed in too_short(scheduler, n_steps, key):
+        for where, interval, scheduler, n_run in schedules(trainer):
+            for key, total, needed in too_short(scheduler, n_run, where):
                 raise UserError(
-                    f"{where}.args.total_steps: the schedule has {total} steps, but the"
+                    f"{key}.args.total_steps: the schedule has {total} steps, but the"
                     f" run {needed} (interval = {interval}, trainer.epochs = {trainer.epochs})"
                 )
 
@@ -47,15 +38,6 @@ def takes_plain_steps(trainer: Any) -> bool:
 
     step = getattr(type(trainer), "train_step", None)
     return step is not None and step is own.Trainer.train_step
-
-
-def steps_to_come(trainer: Any, interval: str) -> int:
-    """How often a schedule moves on from here to the end of the run."""
-    n_epochs = trainer.epochs - (trainer.start_epoch + trainer._epochs_done - 1)
-    if interval == "epoch" or not hasattr(trainer, "accumulate_steps"):
-        return n_epochs
-    per_step = trainer.accumulate_steps
-    return n_epochs * -(-trainer.len_epoch // per_step) - trainer.batch_idx // per_step
 
 
 def too_short(scheduler: Any, n_steps: int, key: str) -> Iterator[tuple[str, int, int]]:

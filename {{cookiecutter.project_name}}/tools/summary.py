@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from parse_config import ConfigParser
-from tools.check import FirstBatches
+from tools.first_batches import FirstBatches
 from train import build_trainer
 from utils import extras
 from utils.optim import by_name

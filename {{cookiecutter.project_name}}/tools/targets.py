@@ -11,8 +11,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from base import BaseTrainer, Callback
-from tools.check import describe
-from tools.folds import LABELS
+from tools.check import describe, n_classes_of
 from utils.errors import UserError
 
 CLASSES = ("cross_entropy", "nll_loss")
@@ -51,6 +50,8 @@ class LossCalls(TorchFunctionMode):
         super().__init__()
         self.logger, args = trainer.logger, trainer.config.settings.arch.args
         self.n_classes = n_classes_of(getattr(trainer, "data_loader", None))
+        if "num_classes" in args:  # which tools/check.py has compared
+            self.n_classes = None
         self.keys = {n: f"arch.args.{key} = {n}" for key, n in args.items() if type(n) is int}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -92,18 +93,3 @@ class LossCalls(TorchFunctionMode):
             line = "%s: the outputs are for %d classes, and the data have %d"
             self.logger.warning(line, key, n, self.n_classes)
             self.n_classes = None
-
-
-def n_classes_of(data_loader: Any) -> int | None:
-    """How many classes a loader or its data set says to have, or its labels; else None."""
-    dataset: Any = getattr(data_loader, "dataset", None)
-    for owner in (data_loader, dataset):
-        if isinstance(classes := getattr(owner, "classes", None), (list, tuple)):
-            return len(classes)
-    known = [getattr(dataset, name, None) for name in LABELS]
-    known += [dataset.tensors[1]] if len(getattr(dataset, "tensors", ())) == 2 else []
-    with suppress(TypeError, ValueError, RuntimeError):  # other things by these names
-        for labels in (torch.as_tensor(values) for values in known if values is not None):
-            if labels.shape == (len(dataset),) and labels.dtype == torch.int64:
-                return int(labels.max()) + 1
-    return None

@@ -109,6 +109,8 @@ def ending_well(trainer: Any) -> Iterator[None]:
         yield
         trainer.saver.wait()
     except Exception as error:
+        for callback in trainer.callbacks:
+            error = callback.on_error(trainer, error) or error
         reason = str(error) if isinstance(error, UserError) else explain(error)
         with suppress(RunError):
             trainer.saver.wait()
@@ -148,7 +150,8 @@ class FiniteCheck:
     asks_others = False  # whether `heed` looks into each step
 
     def __init__(self, settings: Any, device: torch.device, optimizer: Any, run_dir: Path) -> None:
-        self.policy, self.run_dir = settings.non_finite, run_dir
+        self.policy = settings.non_finite
+        self.advice = f" To look into it: python train.py --replay {run_dir}"
         self.optimizers = by_name(optimizer).values()
         self.found_inf, self.one = torch.zeros((), device=device), torch.ones((), device=device)
         are_fused = all(getattr(x, "_step_supports_amp_scaling", False) for x in self.optimizers)
@@ -179,8 +182,7 @@ class FiniteCheck:
             raise self.error("in this step or one before, the loss or a gradient is not finite")
 
     def error(self, fault: str) -> RunError:
-        how = f"To look into it: python train.py --replay {self.run_dir}"
-        return RunError(f"{fault}; {NOT_TAKEN}. {how}")
+        return RunError(f"{fault}; {NOT_TAKEN}.{self.advice}".rstrip("."))
 
     def state_dict(self) -> dict[str, int]:
         self.look_back()  # so that no checkpoint has steps that were left out
