@@ -178,7 +178,7 @@ def test_several_processes_share_the_trials_of_a_journal(project):
     assert sorted(trials) == ["0", "1", "2"]
 
 
-def test_seeds_and_folds_are_ordinary_runs_that_runs_py_groups(project):
+def test_seeds_and_folds_are_ordinary_runs_that_are_grouped(project):
     output = sweep(project, "--seeds", "2", "--folds", "2", "--jobs", "2", *SHORT[:1])
     assert "n = 4" in output or " 4" in output
     runs = sorted(path.name for path in saved(project).glob("seeds_folds_*"))
@@ -188,7 +188,7 @@ def test_seeds_and_folds_are_ordinary_runs_that_runs_py_groups(project):
     assert [*saved(project).glob(f"{runs[0]}/events.out.tfevents*")]
     validated = [json.loads((saved(project) / run / "data.json").read_text()) for run in runs[:2]]
     assert validated[0] != validated[1]
-    table = succeed("runs.py", "--groups", cwd=project)
+    table = succeed("-m", "tools.groups", cwd=project)
     heading, line = table.splitlines()
     assert "±" in line and re.search(r"\b4\b", line), table
     values = [float(row["val_loss"]) for row in rows(project, "seeds_folds")]

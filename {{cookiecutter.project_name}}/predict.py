@@ -9,11 +9,10 @@ python predict.py -r best lines.txt table.csv                       each line; e
 
 import csv
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
-from functools import partial
 from inspect import signature
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +29,7 @@ def samples_in(path: Path, array: str | None) -> list[tuple[str, Any]]:
     """The samples in a file, with their names."""
     kind = path.suffix.lower()
     if kind in (".txt", ".csv"):
-        with path.open(encoding="utf-8-sig") as file:
-            lines = [line.rstrip("\n") for line in file]
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
         samples = [*csv.DictReader(lines)] if kind == ".csv" else lines
     elif kind in (".npy", ".npz"):
         import numpy as np
@@ -49,17 +47,18 @@ def samples_in(path: Path, array: str | None) -> list[tuple[str, Any]]:
     return [(f"{path}[{index}]", sample) for index, sample in enumerate(samples)]
 
 
-def attempt(skipped: list[str], name: str, function: Callable[..., Any], *args: Any) -> list[Any]:
-    """What a call gives. Where it fails, nothing, a line that says why, and `name` in `skipped`."""
-    try:
-        return [function(*args)]
-    except Exception as error:  # what is raised for a damaged file depends on the damage
-        print(f"{name}: skipped: {in_one_line(error)}", file=sys.stderr)
-        skipped.append(name)
-        return []
+def inputs_in(paths: list[str], array: str | None, prepare: Any) -> Iterator[tuple[str, Any]]:
+    """What the model takes for each sample in the files, with its name."""
+    for path in paths:
+        name = path
+        try:
+            for name, sample in samples_in(Path(path), array):
+                yield name, prepare(sample)
+        except Exception as error:  # what is raised for a damaged file depends on the damage
+            raise UserError(f"{name}: {in_one_line(error)}") from error
 
 
-def predict(config: Any, args: Any, skipped: list[str]) -> Iterator[dict[str, Any]]:
+def predict(config: Any, args: Any) -> Iterator[dict[str, Any]]:
     """A row of the table for each sample."""
     import torch
     from torch.utils.data import default_collate
@@ -72,13 +71,7 @@ def predict(config: Any, args: Any, skipped: list[str]) -> Iterator[dict[str, An
     if not hasattr(loader, "prepare"):
         raise UserError(f"{part.type} has no static method 'prepare(sample)': see docs/runs.md")
     options = {k: v for k, v in part.args.items() if k in signature(loader.prepare).parameters}
-    samples = (
-        (name, ready)
-        for path in args.inputs
-        for found in attempt(skipped, path, samples_in, Path(path), args.array)
-        for name, sample in found
-        for ready in attempt(skipped, name, partial(loader.prepare, **options), sample)
-    )
+    samples = inputs_in(args.inputs, args.array, lambda one: loader.prepare(one, **options))
     while batch := [*islice(samples, part.args.get("batch_size", 64))]:
         names, inputs = zip(*batch, strict=True)
         try:
@@ -104,9 +97,8 @@ def columns_of(outputs: Any, config: Any, criterion: Any, classes: Any) -> dict[
         numbers = values.reshape(len(values), -1).T.cpu().numpy()
         labels = classes if classes and task.startswith("multi") else range(len(numbers))
         if values.ndim > 2 or len(labels) != len(numbers):
-            raise UserError(
-                f"outputs of {tuple(values.shape[1:])} are no {len(labels)} numbers in a row"
-            )
+            shape = tuple(values.shape[1:])
+            raise UserError(f"outputs of {shape} are no {len(labels)} numbers in a row")
         if task == "multiclass":
             columns["class"] = [labels[index] for index in numbers.argmax(axis=0)]
             columns["probability"] = numbers.max(axis=0)
@@ -125,22 +117,17 @@ def main(argv: list[str] | None = None) -> None:
     add("-o", "--output", metavar="FILE", help="where to write (the console)")
     add("--array", metavar="NAME", help="which array of an .npz with several")
     args = parser.parse_args(argv)
-    skipped: list[str] = []
     with exit_on_user_error():
         given = ["-r", args.resume, "-d", args.device]
         config = ConfigParser.from_args(CommandLine(None), argv=given, to_train=False)
+        rows = [*predict(config, args)]
         try:
             with atomic_write(args.output) if args.output else nullcontext(sys.stdout) as file:
-                rows = predict(config, args, skipped)
-                if not (first := next(rows, None)):
-                    raise UserError("none of the inputs could be used")
-                writer = csv.DictWriter(file, first, lineterminator="\n")
+                writer = csv.DictWriter(file, rows[0] if rows else [], lineterminator="\n")
                 writer.writeheader()
-                writer.writerows(chain([first], rows))
+                writer.writerows(rows)
         except OSError as error:
-            raise UserError(f"{args.output or 'output'}: {error.strerror}") from None
-    if skipped:
-        sys.exit(1)
+            raise UserError(f"{args.output}: {error.strerror}") from None
 
 
 if __name__ == "__main__":

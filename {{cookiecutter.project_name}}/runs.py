@@ -15,7 +15,6 @@ from typing import Any
 from parse_config import find_file
 from utils.command_line import CommandLine, exit_on_user_error
 from utils.errors import UserError
-from utils.extras import add_flags, chosen_flag
 from utils.files import read_json
 from utils.run_dir import is_run, read_mark
 
@@ -80,9 +79,9 @@ def flat(config: Any, path: str = "") -> dict[str, Any]:
 def table_of(runs: Sequence[Run], sort: str = "") -> list[list[str]]:
     """The heading, and a row for each run. Raises UserError where there is no column `sort`."""
     known = {run: run.values() for run in runs}
-    keys = dict.fromkeys(key for values in known.values() for key in values)
-    differing = [k for k in keys if len({repr(values.get(k)) for values in known.values()}) > 1]
-    columns = COLUMNS + [key for key in differing if key not in COLUMNS]
+    keys = dict.fromkeys([*COLUMNS, *(key for values in known.values() for key in values)])
+    n_values = {key: len({repr(values.get(key)) for values in known.values()}) for key in keys}
+    columns = [key for key, n in n_values.items() if key in COLUMNS or n > 1]
     if sort and sort not in columns:
         raise UserError(f"command line: --sort {sort}: no such column; valid: {', '.join(columns)}")
 
@@ -105,13 +104,9 @@ def main(argv: list[str] | None = None) -> None:
     parser = CommandLine(__doc__)
     parser.add_argument("--dir", default="saved", help="where the runs are (the project's saved)")
     parser.add_argument("--sort", default="", metavar="COLUMN", help="the largest, or best, last")
-    add_flags(parser, "RUNS_FLAG")
     args = parser.parse_args(argv)
     with exit_on_user_error():
-        runs = find_runs(find_file(args.dir))
-        if show := chosen_flag(args, "RUNS_FLAG"):
-            return show(runs)
-        lines = table_of(runs, args.sort)
+        lines = table_of(find_runs(find_file(args.dir)), args.sort)
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         for line in lines:
             cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]

@@ -423,6 +423,16 @@ def test_each_change_is_in_the_log_with_its_step(train):
     assert read_json(run_dir / "config.json")["optimizer"]["args"]["lr"] == 0.5
 
 
+def test_without_the_extra_another_optimizer_is_refused(make_trainer, monkeypatch):
+    monkeypatch.setattr("train.load_callbacks", list)
+    trainer = make_trainer({"trainer.epochs": 1})
+    trainer.train()
+    last = trainer.checkpoint_dir / "last.pth"
+    with pytest.raises(UserError, match=r"^optimizer: differs from that of .*last\.pth: to change"):
+        make_trainer({"trainer.epochs": 2, "optimizer.args.lr": 0.5}, resume=last).train()
+    make_trainer({"trainer.epochs": 2}, resume=last).train()
+
+
 def test_a_config_file_replaces_that_of_the_checkpoint(train, tmp_path):
     schedule = 'lr_scheduler={"type": "StepLR", "args": {"step_size": 1}}'
     [run_dir] = train("trainer.epochs=1", schedule)
@@ -432,9 +442,7 @@ def test_a_config_file_replaces_that_of_the_checkpoint(train, tmp_path):
     args = ["-r", run_dir / "last.pth", "trainer.epochs=2"]
     assert train(*args, config=tmp_path / "plain.json") == [run_dir]
     assert read_json(run_dir / "config.json")["lr_scheduler"] is None
-    assert re.search(
-        r"lr_scheduler\.type: .* -> None from step", (run_dir / "train.log").read_text()
-    )
+    assert re.search("lr_scheduler: .* -> None from step", (run_dir / "train.log").read_text())
 
 
 def test_a_folder_is_refused_with_the_name_of_a_checkpoint(train, capsys):

@@ -59,13 +59,13 @@ def parse(*argv, options=()):
 
 
 BAD_VALUES = [
-    ({"epochz": 5}, "epochz: unknown key; valid: "),
+    ({"epochz": 5}, "epochz: unknown key; did you mean 'trainer.epochs'?"),
     ({"trainer.epochz": 5}, "trainer.epochz: unknown key; did you mean 'epochs'?"),
     ({"arch.arg": {}}, "arch.arg: unknown key; did you mean 'args'?"),
     ({"Seed": 5}, "Seed: unknown key; did you mean 'seed'?"),
-    ({"model": {}}, "model: unknown key; did you mean 'arch'?"),
+    ({"model": {}}, "model: unknown key; valid: "),
     ({"epochs": 5}, "epochs: unknown key; did you mean 'trainer.epochs'?"),
-    ({"learning_rate": 1}, "learning_rate: unknown key; did you mean 'optimizer.args.lr'?"),
+    ({"max_epochs": 5}, "max_epochs: unknown key; did you mean 'trainer.epochs'?"),
     ({"arch": DELETE}, "arch: is missing"),
     ({"arch.type": DELETE}, "arch.type: is missing"),
     ({"arch": 5}, "arch = 5: must be a block or a name"),
@@ -90,7 +90,7 @@ BAD_VALUES = [
     ),
     (
         {"metrics": ["acc"]},
-        "there is no 'acc' in model.metric or tools.metrics; did you mean 'accuracy'?",
+        "there is no 'acc' in model.metric or tools.metrics; valid: accuracy, ",
     ),
     ({"arch.type": "DIGITSModel"}, "arch.type: there is no 'DIGITSModel' in model.model; did you"),
     ({"arch.type": "BaseModel"}, "arch.type: 'BaseModel' in model.model is incomplete"),
@@ -102,10 +102,7 @@ BAD_VALUES = [
         "loss.args.wait: unknown key; did you mean",
     ),
     ({"optimizer.type": "adam"}, "optimizer.type: there is no 'adam' in torch.optim; did you mean"),
-    (
-        {"optimizer.args.learning_rate": 1},
-        "learning_rate: unknown key; did you mean 'optimizer.args.lr'?",
-    ),
+    ({"optimizer.args.weight_deca": 1}, "unknown key; did you mean 'weight_decay'?"),
     ({"optimizer.args.lr": "0.1"}, 'optimizer.args.lr = "0.1": must be a number'),
     ({"optimizer.args.betas": 0.9}, "optimizer.args.betas = 0.9: must be a list"),
     ({"lr_scheduler": "StepLR"}, "lr_scheduler.args.step_size: is missing"),
@@ -115,7 +112,7 @@ BAD_VALUES = [
     ({"data_loader.args.num_workers": -1}, "num_workers = -1: must be a whole number, 0 or more"),
     ({"data_loader.args.validation_split": 1.5}, "validation_split = 1.5: must be "),
     ({"data_loader.args.layout": "rows"}, 'layout = "rows": must be "image" or "row"'),
-    ({"data_loader.args.bs": 3}, "bs: unknown key; did you mean 'data_loader.args.batch_size'?"),
+    ({"data_loader.args.bs": 3}, "data_loader.args.bs: unknown key; valid: "),
     ({"arch": "."}, "there is no '' in model.model; valid: "),
     ({"arch.args.dropout": "0.5"}, 'arch.args.dropout = "0.5": must be a number'),
 ]

@@ -157,7 +157,7 @@ def test_a_list_for_an_argument_that_is_a_tensor(make_config):
         config.check_parts({"loss": modules})
 
 
-def test_a_synonym_behind_val_is_known():
+def test_the_end_of_a_name_behind_val_is_known():
     assert nearest("val_acc", ["val_loss", "val_top_k_acc", "val_accuracy"]).endswith(
         "'val_accuracy'?"
     )

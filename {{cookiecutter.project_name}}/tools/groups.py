@@ -1,6 +1,6 @@
 """Runs that differ in their seed or fold alone: mean, standard deviation, and what they prove.
 
-`python runs.py --groups` shows the groups of all runs that are over.
+`python -m tools.groups` shows the groups of all runs that are over; a folder may follow.
 """
 
 from collections.abc import Sequence
@@ -10,9 +10,10 @@ from math import atan, cos, pi, sin, sqrt
 from statistics import fmean, stdev
 from typing import Any
 
-from runs import Run, flat
+from parse_config import find_file
+from runs import Run, find_runs, flat
+from utils.command_line import CommandLine
 
-RUNS_FLAG = {"action": "store_true", "help": "means over seeds and folds, the best first"}
 FREE = ("seed", "data_loader.args.fold")  # keys in which the runs of a group differ
 UNCOUNTED = ("$schema", "trainer.save_dir", "trainer.verbosity")
 Case = tuple[Any, Any]  # seed and fold; the fold is None where there is none
@@ -39,9 +40,15 @@ class Group:
         return f"{self.mean:.4g}" + (f" ± {self.std:.2g}" if self.std is not None else "")
 
 
-def run(runs: list[Run], _: Any) -> None:
+def main(argv: list[str] | None = None) -> None:
     """Print the groups, for each monitored value apart."""
-    over = [one for one in runs if one.status in ("finished", "stopped early") and one.best]
+    parser = CommandLine(__doc__)
+    parser.add_argument("dir", nargs="?", default="saved", help="where the runs are")
+    over = [
+        one
+        for one in find_runs(find_file(parser.parse_args(argv).dir))
+        if one.status in ("finished", "stopped early") and one.best
+    ]
     for mode, name in dict.fromkeys((one.mode, one.monitor) for one in over):
         alike = [one for one in over if (one.mode, one.monitor) == (mode, name)]
         groups = ranked(groups_of(alike, name), mode)
@@ -133,3 +140,7 @@ def as_text(rows: Sequence[dict[str, Any]]) -> str:
     lines = [names] + [[shown(row.get(name)) for name in names] for row in rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
+if __name__ == "__main__":
+    main()

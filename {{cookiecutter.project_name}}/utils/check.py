@@ -27,13 +27,6 @@ WORDS: dict[Any, str] = {  # what a config can hold
     dict: "a block",
     NoneType: "null",
 }
-SYNONYMS = {  # what others call a key
-    **dict.fromkeys(["epochs", "max_epochs", "num_epochs"], "trainer.epochs"),
-    **dict.fromkeys(["lr", "learning_rate"], "optimizer.args.lr"),
-    **dict.fromkeys(["bs", "batch_size"], "data_loader.args.batch_size"),
-    **{"workers": "data_loader.args.num_workers", "patience": "trainer.early_stop"},
-    **{"acc": "accuracy", "val_acc": "val_accuracy", "model": "arch", "criterion": "loss"},
-}
 
 
 @dataclass(frozen=True)
@@ -106,9 +99,12 @@ def read_arguments(
     known, takes_any = arguments_of(function, given)
     required = [name for name, argument in known.items() if argument.default is argument.empty]
     mistakes += [Mistake((*path, name), ": is missing") for name in required if name not in args]
+    blocks = {name: one.annotation for name, one in known.items() if is_dataclass(one.annotation)}
+    inside = [f"{name}.{field.name}" for name, block in blocks.items() for field in fields(block)]
     for name in args:
         if name not in known and not takes_any:
-            mistakes.append(Mistake((*path, name), f": unknown key; {nearest(name, known)}"))
+            near = nearest(name, [*inside, *known])
+            mistakes.append(Mistake((*path, name), f": unknown key; {near}"))
     return {
         name: read_value(known[name].annotation, value, (*path, name), mistakes)
         for name, value in args.items()
@@ -156,14 +152,14 @@ def in_words(hint: Any) -> str:
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """`did you mean …?` by synonym and spelling; where no name is near, the least far ones."""
-    wanted, by_lower = SYNONYMS.get(name, name), {one.lower(): one for one in names}
-    near = get_close_matches(wanted.lower(), by_lower, n=1)
-    if near or "." in wanted:
-        return f"did you mean {wanted if '.' in wanted else by_lower[near[0]]!r}?"
-    some = get_close_matches(wanted.lower(), by_lower, n=12, cutoff=0)
-    more = ", …" * (len(some) < len(by_lower))
-    return f"valid: {', '.join(by_lower[one] for one in some) or 'none'}{more}"
+    """`did you mean …?` by the last word of each name; where none is near, the least far ones."""
+    by_word = {one.rpartition(".")[2].lower(): one for one in names}
+    if near := get_close_matches(name.lower(), by_word, n=1):
+        return f"did you mean {by_word[near[0]]!r}?"
+    own = {word: one for word, one in by_word.items() if "." not in one}
+    some = get_close_matches(name.lower(), own, n=12, cutoff=0)
+    more = ", …" * (len(some) < len(own))
+    return f"valid: {', '.join(own[one] for one in some) or 'none'}{more}"
 
 
 def look_up(name: str, modules: Any) -> Any:

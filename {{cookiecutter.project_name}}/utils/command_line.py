@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import active_children
-from time import sleep
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -24,7 +23,9 @@ EXPLANATIONS = {  # of errors, by what they say
     "unused_parameters=True": "unused parameters: parallel.find_unused_parameters=true allows it",
     "device-side assert": "a class or an index is out of range: -d cpu shows where",
     "more than 1 value per channel": "batch norm of a single sample: try drop_last=true",
-    r"DataLoader worker \(pid.* (is killed|exited)": "a data loader's worker died: out of memory?",
+    r"DataLoader worker \(pid.* (is killed|exited)|^(ConnectionReset|EOF)Error: (: |\[Errno 104)": (
+        "a data loader's worker died: out of memory?"
+    ),
 }
 
 
@@ -60,11 +61,6 @@ class CommandLine(argparse.ArgumentParser):
 
 def explain(error: BaseException) -> str | None:
     """One line for trouble that is not the code's: memory, files, killed workers; else None."""
-    if isinstance(error, (ConnectionError, EOFError)):  # of a worker that has just died
-        try:
-            sleep(3)
-        except RuntimeError as death:  # which DataLoader's signal handler tells
-            error = death
     message = f"{type(error).__name__}: {error}: {error.__context__}"
     for pattern, meaning in EXPLANATIONS.items():
         if re.search(pattern, message):

@@ -2,8 +2,8 @@
 
 A file there with a subclass of base.Callback takes part in each training. One with a line
 `FLAG = {...}`, the arguments of `add_argument`, adds the flag of its name to train.py, which runs
-its function `run(config, value)` in place of a training. RUNS_FLAG is the same for runs.py, and
-`run(runs, value)`. They are read as text first, since to import all of them would take seconds.
+its function `run(config, value)` in place of a training. All are read as text first, since to
+import them would take seconds.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from utils import distributed
 from utils.errors import PROJECT_DIR, UserError, in_full
 
 CALLBACK = re.compile(r"^class (\w+)\((?:base\.)?Callback\b", re.MULTILINE)
-FLAG = re.compile(r"^(FLAG|RUNS_FLAG) = (\{.*\})$", re.MULTILINE)
+FLAG = re.compile(r"^FLAG = (\{.*\})$", re.MULTILINE)
 
 
 @cache
@@ -69,24 +69,21 @@ def find_method(name: str, what: str = "") -> Any:
     return found[0] if found else None
 
 
-def flags(kind: str) -> dict[str, Any]:
-    """What `add_argument` takes for each flag of an extra, by its name."""
-    found = {name: FLAG.search(text) for name, text in texts().items()}
-    return {name: ast.literal_eval(x[2]) for name, x in found.items() if x and x[1] == kind}
-
-
-def add_flags(parser: argparse.ArgumentParser, kind: str = "FLAG") -> None:
+def add_flags(parser: argparse.ArgumentParser) -> None:
     """Let a parser take the flags of the extras, one of them at a time."""
-    if found := flags(kind):  # argparse does not take an empty group
+    found = {name: FLAG.search(text) for name, text in texts().items()}
+    if any(found.values()):  # argparse does not take an empty group
         one_of_them = parser.add_mutually_exclusive_group()
-        for name, arguments in found.items():
-            one_of_them.add_argument("--" + name.replace("_", "-"), **arguments)
+        for name, line in found.items():
+            if line is not None:
+                flag = "--" + name.replace("_", "-")
+                one_of_them.add_argument(flag, **ast.literal_eval(line[1]))
 
 
-def chosen_flag(args: Any, kind: str = "FLAG") -> Any:
+def chosen_flag(args: Any) -> Any:
     """What the flag on the command line runs, as a function of the config; None without one."""
-    for name in flags(kind):
-        if value := getattr(args, name, None):
+    for name, text in texts().items():
+        if FLAG.search(text) and (value := getattr(args, name, None)):
             return lambda config: import_extra(name).run(config, value)
     return None
 

@@ -1,6 +1,5 @@
 """Files that are read and written: JSON and YAML, and writing that leaves no half file."""
 
-import copy
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -96,12 +95,9 @@ def unique(pairs: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
 
 
 def to_plain(value: Any) -> Any:
-    """A copy of a config's value, with paths as strings and NumPy's numbers as Python's."""
-    if isinstance(value, dict):
-        return {key: to_plain(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(map(to_plain, value))
-    if isinstance(value, Path):
-        return str(value)
-    is_number = type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0
-    return value.item() if is_number else copy.deepcopy(value)
+    """A copy of a config's value as JSON has it: paths as strings, NumPy's numbers as Python's."""
+
+    def plain(other: Any) -> Any:
+        return other.tolist() if hasattr(other, "tolist") else str(other)
+
+    return json.loads(json.dumps(value, default=plain))

@@ -44,7 +44,7 @@ def prepare(trainer: Any) -> None:
     say, done = trainer.logger.info, trainer.start_epoch + trainer._epochs_done - 1
     if config.resume is not None and not config.goes_on:
         say("%s is in no run directory: its state goes on in a new run", config.resume)
-    config.start_run(trainer.step)
+    config.start_run()
     trainer.saved_at, trainer.saved_step = monotonic(), 0
     say("%s\nRun directory: %s", distributed.unwrap(trainer.model), trainer.checkpoint_dir)
     trainer.epoch_log.start(done + 1)
