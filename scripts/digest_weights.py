@@ -4,6 +4,7 @@ python scripts/digest_weights.py                     a digest of the final weigh
 python scripts/digest_weights.py --save FILE         the same, kept in FILE
 python scripts/digest_weights.py --compare FILE      the same, beside those in FILE
 python scripts/digest_weights.py minimal             of this starter alone
+python scripts/digest_weights.py --processes 1       without those of two processes
 
 The bits of a sum depend on the processor, so compare on one machine only. Use it before and after a
 change of the loop that is to change no weight.
@@ -61,6 +62,7 @@ def train(project, n_processes):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("starters", nargs="*", metavar="STARTER", help="of these alone")
+    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2], metavar="N")
     parser.add_argument("--save", type=Path)
     parser.add_argument("--compare", type=Path)
     args = parser.parse_args()
@@ -69,7 +71,7 @@ def main():
     for starter in args.starters or STARTERS:
         with TemporaryDirectory() as folder:
             project = bake(starter, folder)
-            for n_processes in (1, 2):
+            for n_processes in args.processes:
                 name = f"{starter}, {n_processes} process{'es' * (n_processes > 1)}"
                 found[name] = train(project, n_processes)
                 verdict = {None: "", found[name]: "  same"}.get(before.get(name), "  DIFFERENT")

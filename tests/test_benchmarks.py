@@ -97,7 +97,10 @@ def test_the_loop_does_little_beside_the_step(template, tmp_path):
 @pytest.mark.slow
 def test_weights_are_compared_bit_for_bit(template, tmp_path):
     script, file = template / "scripts" / "digest_weights.py", tmp_path / "before.json"
-    succeed(script, "minimal", "--save", file, cwd=tmp_path)
+    one = ["minimal", "--processes", 1]
+    succeed(script, *one, "--save", file, cwd=tmp_path)
     file.write_text(file.read_text().replace('minimal, 1 process": "', 'minimal, 1 process": "0'))
-    output = succeed(script, "minimal", "--compare", file, cwd=tmp_path)
-    assert output.count("  DIFFERENT") == output.count("  same") == 1
+    output = succeed(script, *one, "--compare", file, cwd=tmp_path)
+    assert output.count("  DIFFERENT") == 1
+    file.write_text(file.read_text().replace('": "0', '": "'))
+    assert succeed(script, *one, "--compare", file, cwd=tmp_path).count("  same") == 1

@@ -20,7 +20,8 @@ from test_commands import PAGES, block_with, commands
 
 pytestmark = pytest.mark.slow
 
-OF_AN_ENVIRONMENT = ("VIRTUAL_ENV", "CONDA_PREFIX")  # where uv would install
+# Where uv would install; without bytecode each start would compile all of torch anew
+LEFT_OUT = ("VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONDONTWRITEBYTECODE")
 TESTS = ROOT / "tests" / "project"
 
 
@@ -55,12 +56,13 @@ def bash(template, folder, wheels):
 
     def bash(script, cwd, venv=folder, text="", **variables):
         path = [str(venv / ".venv" / "bin"), os.path.dirname(sys.executable), os.environ["PATH"]]
-        environment = {k: v for k, v in ENVIRONMENT.items() if k not in OF_AN_ENVIRONMENT}
+        environment = {k: v for k, v in ENVIRONMENT.items() if k not in LEFT_OUT}
         environment |= {"PATH": os.pathsep.join(path), "HOME": str(folder / "home")}
         for tool in ("PIP", "UV"):
             environment[f"{tool}_CONSTRAINT"] = str(template / "constraints.txt")
             environment[f"{tool}_FIND_LINKS"] = str(wheels)
-        environment |= {"PIP_RETRIES": "1", "UV_HTTP_RETRIES": "1", "UV_LINK_MODE": "copy"}
+        environment |= {"PIP_RETRIES": "1", "UV_HTTP_RETRIES": "1", "UV_LINK_MODE": "hardlink"}
+        environment["PIP_NO_COMPILE"] = "1"  # of what is never imported
         done = subprocess.run(
             ["bash", "-e", "-c", script],
             cwd=cwd,
