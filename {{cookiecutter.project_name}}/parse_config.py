@@ -142,7 +142,7 @@ class ConfigParser:
             for name, part in value.items():
                 if isinstance(part, Part):
                     mistakes += check_part((key,) if name == "" else (key, name), part, places)
-        for callback in load_callbacks():
+        for callback in self.callbacks:
             callback.on_check(self, mistakes, before_data)
         for key, name in SERVED_BY.items():
             value = attrgetter(key)(self.settings)
@@ -216,6 +216,11 @@ class ConfigParser:
         is_typed = any(path[:n] == mistake.path[: len(path)] for path in self.modification)
         source = "command line" if is_typed else self.source
         return f"{source}: {'.'.join(map(str, mistake.path))}{mistake.text}"
+
+    @cached_property
+    def callbacks(self) -> list[Any]:
+        """Those of the extras in tools/, for this run."""
+        return load_callbacks()
 
     @property
     def goes_on(self) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from parse_config import ConfigParser, Option
 from utils import distributed
 from utils.command_line import CommandLine, exit_on_user_error
-from utils.extras import add_flags, chosen_flag, load_callbacks, places
+from utils.extras import add_flags, chosen_flag, places
 
 # Functions import torch, which takes a second: --help and a bad config do not wait for it
 
@@ -63,28 +63,27 @@ def build_model(config: ConfigParser) -> tuple[Any, Any, Any, list[Any]]:
 def build_trainer(config: ConfigParser) -> Any:
     """All that the config describes, put together: `.train()` on the result trains."""
     from trainer import Trainer
+    from utils.device import get_device
     from utils.optim import build_optimizers, build_schedulers
     from utils.seed import seed_everything
 
     modules = part_modules()
     config.get_logger("train", config["trainer"]["verbosity"])  # the data have something to say
     config.check_parts(modules, before_data=True)
+    get_device(config["device"])  # before data are read
     seed_everything(config["seed"], config["deterministic"])
     data_loader = config.init_obj("data_loader", modules["data_loader"])
-    callbacks = load_callbacks()
-    for callback in callbacks:
+    for callback in config.callbacks:
         callback.on_data_built(data_loader, config)
     device, model, criterion, metrics = build_model(config)
-    for callback in callbacks:
+    for callback in config.callbacks:
         callback.on_model_built(model, config)
     optimizer = build_optimizers(config, modules["optimizer"], model)
     lr_scheduler = build_schedulers(config, modules["lr_scheduler"], optimizer)
     split = getattr(data_loader, "split_validation", lambda: None)  # a DataLoader of torch has none
-    trainer = Trainer(
+    return Trainer(
         model, criterion, metrics, optimizer, config, device, data_loader, split(), lr_scheduler
     )
-    trainer.callbacks = callbacks
-    return trainer
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -304,7 +304,7 @@ def test_the_death_of_a_worker_is_told_where_its_connection_ends_first():
         assert explain(ConnectionResetError()) == explain(death)
     finally:
         signal.signal(signal.SIGALRM, before)
-    assert explain(death).startswith("a data loader's worker died: out of memory?")
+    assert explain(death).startswith("a data loader's worker died, as where memory is short")
     assert explain(ValueError("of the code itself")) is None
 
 

@@ -18,7 +18,7 @@ from tools.steps import Steps
 from tools.targets import Targets
 from train import build_trainer
 from trainer.trainer import Trainer
-from utils import UserError
+from utils import UserError, extras
 from utils.errors import place_of
 
 
@@ -471,3 +471,50 @@ def test_a_step_that_is_not_finite_in_a_check_names_no_folder_that_is_gone(run, 
     changes = {"trainer.non_finite": policy, "trainer.max_skipped": 0}
     status, _, err = run(changes, lambda x, y: (x * float("nan"), y), flag="--check")
     assert status == 1 and "the step was not taken" in err and ".check-" not in err
+
+
+def ragged(n, is_dict):
+    image = torch.zeros(1, 8, 8 + n % 2)
+    return {"x": image, f"y{n % 2}": 0} if is_dict else (image, 0)
+
+
+@pytest.mark.parametrize("flag", [None, "--check"])
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("is_dict", [False, True])
+def test_samples_that_make_no_batch_are_one_line(run, monkeypatch, flag, workers, is_dict):
+    def loader(batch_size=32):
+        return BaseDataLoader([ragged(n, is_dict) for n in range(64)], 32, True, 0, workers)
+
+    monkeypatch.setattr(data_loaders, "Ragged", loader, raising=False)
+    changes = {"data_loader": {"type": "Ragged", "args": {}}, "trainer.monitor": "off"}
+    status, _, err = run(changes, flag=flag)
+    assert status == 2 and err.count("\n") == 1 and err.startswith("epoch 1, step 0: ")
+    assert re.search(r"(Key|Runtime)Error: .*: give the data loader a collate_fn that", err), err
+
+
+@pytest.mark.parametrize("name", ["cuda:7", "gpu:7"])
+def test_a_device_that_is_not_there_is_told_before_data_are_read(run, monkeypatch, name):
+    def loader():
+        raise AssertionError("data are read")
+
+    monkeypatch.setattr(data_loaders, "Late", loader, raising=False)
+    status, out, err = run({"data_loader": {"type": "Late", "args": {}}, "device": name})
+    assert (status, out) == (2, "") and err.startswith(f"device {name!r} is not there; this mac")
+
+
+def test_callbacks_are_made_once_in_a_run(make_config, monkeypatch):
+    made = []
+
+    class Counted(Callback):
+        def __init__(self):
+            made.append(self)
+
+    monkeypatch.setattr(extras, "callback_classes", lambda: [Counted])
+    trainer = build_trainer(make_config())
+    assert trainer.callbacks == made and len(made) == 1
+
+
+def test_a_metric_of_the_full_project_names_its_command(make_config, monkeypatch):
+    monkeypatch.setattr("train.places", lambda key: [])
+    with pytest.raises(UserError, match=r"metrics\.0\.type: this is in the full project: "):
+        build_trainer(make_config({"metrics": ["auroc"]}))

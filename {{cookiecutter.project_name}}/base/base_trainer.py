@@ -18,7 +18,6 @@ from utils import checkpoint, distributed, run
 from utils.command_line import StopSignals
 from utils.device import get_device
 from utils.errors import UserError
-from utils.extras import load_callbacks
 from utils.meter import plain_numbers
 from utils.run_dir import BEST_NAME, EPOCH_NAME, LAST_NAME
 
@@ -64,7 +63,7 @@ class BaseTrainer(ABC):
         self.checkpoint_dir = config.save_dir
         self.writer = TensorboardWriter(config.save_dir, self.logger, settings.tensorboard)
         self.epoch_log = EpochLog(config.save_dir, self.logger)
-        self.callbacks = load_callbacks()
+        self.callbacks = config.callbacks
         self.saver: Any = checkpoint.Saver()
         self.stop_signals = StopSignals()
         self._epochs_done = 0  # from start_epoch on: a second call of `train` goes on

@@ -267,6 +267,7 @@ ADVICE = {  # on what torch says
     r"for scalar outputs": "the loss is to be one number, the mean over the batch",
     r"graph a second time": "self.optimize(loss) does the backward pass: leave out loss.backward()",
 }
+COLLATE = "give the data loader a collate_fn that makes a batch of such samples"
 OWN_STEP = "train_step: call self.optimize(loss): a bare optimizer.step() clips and checks nothing"
 OLD_GRADIENTS = "train_step: gradients of all steps add up: self.optimize(loss) clears them first"
 NO_STEP = "no optimizer.step() in an epoch: train_step is to call self.optimize(loss)"
@@ -304,9 +305,15 @@ class FirstSteps(Callback):
 
     def on_error(self, trainer: Any, error: Exception) -> UserError | None:
         frames = [frame for frame, _ in walk_tb(error.__traceback__)]
-        is_in_step = {"train_step", "valid_step"} & {frame.f_code.co_name for frame in frames}
+        names = {frame.f_code.co_name for frame in frames}
+        if "default_collate" in names or "in default_collate\n" in str(error):  # in a worker
+            return UserError(f"{in_one_line(error)}: {COLLATE}")
         advice = next((x for k, x in ADVICE.items() if re.search(k, str(error))), None)
-        if advice is None or not is_in_step or isinstance(error, UserError):
+        if (
+            advice is None
+            or not names & {"train_step", "valid_step"}
+            or isinstance(error, UserError)
+        ):
             return None
         what = describe(next(x.f_locals["batch"] for x in frames if "batch" in x.f_locals))
         if re.fullmatch(r"u?int\d+ \(\d+,\), float\d+ \(\d+, .+\)", what):  # swapped

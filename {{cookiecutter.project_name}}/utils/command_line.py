@@ -24,7 +24,7 @@ EXPLANATIONS = {  # of errors, by what they say
     "device-side assert": "a class or an index is out of range: -d cpu shows where",
     "more than 1 value per channel": "batch norm of a single sample: try drop_last=true",
     r"DataLoader worker \(pid.* (is killed|exited)|^(ConnectionReset|EOF)Error: (: |\[Errno 104)": (
-        "a data loader's worker died: out of memory?"
+        "a data loader's worker died, as where memory is short"
     ),
 }
 

@@ -52,5 +52,7 @@ def place_of(error: Exception) -> str:
 
 def in_one_line(error: Exception) -> str:
     """What an error says, with its type where it was not written for the user."""
+    if "\nOriginal Traceback" in str(error):  # in a worker of a data loader
+        return str(error).strip().rpartition("\n")[2]
     line = str(error).partition("\n")[0]
     return line if isinstance(error, UserError) else f"{type(error).__name__}: {line}"

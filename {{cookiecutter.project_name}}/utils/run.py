@@ -117,7 +117,7 @@ def ending_well(trainer: Any) -> Iterator[None]:
         status = getattr(error, "status", 1)
         if status <= 128:  # else a signal has asked for the end, here or in another process
             trainer.outcome = f"failed: {reason or repr(error)}"
-        said = reason or place_of(error) + in_one_line(error)
+        said = (reason or place_of(error) + in_one_line(error)).rstrip(".")
         what = f"epoch {trainer.epoch}, step {trainer.step}: {said}"
         last = trainer.checkpoint_dir / LAST_NAME
         how = f"Go on with: python train.py -r {last}" if last.exists() else "No checkpoint yet."
