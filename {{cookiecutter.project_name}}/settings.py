@@ -98,6 +98,7 @@ SERVED_BY = {
     "parallel.type": "fsdp",
     "parallel.recompute": "recompute",
     "parallel.sync_batch_norm": "sync_batch_norm",
+    "trainer.ema": "ema",
     "trainer.non_finite": "skip_steps",
     "trainer.trackers": "trackers",
     "trainer.histograms": "pictures",

@@ -87,7 +87,7 @@ def build(save_dir, changes, resume=None):
 def train(trainer):
     """Train to the end; what there is to compare."""
     log = trainer.train()
-    average = None if trainer.ema is None else trainer.ema.module.weight.item()
+    average = trainer.state.get("ema")
     return {
         "seen": trainer.seen,
         "log": log,

@@ -419,7 +419,7 @@ def test_averaged_weights_are_used_where_there_are_some(make_trainer):
     trainer.train()
     model = type(trainer.model).from_checkpoint(trainer.checkpoint_dir / "model_best.pth", "cpu")
     inputs, _ = next(iter(trainer.valid_data_loader))
-    assert torch.equal(model(inputs), trainer.ema.module.eval()(inputs))
+    assert torch.equal(model(inputs), trainer.state["ema"].module.eval()(inputs))
     assert not torch.equal(model(inputs), trainer.model.eval()(inputs))
 
 

@@ -131,14 +131,14 @@ def test_a_moving_average_is_kept_validated_and_resumed(both, make_config):
     average = AveragedModel(by_hand.model, multi_avg_fn=get_ema_multi_avg_fn(0.9))
     train_by_hand(by_hand, after_step=lambda: average.update_parameters(by_hand.model))
     assert_same(trained, by_hand)
-    assert first_difference(trained.ema.state_dict(), average.state_dict()) is None
+    assert first_difference(trained.state["ema"].state_dict(), average.state_dict()) is None
     data, target = next(iter(by_hand.data_loader))
     expected = cross_entropy(average.module.eval()(data), target)
     assert trained.evaluate([(data, target)])["loss"] == pytest.approx(expected.item())
     last = trained.checkpoint_dir / "last.pth"
     resumed = build_trainer(make_config(SHORT | {"trainer.ema": 0.9}, resume=last))
     resumed.train()
-    assert first_difference(resumed.ema.state_dict(), average.state_dict()) is None
+    assert first_difference(resumed.state["ema"].state_dict(), average.state_dict()) is None
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp16", torch.half)])

@@ -155,7 +155,10 @@ def test_a_resumed_run_is_as_far_as_its_epoch_says(config_of, step):
         stopped.train()
     resumed = build_trainer(config_of(changes, resume=stopped.checkpoint_dir / "last.pth"))
     resumed.train()
-    for one, other in ((straight.model, resumed.model), (straight.ema, resumed.ema)):
+    for one, other in (
+        (straight.model, resumed.model),
+        (straight.state["ema"], resumed.state["ema"]),
+    ):
         other = other.state_dict()
         assert all(torch.equal(w, other[name]) for name, w in one.state_dict().items())
 

@@ -110,8 +110,6 @@ class Profile:
         yield trainer, "measure", "metrics"
         yield torch.Tensor, "backward", "backward"
         yield torch.nn.utils, "clip_grad_norm_", "optimizer"
-        if trainer.ema is not None:
-            yield loop, "update_average", "optimizer"
         for optimizer in by_name(trainer.optimizer).values():
             yield optimizer, "step", "optimizer"
             yield optimizer, "zero_grad", "optimizer"

@@ -107,7 +107,8 @@ def memory(trainer: Any, kept: int) -> dict[str, int]:
     model = trainer.model
     states = [one.state for one in by_name(trainer.optimizer).values()]
     gradients = [one.grad for one in model.parameters() if one.grad is not None]
-    averaged = [] if trainer.ema is None else trainer.ema.parameters()
+    has_average = trainer.config.settings.trainer.ema is not None
+    averaged = [*model.parameters()] * has_average  # which tools/ema.py copies
     return {
         "weights and buffers": bytes_in([*model.parameters(), *model.buffers(), *averaged]),
         "gradients": bytes_in(gradients),

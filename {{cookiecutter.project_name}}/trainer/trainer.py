@@ -18,7 +18,7 @@ from base.base_data_loader import to_device
 from logger import Progress
 from parse_config import ConfigParser
 from utils import MetricTracker, distributed, run
-from utils.device import autocast, averaged_model, prepare_model, update_average
+from utils.device import autocast, averaged_model, prepare_model
 from utils.errors import UserError
 from utils.optim import learning_rates, schedulers_for
 from utils.run import FiniteCheck
@@ -46,7 +46,6 @@ class Trainer(BaseTrainer):
         settings = config.settings.trainer
         self.device = torch.device(device or self.device)
         self.model.to(self.device)
-        self.ema = None if settings.ema is None else torch.optim.swa_utils.AveragedModel(self.model)
         prepare_model(self.model, settings)
         self.autocast = autocast(settings.precision, self.device)
         self.no_autocast = autocast(settings.precision, self.device, enabled=False)
@@ -71,7 +70,8 @@ class Trainer(BaseTrainer):
         self.loss_weight = 1.0  # of a micro-batch in the mean over its step
         self.averages_gradients = False  # in `optimize`, as neither DDP nor FSDP does
         self._endless: Iterator[Any] | None = None  # batches of passes that epochs do not end
-        self.state |= {"ema": self.ema, "scaler": self.scaler, "finite": self.finite}
+        self.after_step: list[Any] = []  # what else to call after each optimizer step
+        self.state |= {"scaler": self.scaler, "finite": self.finite}
         self.rank_state["train_metrics"] = self.train_metrics
         self._loader_counts = type(self).batch_size is Trainer.batch_size
         if hasattr(data_loader, "state_dict"):
@@ -152,7 +152,8 @@ class Trainer(BaseTrainer):
         self.metrics = self.train_metrics
         if self.batch_idx == 0:  # else a resumed epoch goes on
             self.train_metrics.reset()
-        step_schedulers = schedulers_for("step", self.lr_scheduler, self.config)
+        schedulers = schedulers_for("step", self.lr_scheduler, self.config)
+        after_step = [*self.after_step, *[scheduler.step for scheduler in schedulers]]
         batches = iter(self.progress.bar(self, self._epoch_batches()))
         while micro_batches := [*islice(batches, self.accumulate_steps)]:
             n_mean = sum(mean for _, _, mean in micro_batches)  # samples of a process in this step
@@ -167,10 +168,8 @@ class Trainer(BaseTrainer):
                 self.train_metrics.add(values, n)
             self.step += 1
             self.batch_idx += len(micro_batches)
-            if self.ema is not None:
-                update_average(self.ema, self.model, self.config["trainer"]["ema"])
-            for scheduler in step_schedulers:
-                scheduler.step()
+            for call in after_step:
+                call()
             if self.batch_idx % self.log_step < len(micro_batches):
                 self.finite.look_back()
                 self.progress.show(self)

@@ -1,4 +1,4 @@
-"""Where and how a model computes: the device, formats of numbers, compiling, averages."""
+"""Where and how a model computes: the device, formats of numbers, compiling."""
 
 import os
 from collections.abc import Iterator
@@ -10,8 +10,6 @@ from utils.errors import UserError
 
 if TYPE_CHECKING:  # each function imports it by itself: --help does not wait for it
     import torch
-    from torch import nn
-    from torch.optim.swa_utils import AveragedModel
 
 
 def get_device(name: str = "auto") -> "torch.device":
@@ -69,24 +67,12 @@ def autocast(
     return torch.autocast(device.type, dtype, enabled) if dtype else nullcontext()
 
 
-def update_average(average: "AveragedModel", model: "nn.Module", decay: float) -> None:
-    """Move averaged weights towards those of a model; torch's own method waits for a GPU."""
-    import torch
-
-    own, new = tuple(average.module.parameters()), tuple(model.parameters())
-    with torch.no_grad():
-        weight = 1 - decay if average.n_averaged else 1.0
-        torch._foreach_lerp_(own, new, weight)  # as get_ema_multi_avg_fn does
-        for own_buffer, buffer in zip(average.module.buffers(), model.buffers(), strict=True):
-            own_buffer.copy_(buffer)
-        average.n_averaged += 1
-
-
 @contextmanager
 def averaged_model(trainer: Any) -> Iterator[None]:
-    """Where an average of the weights is kept, `trainer.model` is the one with these inside."""
+    """Meanwhile `trainer.model` has no DDP around it, or is the average that tools/ema.py keeps."""
     trained, was_training = trainer.model, trainer.model.training
-    trainer.model = distributed.unwrap(trained) if trainer.ema is None else trainer.ema.module
+    average = trainer.state.get("ema")
+    trainer.model = distributed.unwrap(trained) if average is None else average.module
     try:
         yield
     finally:
