@@ -46,7 +46,7 @@ EXTRAS = """
     docs/updating.md
     docs/using.md
     docs/watching.md
-    tools/advice.py tools/alone.py tools/background.py tools/by_group.py
+    tools/advice.py tools/alone.py tools/background.py tools/bar.py tools/by_group.py
     tools/changes.py tools/compare.py tools/convert.py tools/data_wait.py
     tools/worker_data.py
     tools/parameter_groups.py

@@ -16,11 +16,7 @@ class ConsoleHandler(logging.Handler):
             return
         file = sys.stderr if record.levelno >= logging.ERROR else sys.stdout
         text = distributed.speaker() + self.format(record)
-        if "tqdm" in sys.modules:  # there may be a bar, which has to make room
-            sys.modules["tqdm"].tqdm.write(text, file=file)
-            file.flush()
-        else:
-            print(text, file=file, flush=True)
+        print(text, file=file, flush=True)
 
 
 def setup_logging(save_dir: str | Path | None = None) -> None:

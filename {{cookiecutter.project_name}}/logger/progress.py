@@ -1,11 +1,7 @@
 """What is said of a training: within an epoch, and when an epoch is over."""
 
 import csv
-import logging
-import sys
-from collections.abc import Iterable
 from datetime import timedelta
-from importlib.util import find_spec
 from logging import Logger
 from pathlib import Path
 from time import monotonic
@@ -15,73 +11,48 @@ from utils import distributed
 from utils.files import atomic_write
 from utils.optim import learning_rates
 
-LINES = 10  # in an epoch at most
-
 
 class Progress:
-    """On a terminal a bar for each epoch, elsewhere a line now and then, as in train.log."""
+    """A line, and points on TensorBoard's curves, every `trainer.log_step` batches."""
 
     def __init__(self) -> None:
-        self._bar: Any = None
-        self._began = self._shown = (0.0, -1)  # training, and the last values: when, at which batch
-        self._lines = 0
+        self.began = self.epoch_began = (0.0, 0)  # in this process: when, after which batch
 
-    def bar(self, trainer: Any, batches: Iterable[Any], what: str = "") -> Iterable[Any]:
-        """The same batches, behind a bar where there is a terminal to show it."""
-        if not what:
-            self._shown = (monotonic(), batches_done(trainer))
-            self._began = self._shown if self._began[1] < 0 else self._began
-            self._lines = lines_due(trainer)
-        is_wanted = trainer.logger.isEnabledFor(logging.DEBUG) and distributed.is_main()
-        if not (is_wanted and sys.stdout.isatty() and find_spec("tqdm")):
-            return batches
-        from tqdm import tqdm
-
-        tqdm.monitor_interval = 0  # no thread beside the training
-        style = {"bar_format": "{desc} {bar:20} {n_fmt}/{total_fmt}{postfix}", "miniters": 1}
-        style |= {"dynamic_ncols": True, "leave": False, "file": sys.stdout}
-        if what:
-            return tqdm(batches, what, delay=0.5, **style)
-        what = f"epoch {trainer.epoch}/{trainer.epochs}"
-        length, done = trainer.len_epoch or None, trainer.batch_idx
-        self._bar = tqdm(batches, what, length, initial=done, **style)
-        return self._bar
+    def start_epoch(self, trainer: Any) -> None:
+        """The speed is that since then, and the time left goes by all since the first call."""
+        self.epoch_began = (monotonic(), batches_done(trainer))
+        self.began = self.began if self.began[0] else self.epoch_began
 
     def show(self, trainer: Any) -> None:
-        """Means since the last call, with the speed and the time left; in TensorBoard too."""
+        """Means since the last call, the learning rates, the speed, and the time left."""
         if not distributed.is_main():
             return
         values = trainer.train_metrics.window() | learning_rates(trainer.optimizer)
         trainer.writer.set_step(trainer.step)
         for key, value in values.items():
             trainer.writer.add_scalar(key, value)
-        now, done = monotonic(), batches_done(trainer)
-        speed = (done - self._shown[1]) / max(now - self._shown[0], 1e-9)
-        mean = (now - self._began[0]) / max(done - self._began[1], 1)  # with all that lies between
-        left = timedelta(seconds=round(mean * max(0, trainer.epochs * trainer.len_epoch - done)))
-        self._shown = (now, done)
-        words = "  ".join(f"{key} {value:.4g}" for key, value in values.items())
-        if self._bar is not None:
-            text = f"{left} left, {words}, {speed:,.1f} batches/s"
-            self._bar.set_postfix_str(text, refresh=False)
-        if (lines := lines_due(trainer)) > self._lines:
-            self._lines = lines
-            of_all = f"/{trainer.len_epoch}" if trainer.len_epoch else ""
-            place = f"epoch {trainer.epoch:3}  batch {trainer.batch_idx}{of_all}"
-            text = f"{place}  {words}  {speed:,.1f} batches/s  {left} left"
-            trainer.logger.debug("%s", text, extra={"is_shown": self._bar is not None})
+        done = batches_done(trainer)
+        words = [f"{key} {value:.4g}" for key, value in values.items()]
+        words.append(f"{1 / self.seconds(self.epoch_began, done):,.1f} batches/s")
+        if n_left := max(0, trainer.epochs * trainer.len_epoch - done):
+            words.append(
+                f"{timedelta(seconds=round(n_left * self.seconds(self.began, done)))} left"
+            )
+        self.say(trainer, "  ".join(words))
 
+    def seconds(self, since: tuple[float, int], done: int) -> float:
+        """Of a batch."""
+        return max(monotonic() - since[0], 1e-9) / max(done - since[1], 1)
 
-def lines_due(trainer: Any) -> int:
-    """In an epoch so far; of unknown length, with each doubling of the batches."""
-    if not trainer.len_epoch:
-        return trainer.batch_idx.bit_length()
-    return trainer.batch_idx * LINES // trainer.len_epoch
+    def say(self, trainer: Any, text: str, is_shown: bool = False) -> None:
+        of_all = f"/{trainer.len_epoch}" if trainer.len_epoch else ""
+        place = f"epoch {trainer.epoch:3}  batch {trainer.batch_idx}{of_all}"
+        trainer.logger.debug("%s  %s", place, text, extra={"is_shown": is_shown})
 
 
 def batches_done(trainer: Any) -> int:
     """In the whole run."""
-    return max(trainer.epoch - 1, 0) * trainer.len_epoch + trainer.batch_idx
+    return (trainer.epoch - 1) * trainer.len_epoch + trainer.batch_idx
 
 
 class MetricsCsv:
@@ -122,7 +93,6 @@ class EpochLog:
             if n_left_out := self.csv.keep_until(first_epoch):
                 line = "The %d epochs that this run has from epoch %d on are trained anew"
                 self.logger.warning(line, n_left_out, first_epoch)
-            self.logger.info("Values in epoch lines: training / validation")
 
     def add(self, log: dict[str, Any], writer: Any, step: int, is_best: bool) -> None:
         if not distributed.is_main():
@@ -133,9 +103,5 @@ class EpochLog:
             name = key.removeprefix("val_")
             writer.set_step(step, "train_epoch" if name == key else "valid")
             writer.add_scalar(name, value)
-        words = []
-        for name in dict.fromkeys(key.removeprefix("val_") for key in values):
-            pair = [values.get(name), values.get(f"val_{name}")]
-            texts = [f"{'-' if one is None else format(one, '.4g'):<9}" for one in pair]
-            words.append(f"{name} {'/ '.join(texts[: 1 if pair[1] is None else 2])}")
-        self.logger.info("epoch %3d  %s%s", log["epoch"], " ".join(words), " * best" * is_best)
+        words = "  ".join(f"{key} {value:<10.4g}" for key, value in values.items())
+        self.logger.info("epoch %3d  %s%s", log["epoch"], words, " * best" * is_best)

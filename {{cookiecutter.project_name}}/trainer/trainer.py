@@ -154,7 +154,8 @@ class Trainer(BaseTrainer):
             self.train_metrics.reset()
         schedulers = schedulers_for("step", self.lr_scheduler, self.config)
         after_step = [*self.after_step, *[scheduler.step for scheduler in schedulers]]
-        batches = iter(self.progress.bar(self, self._epoch_batches()))
+        self.progress.start_epoch(self)
+        batches = self._epoch_batches()
         while micro_batches := [*islice(batches, self.accumulate_steps)]:
             n_mean = sum(mean for _, _, mean in micro_batches)  # samples of a process in this step
             last = len(micro_batches) - 1
@@ -217,7 +218,7 @@ class Trainer(BaseTrainer):
             self.model.eval()
             self.metrics, self.loss_weight = self.valid_metrics, 1.0
             distributed.broadcast_buffers(self.model)
-            for batch in self.progress.bar(self, data_loader, "evaluation"):
+            for batch in data_loader:
                 if (n := self._n_samples(batch, data_loader)) == 0:
                     continue  # of a stream, in another process
                 batch = to_device(batch, self.device)
