@@ -277,11 +277,16 @@ class _Class:
         first = self._take(loop.body[:place], left, names - {"result", "log"}, False)
         then = self._take(loop.body[place + 1 :], left, names, False)
         after = self._take(function.body[at + 1 :], left, {"self"}, True)
+        at_best = self._take(
+            _branch_of_the_best(loop), left, {"self", "log", loop.target.id}, False
+        )
+        is_best = self._is_best(at_best, loop.target.id)
         self._leave_lines("train", [one for one in left if not _is_today_s(one)], [])
         if not before + first + then + after:
             if not self.result.left:
-                self._keep("train", f"{difference.words()}: what today's does by itself")
-            return []
+                if not is_best:
+                    self._keep("train", f"{difference.words()}: what today's does by itself")
+            return is_best
         taken = before + first + then + after
         self._keep("train", f"its lines {lines_of(taken)}, around today's")
         text = "    def train(self):\n" + "".join(self._source(one, 8) for one in before)
@@ -290,7 +295,19 @@ class _Class:
         is_returned = any(isinstance(one, ast.Return) for one in after)
         text += "        log = super().train()\n"
         text += "".join(self._source(one, 8) for one in after)
-        return [text + "        return log\n" * (not is_returned)]
+        return [text + "        return log\n" * (not is_returned), *is_best]
+
+    def _is_best(self, nodes: list[Any], epoch: str) -> list[str]:
+        """A method with what train() did where an epoch was the best."""
+        if not nodes or "_is_best" in self.functions:
+            return []
+        self._keep("train", f"its lines {lines_of(nodes)}, where an epoch is the best")
+        head = "    def _is_best(self, log):\n        is_best = super()._is_best(log)\n"
+        head += "        if is_best:\n"
+        if any(epoch in loaded(one) for one in nodes):
+            head += f"            {epoch} = self.epoch\n"
+        body = "".join(self._source(one, 12) for one in nodes)
+        return [f"{head}{body}        return is_best\n"]
 
     def _around_epoch(self, first: list[Any], then: list[Any], epoch: str, result: str) -> str:
         inner = "".join(self._source(one, 12) for one in first)
@@ -405,6 +422,13 @@ class _Class:
         self.result.left.append(f"{self.file}:{line}: {what}")
 
 
+def _branch_of_the_best(loop: ast.For) -> list[Any]:
+    """The statements of `if improved:`, but for those that read what today's sets only later."""
+    found = (one for one in ast.walk(loop) if isinstance(one, ast.If))
+    branch = next((one.body for one in found if dotted(one.test) == "improved"), [])
+    return [one for one in branch if "mnt_best" not in ast.unparse(one)]
+
+
 WRITERS = ("TensorboardWriter", "WriterTensorboardX", "WriterTensorboard")
 
 
@@ -498,6 +522,10 @@ def _only_saves(node: Any) -> bool:
 
 def _is_today_s(node: Any) -> bool:
     """Whether today's train() does it by itself: save, and count for early_stop."""
+    is_strict = isinstance(node, ast.Assign) and dotted(node.targets[0]) == "improved"
+    compared = {type(one) for part in ast.walk(node) for one in getattr(part, "ops", ())}
+    if is_strict and compared <= {ast.Eq, ast.Lt, ast.Gt}:
+        return "self.mnt_best" in ast.unparse(node)  # an equal value is no better, as today
     return _only_saves(node) or (
         isinstance(node, (ast.Assign, ast.AugAssign, ast.If))
         and "not_improved_count" in ast.unparse(node).splitlines()[0]

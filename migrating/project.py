@@ -136,10 +136,14 @@ def rename_in_notes(renamed: dict[str, str], report: Report) -> None:
 
 def add_test_script(new: Path, trains: list[str], report: Report) -> None:
     """A test.py where there is none."""
-    if (new / "test.py").exists():
-        return
+    is_there = (new / "test.py").exists()
     if not trains:
-        report.notes.append("no test.py was added: there is no script that trains")
+        if not is_there:
+            report.notes.append("no test.py was added: there is no script that trains")
+        return
+    report.tests = ["python test.py -r CHECKPOINT"]
+    if is_there:
+        report.tests += [f"python -m tools.old_test {trains[0]} -r CHECKPOINT"]
         return
     text = testing.SCRIPT.format(script=trains[0])
     (new / "test.py").write_text(text, encoding="utf-8")

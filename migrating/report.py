@@ -21,6 +21,7 @@ class Report:
         self.kept: list[str] = []  # what was changed in the base, and is carried over
         self.entries: dict[str, str] = {}  # scripts, and why each was left as it is
         self.checks: list[list[str]] = []  # commands
+        self.tests: list[str] = []  # commands that test a checkpoint, the last in any case
         self.notes: list[str] = []
         self.configs: list[str] = []
         self.checkpoints: list[dict[str, Any]] = []
@@ -142,6 +143,10 @@ class Report:
         if self.checks:
             commands = "\n".join(f"python {' '.join(one)}" for one in self.checks)
             parts += [f"Then check each config:\n\n```\n{commands}\n```"]
+        if self.tests:
+            first, last = self.tests[0], self.tests[-1]
+            others = f", or where that fails\n`{last}`" if last != first else ""
+            parts += [f"After a training, test its checkpoint: `{first}`{others}."]
         return "\n\n".join(parts) + "\n"
 
     def _of_checkpoint(self, said: dict[str, Any]) -> str:

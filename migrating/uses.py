@@ -98,6 +98,8 @@ class Uses:
         """Attributes of a trainer's own that today's base has for itself get another name."""
         taken = self.taken & (own_attributes(cls) | set(methods(cls)))
         for name in sorted(taken):
+            if f"super().{name}(" in source.segment(cls):
+                continue  # it is carried over on purpose
             reason = f"today's BaseTrainer has a {name} of its own"
             new = f"{name}_of_old" if not name.startswith("_") else f"_old{name}"
             for node in source.nodes(ast.Attribute, inside=cls):

@@ -19,6 +19,14 @@ SAVE = "                self._save_checkpoint(epoch)\n"
 WARMUP = "        trainer = config['trainer']\n        self.warmup = trainer['warmup']\n"
 INIT = "optimizer, config):\n"
 STEP = "            self.scheduler.step(log['loss'])\n"
+BEST = """\
+            improved = log['val_loss'] < self.mnt_best
+            if improved:
+                self.mnt_best = log['val_loss']
+                self.best = [epoch]
+            else:
+                break
+"""
 OF_CONFIG = "    @property\n    def config"
 PROPERTY = "    @property\n    def x(self):\n        return 1\n"
 ADDERS = "        self.tb_writer_ftns = {'add_scalar', 'add_mesh'}\n"
@@ -34,6 +42,13 @@ CHANGES = {
         [(LOOP, LOOP + STEP)],
         [STEP + "            return log\n"],
         ["BaseTrainer.train: its lines 39, around today's"],
+    ),
+    "what is done at the best epoch": Change(
+        TRAINER,
+        [(LOOP, LOOP + BEST)],
+        ["        if is_best:\n            epoch = self.epoch\n            self.best = [epoch]\n"],
+        ["BaseTrainer.train: its lines 42, where an epoch is the best"],
+        ["x.py:40: BaseTrainer.train: not carried over: if improved:"],
     ),
     "a condition of saving": Change(
         TRAINER,
