@@ -793,6 +793,7 @@ def test_what_is_left_to_do_is_in_order():
     report = Report(SimpleNamespace(user_files=[]))
     report.notes = ["b.py:10: x", "requirements.txt: y", "b.py:9: z", "a.py:11: w", "b.py:9: z"]
     report.checks = [["train.py", "-c", "a.json", "--check"]]
+    report.tests = ["python test.py -r X", "python -m tools.old_test train.py -r X"]
     lines = [line for line in report.left_to_do().splitlines() if line]
     assert lines[1:5] == [
         "1. requirements.txt: y",
@@ -801,6 +802,7 @@ def test_what_is_left_to_do_is_in_order():
         "4. b.py:10: x",
     ]
     assert "python train.py -c a.json --check" in lines
+    assert lines[-2].endswith("`python test.py -r X`, or where that fails")
 
 
 @pytest.mark.slow
