@@ -30,7 +30,6 @@ class Option(NamedTuple):
     flags: list[str]
     type: Any
     target: str | tuple  # "optimizer.args.lr", "optimizer;args;lr" or ("optimizer", "args", "lr")
-    help: str | None = None
 
 
 class ConfigParser:
@@ -96,33 +95,30 @@ class ConfigParser:
         for flags, kwargs in STANDARD_ARGUMENTS.items():
             with suppress(argparse.ArgumentError):  # the script may have added it by itself
                 parser.add_argument(*flags, **kwargs)
-        options = [(option, ".".join(_keys(option.target))) for option in options]
-        for option, target in options:
-            words = f"{getattr(option, 'help', None) or ''} (sets {target})".strip()
+        targets = {".".join(_keys(option.target)): option for option in options}
+        for target, option in targets.items():
             flag = argparse.BooleanOptionalAction  # --flag and --no-flag
             kind = {"action": flag} if option.type is bool else {"type": option.type}
-            parser.add_argument(*option.flags, dest=target, help=words, **kind)
+            parser.add_argument(*option.flags, dest=target, help=f"sets {target}", **kind)
         args = parser.parse_intermixed_args(argv)  # KEY=VALUE may stand anywhere
-        modification = dict(_parse_override(text) for text in args.overrides)
+        modification: dict[Any, Any] = dict(_parse_override(text) for text in args.overrides)
         if device := args.device:  # a script may have "" for none
             modification["device",] = f"cuda:{device}" if device.isdecimal() else device
-        given = {target: getattr(args, target) for _, target in options}
+        given = {target: getattr(args, target) for target in targets}
         modification |= {target: one for target, one in given.items() if one is not None}
-        file = find_file(args.config) if args.config else None
+        file = find_file(args.config) if args.config else default_config()
         resume = find_file(args.resume) if args.resume else None
         if args.resume in NAMES:
-            config = cls.from_file(file or default_config(), modification)  # of a new run
-            resume = find_named(config, args.resume, to_train)
-            file = file if resume is None else None  # the run that is found has its own config
-        if resume is not None and file is None:
+            resume = find_named(cls.from_file(file, modification), args.resume, to_train)
+        if resume is None or (args.config and args.resume not in NAMES):
+            config = cls.from_file(file, modification, resume=resume)
+        else:
             from utils import checkpoint  # takes torch
 
             found = checkpoint.peek(resume).get("config") or checkpoint.load(resume)["config"]
             if not found:
                 raise UserError(f"{resume}: has no config in it: give one with -c")
             config = cls(found, resume, modification, source=resume)
-        else:
-            config = cls.from_file(file or default_config(), modification, resume=resume)
         config.args = args
         return config
 
@@ -169,9 +165,7 @@ class ConfigParser:
                 raise  # the user's own code, whose traceback says more
             raise UserError(self._describe(Mistake((*_keys(name), "args"), f": {error}"))) from None
 
-    def initialize(self, name: Any, module: Any, *args: Any, **kwargs: Any) -> Any:
-        """As init_obj, by the name that it had in 2019."""
-        return self.init_obj(name, module, *args, **kwargs)
+    initialize = init_obj  # by the name that it had in 2019
 
     def init_ftn(self, name: Any, module: Any, *args: Any, **kwargs: Any) -> Any:
         """As init_obj, but not called yet: a function that takes the remaining arguments."""
@@ -244,34 +238,14 @@ class ConfigParser:
             atexit.register(self.discard_run)
         return run_dir
 
-    @property
-    def log_dir(self) -> Path:
-        return self.save_dir
+    log_dir = property(lambda self: self.save_dir)
 
-    def note_changes(self, before: dict[str, Any] | None) -> dict[Keys, tuple[Any, Any]]:
-        """What differs from the config of a checkpoint: {path: (old, new)}; `start_run` logs it."""
-        try:
-            old = asdict(ConfigParser(before or {}).settings)
-        except UserError:
-            return {}  # it is of another project, or another version
-        then, now = flat(old), flat(asdict(self.settings))
-        pairs = {path: (then.get(path), now.get(path)) for path in [*then, *now]}
-        found = {path: pair for path, pair in pairs.items() if pair[0] != pair[1]}
-        self.changes |= found
-        return found
-
-    def start_run(self, step: int = 0) -> None:
-        """Mark the run directory, keep the config in it and start its log file.
-
-        Where a run goes on with other values, the log says from which step they hold.
-        """
+    def start_run(self) -> None:
+        """Mark the run directory, keep the config in it and start its log file."""
         if distributed.is_main():
             mark_start(self.save_dir)
             write_json(self.given, self.save_dir / "config.json")
         setup_logging(self.save_dir)
-        for path, (old, new) in self.changes.items():
-            line = "%s: %s -> %s from step %d on"
-            logging.getLogger("trainer").info(line, ".".join(path), old, new, step)
 
     def discard_run(self, with_files: bool = False) -> None:
         """Remove what was made for a run that has not begun: empty folders, or `with_files`."""
@@ -291,11 +265,7 @@ STANDARD_ARGUMENTS: dict[tuple[str, ...], dict[str, Any]] = {
     ("-r", "--resume"): {"metavar": "CHECKPOINT", "help": "or auto, the newest; or best"},
     ("-d", "--device"): {"metavar": "DEVICE", "help": "auto, cpu, cuda, cuda:1 or mps"},
     ("--allow-data-change",): {"action": "store_true", "help": "go on with other data (full)"},
-    ("overrides",): {
-        "nargs": "*",
-        "metavar": "KEY=VALUE",
-        "help": "any key of the config: optimizer.args.lr=0.01 trainer.epochs=5",
-    },
+    ("overrides",): {"nargs": "*", "metavar": "KEY=VALUE", "help": "as in trainer.epochs=5"},
 }
 
 
@@ -314,8 +284,7 @@ def _set_by_path(tree: dict[str, Any], path: Keys, value: Any) -> None:
         if not isinstance(tree, dict):
             raise UserError(f"command line: {'.'.join(path)}: {key} is not a block")
         if after == "args" and tree and "type" not in tree:
-            names = ", ".join(tree)
-            raise UserError(f"command line: {'.'.join(path)}: there are several: {names}")
+            raise UserError(f"command line: {'.'.join(path)}: there are several: {', '.join(tree)}")
     tree[path[-1]] = value
 
 
@@ -342,28 +311,19 @@ def default_config() -> Path:
     return in_yaml if in_yaml.exists() and not in_json.exists() else in_json
 
 
-def flat(tree: Any, path: Keys = ()) -> dict[Keys, Any]:
-    """{("optimizer", "args", "lr"): 0.1, …} of a config."""
-    if not isinstance(tree, dict) or not tree:
-        return {path: tree}
-    parts = [flat(value, (*path, key)) for key, value in tree.items()]
-    return {key: value for part in parts for key, value in part.items()}
-
-
 def _check_together(settings: Settings) -> list[Mistake]:
     """Mistakes in what belongs together: each key alone would be right."""
-    found, names = [], ["loss", "lr", "epoch"]
+    found, names = [], {"loss", "lr", "epoch"}
     for index, metric in enumerate(settings.metrics):
-        names.append(metric.name or metric.type.rpartition(".")[2])
-        if names[-1] in names[:-1]:
-            text = f': the name {names[-1]!r} is taken; give it another, "name": "…"'
+        name = metric.name or metric.type.rpartition(".")[2]
+        if name in names:
+            text = f': the name {name!r} is taken; give it another, "name": "…"'
             found.append(Mistake(("metrics", index), text))
+        names.add(name)
     optimizers = by_name(settings.optimizer)
     if settings.trainer.accumulate_steps > 1 and "" not in optimizers:
         found.append(Mistake(("trainer", "accumulate_steps"), ": goes with one optimizer alone"))
-    for name in by_name(settings.lr_scheduler):
-        path = ("lr_scheduler", *filter(None, [name]))
-        if name not in optimizers:
-            several = ", ".join(optimizers) or "one alone"
-            found.append(Mistake(path, f": must go with optimizer: {several}"))
+    for name in by_name(settings.lr_scheduler).keys() - optimizers.keys():
+        several = ", ".join(optimizers) or "one alone"
+        found.append(Mistake(("lr_scheduler",), f" {name}: must go with optimizer: {several}"))
     return found

@@ -1,15 +1,20 @@
-"""Lets a run go on with other numbers in its optimizer and its schedule.
+"""Lets a run go on with other numbers in its optimizer and its schedule, and logs all changes.
 
 Without this file, a change of the optimizer or the schedule is refused.
 """
 
 import copy
+from dataclasses import asdict
 from typing import Any
 
 from base import BaseTrainer, Callback
+from logger import setup_logging
+from parse_config import ConfigParser
 from utils.check import Keys
 from utils.errors import UserError
 from utils.optim import by_name
+
+Changed = dict[Keys, tuple[Any, Any]]  # {path: (old value, new value)}
 
 
 class Changes(Callback):
@@ -18,7 +23,7 @@ class Changes(Callback):
     def on_checkpoint_load(self, trainer: BaseTrainer, state: dict[str, Any]) -> None:
         if state["random"] is None:
             return  # other code has written it
-        changes = trainer.config.note_changes(state["config"])
+        changes = trainer.config.changes = changes_since(state["config"], trainer.config)
         if ("trainer", "monitor") in changes:
             state["monitor_best"] = None  # the search for the best epoch begins anew
         for path, (old, new) in changes.items():
@@ -32,6 +37,30 @@ class Changes(Callback):
             if path[0] in ("optimizer", "lr_scheduler") and "args" in path[:-1]:
                 change(state, trainer.lr_scheduler, path, old, new)
         state["config"] = trainer.config.given  # whose changes are taken up
+
+    def on_train_start(self, trainer: BaseTrainer) -> None:
+        setup_logging(trainer.config.save_dir)
+        for path, (old, new) in trainer.config.changes.items():
+            line = "%s: %s -> %s from step %d on"
+            trainer.logger.info(line, ".".join(path), old, new, trainer.step)
+
+
+def changes_since(before: dict[str, Any] | None, config: ConfigParser) -> Changed:
+    """What differs from the config of a checkpoint."""
+    try:
+        old = ConfigParser(before or {}).settings
+    except UserError:
+        return {}  # it is of another project, or another version
+    return changed_keys(asdict(old), asdict(config.settings))
+
+
+def changed_keys(old: Any, new: Any, path: Keys = ()) -> Changed:
+    """{path: (old value, new value)} of the values in which two configs differ."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return {} if old == new else {path: (old, new)}
+    keys = dict.fromkeys([*old, *new])
+    inner = [changed_keys(old.get(key), new.get(key), (*path, key)) for key in keys]
+    return {key: pair for one in inner for key, pair in one.items()}
 
 
 def keep_groups(state: dict[str, Any], optimizer: Any) -> None:

@@ -242,10 +242,9 @@ def check(trainer: Any) -> None:
 def restore(trainer: Any, state: State) -> None:
     """The counterpart of `collect`. Raises UserError where the weights or the data do not fit."""
     resume = trainer.config.resume
-    for path, (old, new) in trainer.config.note_changes(state["config"]).items():
-        if path[0] in ("optimizer", "lr_scheduler") and state["random"] is not None:  # ours
-            key = ".".join(path)
-            raise UserError(f"{key}: {old} -> {new}: to change it in a run, {in_full()}")
+    for key in ("optimizer", "lr_scheduler"):
+        if state["random"] is not None and state["config"].get(key) != trainer.config[key]:  # ours
+            raise UserError(f"{key}: differs from that of {resume}: to change it, {in_full()}")
     set_weights(distributed.unwrap(trainer.model), state["state_dict"], resume)
     parts = {"optimizer": trainer.optimizer, "lr_scheduler": trainer.lr_scheduler}
     for name, part in (parts | trainer.state).items():
