@@ -27,7 +27,9 @@ STARTERS = ("mnist", "minimal", "text", "tabular", "gan")
 
 def bake(starter, folder):
     command = [sys.executable, "-m", "cookiecutter", str(ROOT), "--no-input", "--output-dir"]
-    subprocess.run([*command, folder, f"starter={starter}"], check=True, capture_output=True)
+    size = "full" if starter == "gan" else "essential"  # for two processes
+    command += [folder, f"starter={starter}", f"size={size}"]
+    subprocess.run(command, check=True, capture_output=True)
     [project] = Path(folder).iterdir()
     return project
 

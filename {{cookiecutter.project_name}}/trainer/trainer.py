@@ -68,7 +68,6 @@ class Trainer(BaseTrainer):
         self.metrics = self.train_metrics  # the tracker that `measure` updates
         self.is_first_micro_batch = self.is_last_micro_batch = True  # of an optimizer step
         self.loss_weight = 1.0  # of a micro-batch in the mean over its step
-        self.averages_gradients = False  # in `optimize`, as neither DDP nor FSDP does
         self._endless: Iterator[Any] | None = None  # batches of passes that epochs do not end
         self.after_step: list[Any] = []  # what else to call after each optimizer step
         self.state |= {"scaler": self.scaler, "finite": self.finite}
@@ -110,8 +109,6 @@ class Trainer(BaseTrainer):
             return
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         gradients = [p.grad for p in parameters if p.grad is not None]
-        if self.averages_gradients:
-            distributed.average(gradients)
         self.scaler.unscale_(optimizer)
         if self.clip_grad_norm is not None:
             norm = nn.utils.clip_grad_norm_(parameters, self.clip_grad_norm)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import active_children
+from time import sleep
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -35,7 +36,9 @@ def exit_on_user_error() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        if not error.is_shown and distributed.is_first_to_say(str(error)):
+        if not error.is_shown:
+            if not distributed.is_main():
+                sleep(3)  # torchrun ends it meanwhile, if the main process has told the same
             print(distributed.speaker() + str(error), file=sys.stderr)
         sys.exit(error.status)
     except ModuleNotFoundError as error:

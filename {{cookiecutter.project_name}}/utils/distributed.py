@@ -4,13 +4,11 @@ The words are those of torch.distributed.
 """
 
 import gc
-import logging
 import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from datetime import timedelta
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -63,23 +61,6 @@ def process_group() -> Iterator[None]:
     gc.collect()  # a model in a cycle keeps the group, whose threads may abort Python's exit
 
 
-def is_first_to_say(message: str) -> bool:
-    """Whether this process is to show an error: of several with the same one, one shows it.
-
-    That is the main process, unless it has not got the error within a second.
-    """
-    if world_size() == 1 or not dist.is_initialized():
-        return is_main()  # a mistake in the config, which all have
-    store = dist.distributed_c10d._get_default_store()
-    try:
-        if not is_main():
-            with suppress(RuntimeError):  # the time is over
-                store.wait([message], timedelta(seconds=1))
-        return store.add(message, 1) == 1
-    except RuntimeError:  # the store has ended, perhaps with the process that had it
-        return True
-
-
 def on_main(function: Callable[[], T]) -> T:
     """What `function` returns in the main process, in all of them; what it raises there, too."""
     if world_size() == 1:
@@ -119,13 +100,6 @@ def mean(number: float) -> float:
     return total.item() / world_size()
 
 
-def average(tensors: "list[torch.Tensor]") -> None:
-    """Replace tensors, such as gradients, by their means over all processes."""
-    for tensor in tensors:
-        dist.all_reduce(tensor)
-        tensor /= world_size()
-
-
 def broadcast_buffers(model: "nn.Module") -> None:
     """Give all processes the buffers of the main one, such as the statistics of batch norm."""
     for buffer in model.buffers() if world_size() > 1 else ():
@@ -135,14 +109,11 @@ def broadcast_buffers(model: "nn.Module") -> None:
 class LatestMax:
     """The maximum over all processes of a signal to stop, and of a step to save at (0: none).
 
-    All get the same numbers in the same step. No step waits for the others: an all_reduce, twice in
-    a second, goes on beside the training, and the next one gives its result; in between, it is 0.
-    With `wait` the numbers are those of now.
+    All get the same numbers in the same step, twice in a second or with `wait`; in between, 0.
     """
 
     def __init__(self) -> None:
-        self._pending: Any = None  # the last all_reduce
-        self._calls, self._every = 0, 1  # since then; from one to the next, in all processes
+        self._calls, self._every = 0, 1  # since the last all_reduce; from one to the next
         self._since = monotonic()
 
     def __call__(self, signal: int, save_at: int = 0, wait: bool = False) -> tuple[int, int]:
@@ -153,11 +124,8 @@ class LatestMax:
             return 0, 0
         pace = int(self._calls * SECONDS / max(monotonic() - self._since, 1e-9))
         self._calls, self._since = 0, monotonic()
-        numbers = torch.tensor([signal, save_at, max(1, min(STEPS, pace))], dtype=torch.int64)
-        now = numbers, dist.all_reduce(numbers, dist.ReduceOp.MAX, async_op=True)
-        before, self._pending = self._pending or now, None if wait else now
-        numbers, work = now if wait else before
-        work.wait()
+        numbers = torch.tensor([signal, save_at, max(1, min(STEPS, pace))])
+        dist.all_reduce(numbers, dist.ReduceOp.MAX)
         signal, save_at, self._every = numbers.tolist()
         return signal, save_at
 
@@ -165,26 +133,9 @@ class LatestMax:
 latest_max = LatestMax()
 
 
-def wrap(
-    model: "nn.Module", device: "torch.device", settings: Any, in_parts: bool = False
-) -> "nn.Module":
-    """The model with its gradients averaged over all processes, as the config's `parallel` says.
-
-    Where several optimizers train it `in_parts`, a backward pass reaches some of the parameters,
-    which DistributedDataParallel does not take: `Trainer.optimize` averages their gradients.
-    """
-    if world_size() == 1 or unwrap(model) is not model:
-        return model
-    kinds = {type(x) for x in model.modules() if isinstance(x, nn.modules.batchnorm._BatchNorm)}
-    if kinds - {nn.SyncBatchNorm}:
-        line = "batch norm: each process takes the statistics of its own part of a batch;"
-        line += " parallel.sync_batch_norm=true takes those of all, on GPUs"
-        logging.getLogger("trainer").warning(line)
-    if hasattr(model, "no_sync"):  # of FSDP, which averages by itself
-        return model
-    if in_parts:
-        for tensor in (*model.parameters(), *model.buffers()):
-            dist.broadcast(tensor.detach(), 0)
+def wrap(model: "nn.Module", device: "torch.device", settings: Any) -> "nn.Module":
+    """The model with its gradients averaged over all processes, as the config's `parallel` says."""
+    if world_size() == 1 or hasattr(model, "no_sync"):  # of FSDP, which averages by itself
         return model
     # The strides of a dimension of size 1, as of one channel, say nothing, and do not fit
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")

@@ -15,6 +15,7 @@ import torch.distributed as dist
 from utils import checkpoint, distributed
 from utils.command_line import explain
 from utils.errors import RunError, UserError, as_warning, in_one_line, place_of
+from utils.extras import find_method
 from utils.optim import by_name
 from utils.run_dir import LAST_NAME, mark, remove_old
 
@@ -23,11 +24,11 @@ def prepare(trainer: Any) -> None:
     """Take up a checkpoint, let the callbacks find mistakes, begin the logs."""
     config = trainer.config
     try:
-        parallel = config.settings.parallel
-        in_parts = isinstance(trainer.optimizer, dict) and hasattr(trainer, "optimize")
-        trainer.model = distributed.wrap(trainer.model, trainer.device, parallel, in_parts)
-        is_bare = not hasattr(trainer.model, "no_sync")  # which DDP and FSDP have
-        trainer.averages_gradients = is_bare and distributed.world_size() > 1
+        if not (isinstance(trainer.optimizer, dict) and hasattr(trainer, "optimize")):
+            parallel = config.settings.parallel
+            trainer.model = distributed.wrap(trainer.model, trainer.device, parallel)
+        elif distributed.world_size() > 1 and not hasattr(trainer.model, "no_sync"):
+            find_method("average_gradients", "several optimizers with torchrun")(trainer.model)
         for callback in trainer.callbacks:
             callback.on_setup(trainer)
         if config.resume is not None and not trainer.outcome:
@@ -121,8 +122,8 @@ def ending_well(trainer: Any) -> Iterator[None]:
         what = f"epoch {trainer.epoch}, step {trainer.step}: {said}"
         last = trainer.checkpoint_dir / LAST_NAME
         how = f"Go on with: python train.py -r {last}" if last.exists() else "No checkpoint yet."
-        is_shown = not distributed.is_first_to_say(what)
-        trainer.logger.error("%s. %s", what, how, extra={"is_shown": is_shown})
+        is_told = status > 128 and not distributed.is_main()  # all have ended alike
+        trainer.logger.error("%s. %s", what, how, extra={"is_shown": is_told})
         if reason is None:
             raise  # the code's own: its traceback says more
         raise RunError(reason, status, is_shown=True) from error
