@@ -62,14 +62,11 @@ class MetricsCsv:
         self.path = path
         self.rows: list[dict[str, Any]] = []
 
-    def keep_until(self, epoch: int) -> int:
-        """Take up the table of an earlier process before `epoch`; how many later rows it had."""
-        if not self.path.exists():
-            return 0
-        with self.path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        self.rows = [row for row in rows if int(row["epoch"]) < epoch]
-        return len(rows) - len(self.rows)
+    def keep_until(self, epoch: int) -> None:
+        """Take up what the table of an earlier process has before `epoch`."""
+        if self.path.exists():
+            with self.path.open(newline="", encoding="utf-8") as file:
+                self.rows = [row for row in csv.DictReader(file) if int(row["epoch"]) < epoch]
 
     def add(self, row: dict[str, Any]) -> None:
         self.rows.append(row)
@@ -90,9 +87,7 @@ class EpochLog:
     def start(self, first_epoch: int) -> None:
         """Drop what an earlier process has logged of `first_epoch` and after."""
         if distributed.is_main():
-            if n_left_out := self.csv.keep_until(first_epoch):
-                line = "The %d epochs that this run has from epoch %d on are trained anew"
-                self.logger.warning(line, n_left_out, first_epoch)
+            self.csv.keep_until(first_epoch)
 
     def add(self, log: dict[str, Any], writer: Any, step: int, is_best: bool) -> None:
         if not distributed.is_main():

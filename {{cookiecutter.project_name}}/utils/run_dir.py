@@ -3,6 +3,7 @@
 A directory with the file `.run` is that of a run. In no other one is a file overwritten or deleted.
 """
 
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,6 +15,7 @@ from utils.errors import UserError
 from utils.files import read_json, write_json
 
 EPOCH_NAME = "checkpoint-epoch{}.pth"
+EPOCH_NUMBER = re.compile(r"checkpoint-epoch(\d+)\.pth")
 BEST_NAME = "model_best.pth"
 LAST_NAME = "last.pth"
 MARK_NAME = ".run"  # says when the run was last started, and how that ended
@@ -48,11 +50,8 @@ def is_run(folder: Path) -> bool:
 
 
 def read_mark(run_dir: Path) -> dict[str, str]:
-    """When a run was last started, and its outcome, "" while it runs or where it was killed.
-
-    {} where an older version has not noted it.
-    """
-    with suppress(OSError, ValueError):
+    """When a run was last started, and its outcome, "" while it runs or where it was killed."""
+    with suppress(OSError, ValueError):  # an older version has noted nothing
         return read_json(run_dir / MARK_NAME)
     return {}
 
@@ -93,12 +92,10 @@ def remove_old(run_dir: Path, keep_last: int | None, epochs_done: int) -> None:
     """
     if keep_last is None or not is_run(run_dir):
         return
-    files = {
-        file.stem.rpartition("epoch")[2]: file for file in run_dir.glob(EPOCH_NAME.format("*"))
-    }
-    numbers = [int(number) for number in files if number.isdecimal()]
-    for number in sorted(numbers, key=lambda n: (n <= epochs_done, n))[:-keep_last]:
-        remove(files[str(number)])
+    paths = run_dir.glob(EPOCH_NAME.format("*"))
+    files = {int(m[1]): path for path in paths if (m := EPOCH_NUMBER.fullmatch(path.name))}
+    for number in sorted(files, key=lambda n: (n <= epochs_done, n))[:-keep_last]:
+        remove(files[number])
 
 
 def newest_first(run_dir: Path) -> Iterator[Path]:

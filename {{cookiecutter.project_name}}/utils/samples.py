@@ -6,20 +6,6 @@ from typing import Any, TypeVar
 from utils.errors import UserError
 
 
-def refuse_mistakes(dataset: Any, sampler: Any, shuffle: bool, options: dict[str, Any]) -> None:
-    """Raises UserError for what a BaseDataLoader, or a DataLoader with `options`, cannot do."""
-    from torch.utils.data import IterableDataset  # slow, and inf_loop does without
-
-    if not (isinstance(dataset, IterableDataset) or hasattr(dataset, "__len__")):
-        raise UserError(f"data_loader: a {type(dataset).__name__} has no __len__")
-    if isinstance(dataset, IterableDataset) and shuffle:
-        raise UserError("data_loader: a stream shuffles by itself: shuffle = false")
-    if sampler is not None and not hasattr(sampler, "__len__"):
-        raise UserError(f"data_loader: the sampler, a {type(sampler).__name__}, has no length")
-    if options.get("timeout") and not options["num_workers"]:
-        raise UserError("data_loader: timeout is for workers: num_workers must be 1 or more")
-
-
 def count_held_out(n_samples: int, split: float) -> int:
     """How many samples go to validation; UserError where it, or training, would have none.
 
@@ -76,28 +62,18 @@ def inf_loop(data_loader: Iterable[T]) -> Iterator[T]:
 def count_samples(batch: Any) -> int:
     """The number of samples in a batch; UserError where its fields do not agree or none tells it.
 
-    A tensor has as many as its first dimension is long, a list or tuple of tensors inside a field
-    as it has elements, packed sequences as many as their first batch size.
+    A tensor has as many as its first dimension is long, a list or tuple inside of the batch as it
+    has elements, packed sequences as many as their first batch size.
     """
-    if hasattr(batch, "shape") or hasattr(batch, "batch_sizes"):
-        fields: Any = {0: batch}
-    elif isinstance(batch, Mapping):
-        fields = batch
-    elif isinstance(batch, (list, tuple)):
-        fields = dict(zip(getattr(batch, "_fields", range(len(batch))), batch, strict=True))
-    else:
-        raise UserError(f"a batch is a {type(batch).__name__}: {HINT}")
-    lengths = {name: n for name, field in fields.items() if (n := samples_in(field)) is not None}
-    if len({*lengths.values()}) != 1:
-        found = ", ".join(f"{name}: {n}" for name, n in lengths.items()) or "no tensor in it"
-        raise UserError(f"a batch whose fields do not agree on its samples ({found}): {HINT}")
-    return next(iter(lengths.values()))
-
-
-def samples_in(field: Any) -> int | None:
-    """The samples in one field of a batch; None where it does not tell."""
-    if hasattr(field, "batch_sizes"):  # a PackedSequence
-        return int(field.batch_sizes[0])
-    if hasattr(field, "shape"):
-        return len(field) if len(field.shape) else None
-    return len(field) if isinstance(field, (list, tuple)) else None
+    is_tuple = isinstance(batch, (list, tuple)) and not hasattr(batch, "batch_sizes")
+    fields = batch.values() if isinstance(batch, Mapping) else batch if is_tuple else [batch]
+    lengths = set()
+    for field in fields:
+        if hasattr(field, "batch_sizes"):  # a PackedSequence
+            lengths.add(int(field.batch_sizes[0]))
+        elif isinstance(field, (list, tuple)) or getattr(field, "ndim", 0) > 0:
+            lengths.add(len(field))
+    if len(lengths) != 1:
+        found = " or ".join(map(str, sorted(lengths))) or "no tensor in it"
+        raise UserError(f"a batch does not tell how many samples it has ({found}): {HINT}")
+    return lengths.pop()
