@@ -12,11 +12,13 @@ import train
 import trainer
 from base import BaseDataLoader
 from data_loader import data_loaders
-from digits_example import CONFIG, DIGITS
+from digits_example import CONFIG, DIGITS, DigitsDataLoader
 from model import model
 from model.model import BaseModel
 from parse_config import ConfigParser
+from runs import Run
 from test import load_model
+from tools.groups import groups_of
 from train import build_trainer
 from utils.errors import UserError
 from utils.files import read_json
@@ -282,3 +284,28 @@ def test_a_schedule_has_values_by_group(make_config):
     assert line.startswith("lr_scheduler: max_lr = {") and "each of '', 'conv*'," in line
     changes["lr_scheduler"] = {"type": "tools.by_group.OneCycle"}
     assert "there is no 'OneCycle' in tools.by_group" in one_line(make_config, **changes)
+
+
+def test_folds_whose_data_numbers_differ_are_a_group(make_config, monkeypatch):
+    """Class weights are those of the samples that a fold trains on."""
+
+    class Folded(DigitsDataLoader):
+        def __init__(self, fold, **options):
+            super().__init__(**options)
+            self.class_weights = [1.0 + fold] * 10
+
+    monkeypatch.setattr(data_loaders, "Folded", Folded, raising=False)
+    weights = {"type": "cross_entropy", "args": {"weight": "${data.class_weights}"}}
+    found = []
+    for fold in range(2):
+        changes = {"loss": weights, "lr_scheduler.args.T_max": "auto", "trainer.epochs": 1}
+        changes |= {"data_loader": {"type": "Folded", "args": {"fold": fold}}}
+        trainer = build_trainer(make_config(changes))
+        trainer.train()
+        found.append(Run(trainer.checkpoint_dir))
+    assert found[0].config["loss"] != found[1].config["loss"]
+    [group] = groups_of(found, "val_loss")
+    assert sorted(group.values) == [(0, 0), (0, 1)]
+    other = build_trainer(make_config(changes | {"loss": "cross_entropy"}))
+    other.train()
+    assert len(groups_of([*found, Run(other.checkpoint_dir)], "val_loss")) == 2

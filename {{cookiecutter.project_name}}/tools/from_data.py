@@ -3,7 +3,7 @@
 `"${data.num_classes}"` among the arguments of a part is what the data loader has under that name,
 or else its data set, or what the labels say: `num_classes`, `class_weights`, `pos_weight`. In a
 schedule, `"auto"` is how often it moves on in the run, or in its part of a SequentialLR; `"5%"` is
-that share of the run.
+that share of the run. from_data.json in the run directory keeps what the config had.
 """
 
 import re
@@ -13,23 +13,26 @@ from typing import Any
 import torch
 from torch.utils.data import TensorDataset
 
-from base import Callback
+from base import BaseTrainer, Callback
 from parse_config import ConfigParser
 from tools.folds import LABELS
 from utils import distributed
 from utils.check import Keys, Mistake, nearest
-from utils.errors import UserError
-from utils.files import to_plain
+from utils.errors import UserError, as_warning
+from utils.files import to_plain, write_json
 from utils.optim import by_name
 from utils.samples import length_of
 from utils.seed import preserved_random_state
 
 OPEN = re.compile(r"\$\{data\.\w+\}|auto|(\d+\.?\d*)%")  # the last two in a schedule
+NAME = "from_data.json"
 COMPUTED = ("num_classes", "class_weights", "pos_weight")  # where nobody offers them
 
 
 class FromData(Callback):
     """Puts the values into the config, once the data loader is there."""
+
+    replaced: Any = ()  # the way to each value that is put in, and what stood there
 
     def on_check(self, config: ConfigParser, mistakes: list, before_data: bool = False) -> None:
         left_open = dict(open_values(config.config))
@@ -55,10 +58,16 @@ class FromData(Callback):
                 n_steps = steps_of_run(data_loader, config, part.interval, ".".join(where))
                 set_lengths(given, n_steps, n_steps)
         config.read(distributed.broadcast(new))
+        self.replaced = [*left_open.items()]
         for path, value in left_open.items():
             line = "%s: %s is %s"
             found = get(config.config, path)
             config.get_logger("train").info(line, ".".join(map(str, path)), value, found)
+
+    def on_train_start(self, trainer: BaseTrainer) -> None:
+        if self.replaced and distributed.is_main():
+            with as_warning(trainer.logger, f"{NAME} is not written"):
+                write_json(self.replaced, trainer.checkpoint_dir / NAME, indent=None)
 
 
 def open_values(value: Any, path: Keys = ()) -> Iterator[tuple[Keys, str]]:

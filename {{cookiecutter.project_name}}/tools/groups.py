@@ -4,15 +4,19 @@
 """
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import reduce
 from itertools import combinations
 from math import atan, cos, pi, sin, sqrt
+from operator import getitem
 from statistics import fmean, stdev
 from typing import Any
 
 from parse_config import find_file
 from runs import Run, find_runs, flat
 from utils.command_line import CommandLine
+from utils.files import read_json
 
 FREE = ("seed", "data_loader.args.fold")  # keys in which the runs of a group differ
 UNCOUNTED = ("$schema", "trainer.save_dir", "trainer.verbosity")
@@ -67,11 +71,20 @@ def groups_of(runs: Sequence[Run], name: str) -> list[Group]:
     """By what the configs of runs share; of two with the same seed and fold, the later counts."""
     found: dict[Any, Group] = {}
     for one in runs:
-        config = flat(one.config)
+        config = flat(as_written(one))
         case = config.get("seed"), config.get("data_loader.args.fold")
         key = tuple((k, repr(v)) for k, v in config.items() if k not in FREE + UNCOUNTED)
         found.setdefault(key, Group(key, {})).values[case] = one.best[name]
     return list(found.values())
+
+
+def as_written(one: Run) -> dict[str, Any]:
+    """The config of a run, with "${data...}" again for what its own data have told."""
+    config = deepcopy(one.config)
+    path = one.path / "from_data.json"
+    for keys, value in read_json(path) if path.exists() else []:
+        reduce(getitem, keys[:-1], config)[keys[-1]] = value
+    return config
 
 
 def ranked(groups: Sequence[Group], mode: str) -> list[Group]:
