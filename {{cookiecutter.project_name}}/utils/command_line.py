@@ -24,7 +24,7 @@ EXPLANATIONS = {  # of errors, by what they say
     "unused_parameters=True": "unused parameters: parallel.find_unused_parameters=true allows it",
     "device-side assert": "a class or an index is out of range: -d cpu shows where",
     "more than 1 value per channel": "batch norm of a single sample: try drop_last=true",
-    r"DataLoader worker \(pid.* (is killed|exited)|^(ConnectionReset|EOF)Error: (: |\[Errno 104)": (
+    r"DataLoader worker \(pid.* (is killed|exited)": (
         "a data loader's worker died, as where memory is short"
     ),
 }
@@ -64,6 +64,11 @@ class CommandLine(argparse.ArgumentParser):
 
 def explain(error: BaseException) -> str | None:
     """One line for trouble that is not the code's: memory, files, killed workers; else None."""
+    if isinstance(error, (ConnectionError, EOFError)):  # of a worker that has just died
+        try:
+            sleep(3)
+        except RuntimeError as death:  # which DataLoader's signal handler tells
+            error = death
     message = f"{type(error).__name__}: {error}: {error.__context__}"
     for pattern, meaning in EXPLANATIONS.items():
         if re.search(pattern, message):
