@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from parse_config import find_file
+from utils.check import flat
 from utils.command_line import CommandLine, exit_on_user_error
 from utils.errors import UserError
 from utils.files import read_json
@@ -66,14 +67,6 @@ def find_runs(folder: str | Path) -> list[Run]:
         with suppress(UserError, OSError, ValueError, LookupError):
             runs.append(Run(path.parent))
     return runs
-
-
-def flat(config: Any, path: str = "") -> dict[str, Any]:
-    """{"optimizer.args.lr": 0.1, …} of a config."""
-    if not isinstance(config, dict) or not config:
-        return {path: config}
-    parts = [flat(value, f"{path}.{name}".strip(".")) for name, value in config.items()]
-    return {key: value for part in parts for key, value in part.items()}
 
 
 def table_of(runs: Sequence[Run], sort: str = "") -> list[list[str]]:

@@ -14,7 +14,8 @@ from statistics import fmean, stdev
 from typing import Any
 
 from parse_config import find_file
-from runs import Run, find_runs, flat
+from runs import Run, find_runs
+from utils.check import flat
 from utils.command_line import CommandLine
 from utils.files import read_json
 

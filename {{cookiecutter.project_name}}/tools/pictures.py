@@ -19,9 +19,9 @@ from base import BaseTrainer, Callback
 from base.base_data_loader import to_device
 from base.base_model import interpret
 from base.sampler import EpochSampler
-from runs import flat
 from tools.drawing import caption, contact_sheet
 from utils import distributed
+from utils.check import flat
 from utils.device import averaged_model
 from utils.errors import in_one_line
 from utils.seed import preserved_random_state

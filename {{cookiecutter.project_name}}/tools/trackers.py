@@ -17,8 +17,8 @@ from torch import nn
 
 from base import BaseTrainer, Callback
 from parse_config import ConfigParser
-from runs import flat
 from utils import distributed
+from utils.check import flat
 from utils.errors import UserError, as_warning, in_one_line
 from utils.files import read_json, write_json
 

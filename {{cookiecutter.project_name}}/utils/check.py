@@ -29,6 +29,9 @@ WORDS: dict[Any, str] = {  # what a config can hold
 }
 
 
+SYNONYMS = {"learning_rate": "lr", "bs": "batch_size", "acc": "accuracy", "model": "arch"}
+
+
 @dataclass(frozen=True)
 class Range:
     """For `Annotated`: a number of at least `low` and, where that is given, less than `below`."""
@@ -101,6 +104,7 @@ def read_arguments(
     mistakes += [Mistake((*path, name), ": is missing") for name in required if name not in args]
     blocks = {name: one.annotation for name, one in known.items() if is_dataclass(one.annotation)}
     inside = [f"{name}.{field.name}" for name, block in blocks.items() for field in fields(block)]
+    inside += flat({name: value for name, value in args.items() if name in known})
     for name in args:
         if name not in known and not takes_any:
             near = nearest(name, [*inside, *known])
@@ -110,6 +114,14 @@ def read_arguments(
         for name, value in args.items()
         if name in known
     }
+
+
+def flat(config: Any, path: str = "") -> dict[str, Any]:
+    """{"optimizer.args.lr": 0.1, …} of a config."""
+    if not isinstance(config, dict) or not config:
+        return {path: config}
+    parts = [flat(value, f"{path}.{name}".strip(".")) for name, value in config.items()]
+    return {key: value for part in parts for key, value in part.items()}
 
 
 def fits(hint: Any, value: Any) -> bool:
@@ -153,7 +165,7 @@ def in_words(hint: Any) -> str:
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """`did you mean …?` by the last word of each name; where none is near, the least far ones."""
-    by_word = {one.rpartition(".")[2].lower(): one for one in names}
+    name, by_word = SYNONYMS.get(name, name), {one.rpartition(".")[2].lower(): one for one in names}
     if near := get_close_matches(name.lower(), by_word, n=1):
         return f"did you mean {by_word[near[0]]!r}?"
     own = {word: one for word, one in by_word.items() if "." not in one}
