@@ -173,15 +173,12 @@ class ConfigParser:
         return partial(look_up(part["type"], module), *args, **{**part["args"], **kwargs})
 
     def init_callable(self, name: Any, module: Any, device: Any = "cpu") -> Any:
-        """A loss or metric: a function of (output, target) with its args set, or an object.
-
-        A list in its args becomes a tensor where it takes one, as `weight` of cross_entropy.
-        """
+        """A loss or metric: a function of (output, target) with its args set, or an object."""
         import torch
 
         part = self.part(name)
         found, args = look_up(part["type"], module), dict(part["args"])
-        for key, argument in arguments_of(found)[0].items():
+        for key, argument in arguments_of(found)[0].items():  # a list becomes a tensor
             if isinstance(args.get(key), list) and "torch.Tensor" in str(argument.annotation):
                 args[key] = torch.tensor(args[key], dtype=torch.get_default_dtype(), device=device)
         ready: Any = found(**args) if isclass(found) else partial(found, **args)

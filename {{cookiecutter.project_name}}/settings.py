@@ -35,8 +35,7 @@ class Optimizer(Part):
 
 @dataclass
 class Scheduler(Part):
-    # When it moves on; ReduceLROnPlateau follows `trainer.monitor` after each epoch
-    interval: Literal["epoch", "step"] = "epoch"
+    interval: Literal["epoch", "step"] = "epoch"  # when it moves on; on a plateau, each epoch
 
 
 @dataclass
@@ -72,16 +71,16 @@ class TrainerSettings:
     keep_last: Positive | None = None  # how many of them to keep; the best one is always kept
     monitor: Monitor = "min val_loss"  # what model_best.pth and early_stop go by
     early_stop: Count | None = None  # stop after so many epochs without improvement; 0: never
-    # What to do about a loss or gradient that is not finite, before it reaches the weights
-    non_finite: Literal["stop", "skip", "ignore"] = "stop"
+    non_finite: Literal["stop", "skip", "ignore"] = "stop"  # what to do at a NaN or an infinity
     max_skipped: Count = 100  # with "skip", how many steps of a run may be skipped
     accumulate_steps: Positive = 1  # batches of an optimizer step, weighted by their samples
     clip_grad_norm: Annotated[float, Range(0)] | None = None  # the largest norm of the gradients
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"  # what a GPU computes in
     compile: bool | dict[str, Any] = False  # torch.compile the model; a block gives its options
     channels_last: bool = False  # the order in memory that convolutions on a GPU like best
-    # Keep a moving average of the weights with this decay, and validate, test and use that
-    ema: Annotated[float, Range(0, below=1)] | None = None
+    ema: Annotated[float, Range(0, below=1)] | None = (
+        None  # decay of averaged weights, which are used
+    )
     log_step: Positive = 100  # batches between two lines of progress
     verbosity: Literal[0, 1, 2] = 2  # 0: warnings; 1: also epochs; 2: also progress within epochs
     tensorboard: bool = True  # write TensorBoard event files into the run directory
@@ -114,15 +113,12 @@ class Settings:
     init_from: InitFrom | None = None  # begin a new run with the weights of a checkpoint
     # Until which epoch not to train parameters, by patterns: {"body.*": 3, "stem.*": null}
     freeze: dict[str, Positive | None] = field(default_factory=dict)
-    # In model/metric.py: functions of (output, target), or classes with update, compute, reset
-    metrics: list[Metric] = field(default_factory=list)
-    # In torch.optim.lr_scheduler; several by name, as the optimizers
-    lr_scheduler: Scheduler | dict[str, Scheduler] | None = None
+    metrics: list[Metric] = field(default_factory=list)  # functions and classes in model/metric.py
+    lr_scheduler: Scheduler | dict[str, Scheduler] | None = None  # in torch.optim.lr_scheduler
     # What outputs mean, for predict.py and the report; null: what the loss makes certain
     task: Literal["multiclass", "binary", "multilabel", "regression", "none"] | None = None
     name: FolderName = "experiment"  # the runs are kept in a folder of this name
-    # Decides initial weights, dropout and the order of the data
-    seed: Annotated[int, Range(0, below=2**64)] = 0
+    seed: Annotated[int, Range(0, below=2**64)] = 0  # of initial weights, dropout, order of data
     deterministic: bool = False  # deterministic algorithms only; where there is none, stop
     device: str = "auto"  # auto, cpu, cuda, cuda:1 or mps; auto takes the first GPU there is
     n_gpu: Count | None = None  # of older projects: 0 means cpu; for several GPUs use torchrun

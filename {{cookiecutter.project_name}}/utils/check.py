@@ -23,7 +23,6 @@ WORDS: dict[Any, str] = {  # what a config can hold
     float: "a number",
     str: "a string",
     list: "a list",
-    tuple: "a list",
     dict: "a block",
     NoneType: "null",
 }
@@ -94,10 +93,9 @@ def read_value(hint: Any, value: Any, path: Keys, mistakes: list[Mistake]) -> An
 def read_arguments(
     function: Any, args: dict[str, Any], path: Keys, mistakes: list[Mistake], given: int = 0
 ) -> dict[str, Any]:
-    """`args` as keyword arguments of a function or class, each read by its hint.
+    """`args` for a function or class, read by its hints, without the first `given` arguments.
 
-    The code itself gives the first `given` arguments. Appends what is wrong to `mistakes`; what
-    cannot be judged, passes.
+    Appends what is wrong to `mistakes`; what cannot be judged, passes.
     """
     known, takes_any = arguments_of(function, given)
     required = [name for name, argument in known.items() if argument.default is argument.empty]
@@ -139,14 +137,13 @@ def fits(hint: Any, value: Any) -> bool:
         return not is_dataclass(hint)
     if isinstance(value, bool):
         return kind is bool
-    accepted = {float: (int, float), tuple: (list, tuple)}.get(kind, kind)
-    return isinstance(value, accepted)
+    return isinstance(value, (int, float) if kind is float else kind)
 
 
 def kind_of(hint: Any) -> Any:
-    """The class that a hint names: `list` of list[int], and of a tensor, which a list becomes."""
+    """The class that a hint names: `list` of list[int], and of what a list becomes."""
     kind = get_origin(hint) or hint
-    return list if getattr(kind, "__name__", "") == "Tensor" else kind
+    return list if kind is tuple or getattr(kind, "__name__", "") == "Tensor" else kind
 
 
 def in_words(hint: Any) -> str:

@@ -43,11 +43,10 @@ def callback_classes() -> list[Any]:
     """The subclasses of Callback in tools/, in the order of the file names."""
     found = []
     for file, text in texts().items():
-        for name in CALLBACK.findall(text):
-            try:
-                found.append(getattr(import_extra(file), name))
-            except UserError as error:
-                logging.getLogger("train").warning("%s", error)
+        try:
+            found += [getattr(import_extra(file), name) for name in CALLBACK.findall(text)]
+        except UserError as error:
+            logging.getLogger("train").warning("%s", error)
     return found
 
 

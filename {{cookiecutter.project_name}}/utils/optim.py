@@ -14,10 +14,7 @@ def by_name(value: Any) -> dict[str, Any]:
 
 
 def build_optimizers(config: Any, modules: Any, model: Any) -> Any:
-    """The optimizer of the config, of all that is trained; or those of parts of the model by name.
-
-    Raises UserError where the model has no such part.
-    """
+    """The optimizer of all that is trained, or those of the parts of the model by name."""
 
     def build(key: Any, name: str) -> Any:
         try:
