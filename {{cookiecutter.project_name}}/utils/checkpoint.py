@@ -243,7 +243,7 @@ def restore(trainer: Any, state: State) -> None:
     """The counterpart of `collect`. Raises UserError where the weights or the data do not fit."""
     resume = trainer.config.resume
     for key in ("optimizer", "lr_scheduler"):
-        if state["random"] is not None and state["config"].get(key) != trainer.config[key]:  # ours
+        if state["random"] is not None and state["config"].get(key) != trainer.config.given[key]:
             raise UserError(f"{key}: differs from that of {resume}: to change it, {in_full()}")
     set_weights(distributed.unwrap(trainer.model), state["state_dict"], resume)
     parts = {"optimizer": trainer.optimizer, "lr_scheduler": trainer.lr_scheduler}
