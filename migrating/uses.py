@@ -7,6 +7,7 @@ import ast
 from typing import Any
 
 from migrating.carry import NEW_PLACES, WRITERS, Carried, new_names
+from migrating.names import PRIVATE
 from migrating.source import Source, dotted, is_trainer, methods, own_attributes, stored
 from migrating.tree import OldProject
 
@@ -54,6 +55,8 @@ class Uses:
 
     def __call__(self, source: Source) -> None:
         for node in source.nodes(ast.Attribute):
+            if node.attr in PRIVATE and dotted(node.value) in ("config", "self.config"):
+                continue  # it is edited
             for name, lost in self.lost.items():
                 if node.attr in lost and self._is_of(source, node, name):
                     text = f"the old {name} had {node.attr}, today's has not"

@@ -664,6 +664,7 @@ def test_what_old_code_asks_of_the_base_is_looked_up_where_no_dry_run_comes(tmp_
         """\
             if batch_idx % 50 == 49:
                 print(self.writer.selected, self.config.levels, self._prepare_device(1))
+                print(self.config._save_dir)
             if batch_idx == self.len_epoch:""",
     )
     text = text.replace(
@@ -702,7 +703,7 @@ class Other(BaseTrainer):
         Uses(project, classes, sources)(source)
     said = "\n".join(sources[0].notes)
     assert "the old TensorboardWriter had selected, today's has not" in said
-    assert "the old ConfigParser had levels, today's has not" in said
+    assert "the old ConfigParser had levels, today's has not" in said and "_save_dir" not in said
     assert "train() calls _train_epoch(epoch), with no other arguments" in said
     assert "_train_epoch returns no dict of values by name, as train() wants" in said
     assert "self.state_of_old = 1" in sources[0].edited
