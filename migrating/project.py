@@ -100,7 +100,10 @@ def fill(old: OldProject, new: Path) -> Report:
     replace_in_place(old, classes, sources, report)
     edit(old, classes, [*sources, *generated], report)
     imports = Imports(
-        old.trees, modules, {part.package: part.names for part in parts}, modules_renamed(renamed)
+        old.trees,
+        modules,
+        {part.package: part.names for part in parts},
+        modules_renamed(renamed, old),
     )
     for source in [*sources, *generated]:
         imports(source)
@@ -195,8 +198,11 @@ def clashes(old: OldProject, new: Path) -> dict[str, str]:
     return found
 
 
-def modules_renamed(files: dict[str, str]) -> dict[str, str]:
+def modules_renamed(files: dict[str, str], old: OldProject) -> dict[str, str]:
+    """The modules of renamed files; of a file and a folder of a name, imports mean the folder."""
+    folders = {name.partition("/")[0] for name in old.trees if "/" in name}
     found = {module_of(a): module_of(b) for a, b in files.items() if a.endswith(".py")}
+    found = {a: b for a, b in found.items() if a not in folders}
     for name in files:
         if name.startswith(("tools/", "settings/")):
             first = name.partition("/")[0]

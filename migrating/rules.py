@@ -36,9 +36,10 @@ def hard_coded_cuda(source: Source) -> None:
         _named_cuda(source, call, name)
         if not isinstance(call.func, ast.Attribute) or call.func.attr != "cuda":
             continue
-        if name == "torch.cuda" or (call.args and dotted(call.args[0]).endswith("device")):
+        if name == "torch.cuda":
             continue
-        device = _device(source, call)
+        is_given = call.args and dotted(call.args[0]).endswith("device")  # which may be the CPU
+        device = dotted(call.args[0]) if is_given else _device(source, call)
         start = source.end(call.func.value)
         more = [f", {ast.unparse(one)}" for one in call.keywords if one.arg == "non_blocking"]
         source.edit(start, source.end(call), f".to({device}{''.join(more)})", reason)

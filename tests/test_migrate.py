@@ -358,7 +358,7 @@ EDITS = {
     ),
     "cuda anywhere": (
         "import torch\nm.cuda()\nn.cuda(device)\ntorch.cuda.empty_cache()\n",
-        "import torch\nm.to('cuda' if torch.cuda.is_available() else 'cpu')\nn.cuda(device)\n"
+        "import torch\nm.to('cuda' if torch.cuda.is_available() else 'cpu')\nn.to(device)\n"
         "torch.cuda.empty_cache()\n",
     ),
     "names of NumPy": (
@@ -788,6 +788,14 @@ def test_a_module_called_test_is_no_script(tmp_path):
     report = move(read(old), tmp_path / "new")
     assert "test.py" in report.unchanged
     assert [command[2] for command in report.checks if "-m" in command] == ["main.py"]
+
+
+def test_of_a_file_and_a_folder_of_a_name_imports_mean_the_folder(tmp_path):
+    old = old_project("kfold", tmp_path)
+    (old / "utils.py").write_text("def never_imported():\n    pass\n", encoding="utf-8")
+    report = move(read(old), tmp_path / "new")
+    assert report.renamed == {"utils.py": "old_utils.py"}
+    assert not any("old_utils" in diff for _, diff in report.changes.values())
 
 
 def test_what_is_left_to_do_is_in_order():
