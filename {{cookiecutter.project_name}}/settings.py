@@ -99,6 +99,7 @@ SERVED_BY = {
     "parallel.sync_batch_norm": "sync_batch_norm",
     "trainer.ema": "ema",
     "trainer.non_finite": "skip_steps",
+    "trainer.save_every.minutes": "save_minutes",
     "trainer.trackers": "trackers",
     "trainer.histograms": "pictures",
 }

@@ -157,8 +157,8 @@ with distributed.process_group():
     of = f"of {rank}"
     assert distributed.on_main(lambda: of) == distributed.broadcast(of) == "of 0"
     assert distributed.all_gather(rank) == [0, 1] and distributed.mean(rank) == 0.5
-    assert distributed.latest_max(0, rank, wait=True) == (0, 1)
-    assert distributed.latest_max(rank) == (1, 0) and distributed.latest_max(0) == (0, 0)
+    assert distributed.latest_max(rank, wait=True) == 1
+    assert distributed.latest_max(rank) == 1 and distributed.latest_max(0) == 0
     sampler = WeightedRandomSampler(torch.arange(1.0, 21), 30)
     loader = BaseDataLoader(range(20), 4, True, 0, 0, sampler=sampler)
     loader.set_epoch(seed=1, epoch=2)

@@ -57,7 +57,6 @@ class BaseTrainer(ABC):
         self.step = 0  # optimizer steps so far
         self.batch_idx = 0  # batches done of the epoch that runs
         self.epoch_is_pass = settings.len_epoch is None  # over the data
-        self.saved_at = self.saved_step = 0.0  # when, by monotonic(), and at which step
 
         self.outcome = ""  # how the last call of `train` ended
         self.checkpoint_dir = config.save_dir
@@ -96,7 +95,7 @@ class BaseTrainer(ABC):
                 for callback in self.callbacks:
                     callback.on_epoch_end(self, log)
                 self._epochs_done += 1
-                signal, _ = distributed.latest_max(self.stop_signals.received, wait=True)
+                signal = distributed.latest_max(self.stop_signals.received, wait=True)
                 run.stop_if_asked(self, epoch, signal)
             else:
                 self.outcome = "finished"

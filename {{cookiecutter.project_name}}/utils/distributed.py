@@ -107,27 +107,27 @@ def broadcast_buffers(model: "nn.Module") -> None:
 
 
 class LatestMax:
-    """The maximum over all processes of a signal to stop, and of a step to save at (0: none).
+    """The maximum over all processes of a number, such as that of a signal to stop; 0 means none.
 
-    All get the same numbers in the same step, twice in a second or with `wait`; in between, 0.
+    All get the same number in the same step, twice in a second or with `wait`; in between, 0.
     """
 
     def __init__(self) -> None:
         self._calls, self._every = 0, 1  # since the last all_reduce; from one to the next
         self._since = monotonic()
 
-    def __call__(self, signal: int, save_at: int = 0, wait: bool = False) -> tuple[int, int]:
+    def __call__(self, number: int, wait: bool = False) -> int:
         if world_size() == 1:
-            return signal, save_at
+            return number
         self._calls += 1
         if self._calls < self._every and not wait:
-            return 0, 0
+            return 0
         pace = int(self._calls * SECONDS / max(monotonic() - self._since, 1e-9))
         self._calls, self._since = 0, monotonic()
-        numbers = torch.tensor([signal, save_at, max(1, min(STEPS, pace))])
+        numbers = torch.tensor([number, max(1, min(STEPS, pace))])
         dist.all_reduce(numbers, dist.ReduceOp.MAX)
-        signal, save_at, self._every = numbers.tolist()
-        return signal, save_at
+        number, self._every = numbers.tolist()
+        return number
 
 
 latest_max = LatestMax()

@@ -3,10 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from math import inf
 from pathlib import Path
 from signal import Signals
-from time import monotonic
 from typing import Any
 
 import torch
@@ -46,7 +44,6 @@ def prepare(trainer: Any) -> None:
     if config.resume is not None and not config.goes_on:
         say("%s is in no run directory: its state goes on in a new run", config.resume)
     config.start_run()
-    trainer.saved_at, trainer.saved_step = monotonic(), 0
     say("%s\nRun directory: %s", distributed.unwrap(trainer.model), trainer.checkpoint_dir)
     trainer.epoch_log.start(done + 1)
     if done >= trainer.epochs:
@@ -74,19 +71,14 @@ def save(trainer: Any, epochs_done: int, names: list[str]) -> None:
     keep_last = trainer.config.settings.trainer.keep_last
     clean_up = partial(remove_old, trainer.checkpoint_dir, keep_last, epochs_done)
     trainer.saver.save(state, *paths, then=clean_up)
-    trainer.saved_at, trainer.saved_step = monotonic(), trainer.step
 
 
 def save_or_stop_if_due(trainer: Any) -> None:
     """Between two steps: save as `save_every` says, and leave if a signal asks."""
-    every = trainer.config.settings.trainer.save_every
-    is_due = every.steps is not None and trainer.step % every.steps == 0
-    minutes = inf if every.minutes is None or not distributed.is_main() else every.minutes
-    are_over = monotonic() - trainer.saved_at >= 60 * minutes
-    save_at = trainer.step if are_over else 0  # the main process says it to the others
-    signal, save_at = distributed.latest_max(trainer.stop_signals.received, save_at)
-    if is_due or save_at > trainer.saved_step:  # else it was saved since
+    steps = trainer.config.settings.trainer.save_every.steps
+    if steps is not None and trainer.step % steps == 0:
         trainer._save(trainer.epoch - 1, [LAST_NAME])
+    signal = distributed.latest_max(trainer.stop_signals.received)
     stop_if_asked(trainer, trainer.epoch - 1, signal)
 
 
