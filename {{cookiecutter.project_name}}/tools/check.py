@@ -231,7 +231,8 @@ def schedules(trainer: Any) -> Iterator[tuple[str, str, Any, int]]:
 
 def look_ahead(trainer: Any) -> None:
     """Warn of what makes no sense to the end of a run; UserError where that is not reached."""
-    n_outputs = trainer.config.settings.arch.args.get("num_classes")
+    args = getattr(trainer.config.settings.arch, "args", {})  # an old project may have no arch
+    n_outputs = args.get("num_classes")
     n_classes = n_classes_of(getattr(trainer, "data_loader", None))
     if n_classes and isinstance(n_outputs, int) and n_outputs > n_classes:
         line = "arch.args.num_classes = %d: the data have %d classes"
