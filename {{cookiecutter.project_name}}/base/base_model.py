@@ -45,10 +45,12 @@ class BaseModel(nn.Module, ABC):
         return f"{super().__str__()}\nTrainable parameters: {trainable}"
 
 
-MULTICLASS = ("cross_entropy", "CrossEntropyLoss", "nll_loss", "NLLLoss")
-REGRESSION = "mse_loss MSELoss l1_loss L1Loss smooth_l1_loss SmoothL1Loss huber_loss HuberLoss"
-OF_LOGITS = ("binary_cross_entropy_with_logits", "BCEWithLogitsLoss")
-OF_PROBABILITIES = ("binary_cross_entropy", "BCELoss")
+TASKS = {  # by the losses of PyTorch that make them certain
+    "multiclass": "cross_entropy CrossEntropyLoss nll_loss NLLLoss",
+    "regression": "mse_loss MSELoss l1_loss L1Loss smooth_l1_loss SmoothL1Loss "
+    "huber_loss HuberLoss",
+    "binary": "binary_cross_entropy_with_logits BCEWithLogitsLoss binary_cross_entropy BCELoss",
+}
 
 
 def interpret(config: Any, criterion: Any, outputs: torch.Tensor) -> tuple[str, torch.Tensor]:
@@ -61,15 +63,12 @@ def interpret(config: Any, criterion: Any, outputs: torch.Tensor) -> tuple[str, 
     loss = criterion.func if isinstance(criterion, partial) else type(criterion)
     name = loss.__name__ if loss.__module__.startswith("torch.") else ""  # else it may be any loss
     n = outputs.shape[1] if outputs.ndim > 1 else 1  # classes or labels
-    found = "multiclass" if name in MULTICLASS else "none"
-    found = "regression" if name in REGRESSION.split() else found
-    if name in OF_LOGITS + OF_PROBABILITIES:
-        found = "binary" if n == 1 else "multilabel"
-    task = config["task"] or found
+    found = next((task for task, losses in TASKS.items() if name in losses.split()), "none")
+    task = config["task"] or ("multilabel" if found == "binary" and n != 1 else found)
     if (task == "binary" and n != 1) or (task == "multiclass" and n == 1):
         shape = tuple(outputs.shape[1:])
         raise UserError(f"task = {task!r}: does not fit outputs of {shape} for a sample")
     if task == "multiclass":
         return task, outputs.float().softmax(dim=1)
-    is_logit = task in ("binary", "multilabel") and name not in OF_PROBABILITIES
+    is_logit = task in ("binary", "multilabel") and name not in ("binary_cross_entropy", "BCELoss")
     return task, outputs.float().sigmoid() if is_logit else outputs

@@ -50,15 +50,11 @@ class TensorboardWriter:
         """What follows is of this step and mode."""
         self.step, self.mode = step, getattr(mode, "value", mode)  # of an Enum too
 
-    add_scalar, add_scalars, add_text = (
-        _adder("add_scalar"),
-        _adder("add_scalars"),
-        _adder("add_text"),
-    )
+    add_scalar, add_scalars = _adder("add_scalar"), _adder("add_scalars")
     add_image, add_images = _adder("add_image"), _adder("add_images")
     add_figure, add_audio = _adder("add_figure"), _adder("add_audio")
+    add_text, add_pr_curve = _adder("add_text"), _adder("add_pr_curve")
     add_histogram, add_embedding = _adder("add_histogram"), _adder("add_embedding")
-    add_pr_curve = _adder("add_pr_curve")
 
     def add(self, name: str, tag: Any, *args: Any, **kwargs: Any) -> None:
         """What all of these call; an extra may put a function of its own in its place."""
