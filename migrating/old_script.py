@@ -100,7 +100,7 @@ def first_trainer(main: Callable[..., Any], *args: Any) -> BaseTrainer:
 
     replaced: list[tuple[Any, Any]] = []
 
-    def replace(cls: Any, **_: Any) -> None:
+    def replace(cls: Any, /, **_: Any) -> None:
         if "train" in vars(cls):
             replaced.append((cls, cls.train))
             cls.train = stop

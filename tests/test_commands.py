@@ -27,7 +27,7 @@ PLACES = {
     r"python (predict|export)\.py\b.*": PREDICT,
     r"python sweep\.py.*": "tests/test_sweep_runs.py::test_the_commands_of_the_page",
     r"python -m tools\.groups": "tests/test_sweep_runs.py::test_seeds_and_folds_are_ordinary_runs",
-    r"python -m tools\.old_script .*": "tests/test_migrate.py::test_an_old_project_trains_resumes",
+    r"python -m tools\.old_\w+ .*": "tests/test_migrate.py::test_an_old_project_trains_resumes",
     r"python migrate\.py .*": "tests/test_migrate.py::test_the_command_says_what_it_did",
     r"python benchmarks/.*": "tests/test_benchmarks.py::test_each_benchmark_ends_with_its_table",
     r"python scripts/make_report.*": "tests/test_benchmarks.py::test_the_picture_of_the_readme",
@@ -132,15 +132,6 @@ def test_the_mistake_in_the_readme(bash, bake):
     (project / "config.json").write_text(config.replace('"lr"', '"learning_rate"'), "utf-8")
     command, expected = block_with(ROOT / "README.md", "$ ").removeprefix("$ ").split("\n", 1)
     assert bash(command, project, status=2) == expected
-
-
-@pytest.mark.slow
-def test_the_first_steps_of_the_readme(bash, template, tmp_path):
-    readme = ROOT / "README.md"
-    steps = [block_with(readme, "\ncookiecutter path"), block_with(readme, "\npip install torch ")]
-    script = "\n".join(steps).replace("path/or/url/of/this/repo", str(template))
-    output = bash(script, tmp_path, text="\n" * 20)
-    assert "Name of the project" in output and "accuracy" in output.splitlines()[-2]
 
 
 @pytest.mark.slow
