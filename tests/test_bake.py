@@ -66,7 +66,7 @@ EXTRAS = """
     tools/study.py tools/sweep_table.py tools/targets.py tools/trial.py tools/work.py
 """.split()
 # Of an essential project, 55 files but for a starter with one more; lines that are not blank
-MOST_FILES, MOST_LINES = 56, 3850
+MOST_FILES, MOST_LINES = 56, 3830
 
 STARTER_FILES = {
     "mnist": ["data/mnist_5k.npz"],
