@@ -254,7 +254,7 @@ def look_ahead(trainer: Any) -> None:
 
 
 ADVICE = {  # on what torch says
-    r"values to unpack|Tensor, not|got \((str|list|dict)|'(str|list|dict)' obj": (
+    r"values to unpack|Tensor, not|got \((str|list|tuple|dict)|'(str|list|dict)' obj": (
         "train_step takes (input, target), two tensors: write it for this batch"
     ),
     r"Target .* out of bounds": "arch.args are to give as many classes as the data have",
@@ -277,7 +277,7 @@ NO_STEP = "no optimizer.step() in an epoch: train_step is to call self.optimize(
 class FirstSteps(Callback):
     """Looks ahead at the start of a run, at the first steps, and at what ends one."""
 
-    handles: Any = ()
+    handles: dict[Any, list[Any]] = {}  # of the hooks on each optimizer
 
     def on_data_built(self, data_loader: Any, config: Any) -> None:
         if not hasattr(data_loader, "__iter__"):
@@ -289,10 +289,9 @@ class FirstSteps(Callback):
         if not hasattr(trainer, "is_first_micro_batch"):
             return  # a loop of its own
         self.logger, self.n_steps = trainer.logger, Counter[Any]()
-        self.hooks: dict[Any, Any] = {}  # for the gradients of an optimizer, from its first step on
         self.have_old: dict[Any, bool] = {}
         optimizers = [x for x in by_name(trainer.optimizer).values() if hasattr(x, "param_groups")]
-        self.handles = [x.register_step_pre_hook(self.on_step) for x in optimizers]
+        self.handles = {x: [x.register_step_pre_hook(self.on_step)] for x in optimizers}
 
     def on_epoch_end(self, trainer: Any, log: dict[str, Any]) -> None:
         if self.handles and not self.n_steps:
@@ -300,9 +299,8 @@ class FirstSteps(Callback):
         self.on_train_end(trainer, "")
 
     def on_train_end(self, trainer: Any, outcome: str) -> None:
-        for handle in self.handles:
-            handle.remove()
-        self.handles = ()
+        for optimizer in [*self.handles]:
+            self.leave(optimizer)
 
     def on_error(self, trainer: Any, error: Exception) -> UserError | None:
         frames = [frame for frame, _ in walk_tb(error.__traceback__)]
@@ -329,10 +327,9 @@ class FirstSteps(Callback):
         if self.n_steps[optimizer] == 1:
             found = [p for p in parameters_of(optimizer) if type(p.grad) is torch.Tensor]
             for p in [p for p in found if p.grad.layout is torch.strided][:1]:
-                self.hooks[optimizer] = p.register_hook(partial(self.on_gradient, optimizer, p))
+                hook = partial(self.on_gradient, optimizer, p)
+                self.handles[optimizer].append(p.register_hook(hook))
         elif self.n_steps[optimizer] == 2:
-            if optimizer in self.hooks:
-                self.hooks[optimizer].remove()
             if self.have_old.get(optimizer):
                 raise UserError(OLD_GRADIENTS)
             callers = {frame.f_code.co_name for frame, _ in walk_stack(None)}
@@ -341,6 +338,12 @@ class FirstSteps(Callback):
                 self.logger.warning(OWN_STEP)
 
     def on_gradient(self, optimizer: Any, parameter: Any, gradient: Any) -> None:
-        """Between the first two steps, before a gradient is added to that of a parameter."""
+        """After the first step, before a gradient is added to that of a parameter."""
+        if self.n_steps[optimizer] > 1:  # within a step no hook of its can be removed
+            return self.leave(optimizer)
         has_old = parameter.grad is not None and bool(parameter.grad.any())
         self.have_old[optimizer] = has_old and self.have_old.get(optimizer, True)
+
+    def leave(self, optimizer: Any) -> None:
+        for handle in self.handles.pop(optimizer):
+            handle.remove()
