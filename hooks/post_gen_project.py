@@ -28,6 +28,7 @@ STARTERS = ("mnist", "minimal", "text", "tabular", "gan")
 EXTRAS = ["tools/*", "docs/**/*", "notebooks/*", "export.py", "report.py", "sweep.py"]
 EXTRAS += [".editorconfig", ".pre-commit-config.yaml"]
 ESSENTIAL = ["tools/__init__.py", "tools/check.py"]
+ESSENTIAL += ["tools/several_optimizers.py"] * (STARTER == "gan")
 ESSENTIAL += ["docs/config.md", "docs/data.md", "docs/model.md", "docs/runs.md"]
 # What belongs to the starter "mnist" alone, and what "gan" has too
 MNIST = ["notebooks/first_steps.ipynb"]

@@ -27,9 +27,7 @@ STARTERS = ("mnist", "minimal", "text", "tabular", "gan")
 
 def bake(starter, folder):
     command = [sys.executable, "-m", "cookiecutter", str(ROOT), "--no-input", "--output-dir"]
-    size = "full" if starter == "gan" else "essential"  # for two processes
-    command += [folder, f"starter={starter}", f"size={size}"]
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run([*command, folder, f"starter={starter}"], check=True, capture_output=True)
     [project] = Path(folder).iterdir()
     return project
 

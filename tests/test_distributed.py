@@ -425,11 +425,10 @@ with distributed.process_group():
 def test_each_starter_trains_with_several_processes(bake, tmp_path, starter):
     """Also with a last batch of one sample each, batch norm and two optimizers."""
     more = ["-d", "cpu", "trainer.epochs=2", f"trainer.save_dir={tmp_path}", "trainer.report=false"]
-    has_batch_norm = starter in ("minimal", "gan")
-    project = bake(starter=starter, size="full" if has_batch_norm else "essential")
-    status, out, err = torchrun(project, "train.py", "-c", "config.json", *more)
+    status, out, err = torchrun(bake(starter=starter), "train.py", "-c", "config.json", *more)
     assert status == 0 and "Warning" not in err, err
     assert len(rows(tmp_path)) == 2
+    has_batch_norm = starter in ("minimal", "gan")
     assert out.count("batch norm: each process takes") == has_batch_norm
 
 
@@ -444,7 +443,7 @@ COMPARING = """
 
 
 def test_two_optimizers_learn_the_same_in_all_processes(bake, tmp_path):
-    project = bake(starter="gan", size="full")
+    project = bake(starter="gan")
     with (project / "trainer" / "gan_trainer.py").open("a") as file:
         file.write(COMPARING)
     more = ["-d", "cpu", "trainer.epochs=1", "trainer.len_epoch=10", f"trainer.save_dir={tmp_path}"]

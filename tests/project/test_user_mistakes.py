@@ -43,9 +43,18 @@ class Endless(IterableDataset):
         yield torch.zeros(2)
 
 
-def test_what_a_data_loader_cannot_work_with():
-    with pytest.raises(UserError, match="^data_loader: .* expected unspecified shuffle option"):
-        BaseDataLoader(Endless(), 2, True, 0, 0)
+@pytest.mark.parametrize(
+    ("dataset", "options", "message"),
+    [
+        (range(9), {"timeout": 5}, "timeout is for workers"),
+        (range(9), {"sampler": iter(range(9))}, "the sampler, a range_iterator, has no length"),
+        (Endless(), {}, ".* expected unspecified shuffle option"),
+        (iter(()), {}, "the data set, a tuple_iterator, has no length"),
+    ],
+)
+def test_what_a_data_loader_cannot_work_with(dataset, options, message):
+    with pytest.raises(UserError, match=f"^data_loader: {message}"):
+        BaseDataLoader(dataset, 2, True, 0, 0, **options)
 
 
 def test_paths_and_numbers_of_numpy_in_a_config(make_config, tmp_path):
@@ -175,12 +184,31 @@ def test_data_that_are_not_there_are_one_line(tmp_path):
     assert str(tmp_path / "mnist_5k.npz") in done.stderr
 
 
+class OwnTensor(torch.Tensor):
+    pass
+
+
+class KeepsTensor:
+    def __init__(self):
+        self.sum = torch.zeros(2).as_subclass(OwnTensor)
+
+    def compute(self):
+        return 0.0
+
+
+def test_a_metric_that_cannot_be_copied():
+    with pytest.raises(UserError, match=r"^metrics: KeepsTensor cannot be copied: The default"):
+        MetricTracker(metrics=[KeepsTensor()])
+
+
 def test_with_several_processes_a_metric_without_merge_is_refused_at_the_start(monkeypatch):
     monkeypatch.setattr("utils.distributed.world_size", lambda: 2)
 
-    class Alone:
-        def compute(self):
-            return 0.0
+    class Alone(KeepsTensor):
+        sum = None
+
+        def __init__(self):
+            pass
 
     with pytest.raises(UserError, match="Alone cannot take in what another process has collected"):
         MetricTracker(metrics=[Alone()])

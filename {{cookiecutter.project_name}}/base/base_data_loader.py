@@ -17,7 +17,7 @@ from utils.check import Range
 from utils.command_line import end_workers, start_worker
 from utils.errors import UserError, in_full
 from utils.extras import find_method
-from utils.samples import split_indices
+from utils.samples import refuse_mistakes, split_indices
 
 MANY = 1_000_000  # samples: tools/permutation.py makes no list of more
 OF_ORDER = ("batch_size", "shuffle", "sampler", "drop_last")  # options of a DataLoader
@@ -153,6 +153,7 @@ class BaseDataLoader(EpochDataLoader):
             "persistent_workers": num_workers > 0,
         } | options
         options |= {"batch_size": batch_size, "num_workers": num_workers, "collate_fn": collate_fn}
+        refuse_mistakes(dataset, sampler, options)
         self.shuffle, self.validation_split, self.split_seed = shuffle, validation_split, split_seed
         is_stream = isinstance(dataset, IterableDataset)
         if validation_split and (is_stream or sampler is not None or batch_sampler is not None):

@@ -1,9 +1,8 @@
 """What `parallel.sync_batch_norm` asks for."""
 
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from base import BaseTrainer, Callback
+from base import Callback
 from parse_config import ConfigParser
 from utils import distributed
 from utils.errors import UserError
@@ -17,11 +16,3 @@ class SyncBatchNorm(Callback):
             if next(model.parameters()).device.type != "cuda":
                 raise UserError("parallel.sync_batch_norm: works on GPUs only")
             nn.SyncBatchNorm.convert_sync_batchnorm(model)  # in place, all that is in the model
-
-    def on_setup(self, trainer: BaseTrainer) -> None:
-        norms = [x for x in trainer.model.modules() if isinstance(x, _BatchNorm)]
-        if distributed.world_size() > 1 and {*map(type, norms)} - {nn.SyncBatchNorm}:
-            trainer.logger.warning(
-                "batch norm: each process takes the statistics of its own part of a batch; "
-                "parallel.sync_batch_norm=true takes those of all, on GPUs"
-            )

@@ -4,6 +4,7 @@ The words are those of torch.distributed.
 """
 
 import gc
+import logging
 import os
 import sys
 import warnings
@@ -145,6 +146,15 @@ def wrap(model: "nn.Module", device: "torch.device", settings: Any) -> "nn.Modul
         find_unused_parameters=settings.find_unused_parameters,
         gradient_as_bucket_view=True,  # with no second copy of the gradients
     )
+
+
+def warn_of_batch_norm(model: "nn.Module") -> None:
+    if world_size() > 1:
+        norms = [x for x in model.modules() if isinstance(x, nn.modules.batchnorm._BatchNorm)]
+        if {*map(type, norms)} - {nn.SyncBatchNorm}:
+            line = "batch norm: each process takes the statistics of its own part of a batch;"
+            line += " parallel.sync_batch_norm=true takes those of all, on GPUs"
+            logging.getLogger("trainer").warning(line)
 
 
 def unwrap(model: Any) -> "nn.Module":

@@ -29,7 +29,7 @@ class MetricTracker:
         self.keys, self.writer, self.device = keys, writer, device
         metrics = list(metrics)
         self.functions = {name_of(m): m for m in metrics if not hasattr(m, "compute")}
-        self.collectors = [copy.deepcopy(m) for m in metrics if hasattr(m, "compute")]
+        self.collectors = [copied(m) for m in metrics if hasattr(m, "compute")]
         if distributed.world_size() > 1:
             for metric in self.collectors:
                 check_merge(metric)
@@ -120,6 +120,14 @@ class MetricTracker:
                 else:
                     vars(metric).update(of_metric)
         self._has_loaded = True
+
+
+def copied(metric: Any) -> Any:
+    try:
+        return copy.deepcopy(metric)
+    except Exception as error:  # what some subclasses of Tensor raise
+        reason = str(error).partition(":")[0]
+        raise UserError(f"metrics: {name_of(metric)} cannot be copied: {reason}") from error
 
 
 def name_of(metric: Any) -> str:

@@ -27,6 +27,7 @@ def prepare(trainer: Any) -> None:
             trainer.model = distributed.wrap(trainer.model, trainer.device, parallel)
         elif distributed.world_size() > 1 and not hasattr(trainer.model, "no_sync"):
             find_method("average_gradients", "several optimizers with torchrun")(trainer.model)
+        distributed.warn_of_batch_norm(trainer.model)
         for callback in trainer.callbacks:
             callback.on_setup(trainer)
         if config.resume is not None and not trainer.outcome:
