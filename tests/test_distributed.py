@@ -252,7 +252,8 @@ def test_each_sample_comes_once_and_a_changed_number_of_processes_goes_on(
         for index in note.read_text().split():
             counts[index] = counts.get(index, 0) + 1
     assert len(counts) == 595
-    assert set(counts.values()) == ({2} if len_epoch == "null" else {1, 2})  # of 1,190 at most
+    times = set(counts.values())  # ten batches of four processes are more than of two
+    assert times == {2} or (len_epoch != "null" and times == {1, 2})
     log = (run_dir(tmp_path / "o") / "train.log").read_text()
     changes = re.findall(r"processes: (\d) -> (\d) from step", log)
     assert changes == [("2", "4"), ("4", "1")]
