@@ -66,7 +66,7 @@ EXTRAS = """
     tools/study.py tools/sweep_table.py tools/targets.py tools/trial.py tools/work.py
 """.split()
 # Of an essential project, 55 files but for those of a starter; lines that are not blank
-MOST_FILES, MOST_LINES = 57, 3860
+MOST_FILES, MOST_LINES = 57, 3890
 
 STARTER_FILES = {
     "mnist": ["data/mnist_5k.npz"],
