@@ -225,7 +225,7 @@ CONTAINER = {".dockerignore", ".devcontainer/devcontainer.json"}  # the user has
         (CHOICES, set()),
         (["docker=yes", "config_format=yaml"], CONTAINER | {"utils/yaml_config.py"}),
         (["starter=minimal"], {"data/penguins.npz"}),
-        (["starter=gan"], {"trainer/gan_trainer.py"}),
+        (["starter=gan"], {"trainer/gan_trainer.py", "tools/several_optimizers.py"}),
     ],
 )
 def test_skipping_keeps_all_files_of_the_user(choices, new, run, template, reference):
