@@ -93,7 +93,7 @@ def train(trainer):
         "log": log,
         "step": trainer.step,
         "weight": trainer.model.weight.item(),
-        "average": average,
+        "average": average and average.module.weight.item(),
     }
 
 
