@@ -2,6 +2,7 @@
 
 python benchmarks/distributed.py           two processes, 120 epochs
 python benchmarks/distributed.py 4 60      four processes, 60 epochs
+python benchmarks/distributed.py 2 1 DDP   one epoch, and the memory of DDP alone
 
 Step: the project's example, as its config has it but without shifts of the images, against a bare
 loop around DistributedDataParallel with the same model, data, fused optimizer, loss and metrics,
@@ -263,11 +264,11 @@ def row(name, values):
     print(f"{name:<38}" + "".join(f"{f(values):8.3f}" for f in (median, min, max)), flush=True)
 
 
-def report_memory(n):
+def report_memory(n, kinds):
     names = ("weights", "gradients", "Adam", "sent in a step")
     print(f"\n{n} processes, MB in each, measured / computed")
     print(f"{'':<18}" + "".join(f"{name:>16}" for name in names) + "   resident, most")
-    for kind in KINDS:
+    for kind in kinds:
         found = {name: value / 1e6 for name, value in under_torchrun(n, "memory", kind).items()}
         whole = found["all weights"]
         part = whole if kind == "DDP" else whole / n
@@ -282,6 +283,6 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["work"]:
         work(*sys.argv[2:])
     else:
-        n, epochs = map(int, [*sys.argv[1:], *["2", "120"][len(sys.argv) - 1 :]])
+        n, epochs = map(int, [*sys.argv[1:3], *["2", "120"][len(sys.argv[:3]) - 1 :]])
         report_time(n, epochs)
-        report_memory(n)
+        report_memory(n, sys.argv[3:] or KINDS)

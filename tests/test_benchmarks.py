@@ -56,7 +56,7 @@ def test_the_quick_run_measures_everything_and_writes_table_and_plot(template, t
     ("script", "arguments", "expected"),
     [
         ("checkpoint.py", ["1"], "blocked / torch.save"),
-        ("distributed.py", ["2", "1"], "FSDP by blocks"),
+        ("distributed.py", ["2", "1", "FSDP by blocks"], "FSDP by blocks"),
         ("start.py", [PROJECT, "1"], "sum: added to import torch"),
         ("sweep.py", ["1", "2", "3"], "| a trial, copies of a process with torch |"),
         (
