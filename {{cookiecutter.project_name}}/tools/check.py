@@ -264,6 +264,7 @@ ADVICE = {  # on what torch says
     r"be multiplied|to have \d+ channels|size mismatch|xpected \dD": "arch.args are to fit it",
     r"range in self|out of bounds|device-side assert": "a number in it is too large for arch.args",
     r"on the same device": "what train_step or forward makes is to have device=self.device",
+    r"'closure'": "this optimizer takes a closure: write a train_step that gives it one",
     r"does not require grad": "the loss is to depend on weights that are trained",
     r"for scalar outputs": "the loss is to be one number, the mean over the batch",
     r"graph a second time": "self.optimize(loss) does the backward pass: leave out loss.backward()",
