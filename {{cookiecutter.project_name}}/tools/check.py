@@ -229,6 +229,12 @@ def schedules(trainer: Any) -> Iterator[tuple[str, str, Any, int]]:
         yield f"lr_scheduler.{name}".rstrip("."), interval, scheduler, n
 
 
+def compare_lengths(trainer: Any, key: str, length: int, interval: str, n: int) -> str:
+    """The words on a schedule of `length` steps where the run takes `n`."""
+    run = f"the run {n} (interval = {interval}, trainer.epochs = {trainer.epochs})"
+    return f"{key}: the schedule has {length} steps, but {run}"
+
+
 def look_ahead(trainer: Any) -> None:
     """Warn of what makes no sense to the end of a run; UserError where that is not reached."""
     args = getattr(trainer.config.settings.arch, "args", {})  # an old project may have no arch
@@ -243,8 +249,7 @@ def look_ahead(trainer: Any) -> None:
     for key, interval, scheduler, n in schedules(trainer):
         for name in {"total_steps", "T_max"} & {*vars(scheduler)}:
             length = getattr(scheduler, name)
-            line = f"{key}.args.{name}: the schedule has {length} steps, but the run {n}"
-            line += f" (interval = {interval}, trainer.epochs = {trainer.epochs})"
+            line = compare_lengths(trainer, f"{key}.args.{name}", length, interval, n)
             if length < n and name == "total_steps":
                 raise UserError(line)
             if length < n:

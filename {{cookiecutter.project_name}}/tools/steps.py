@@ -10,7 +10,7 @@ from torch.optim import LBFGS
 from torch.optim.lr_scheduler import ChainedScheduler, OneCycleLR, SequentialLR
 
 from base import BaseTrainer, Callback
-from tools.check import schedules
+from tools.check import compare_lengths, schedules
 from utils.errors import UserError
 from utils.optim import by_name
 
@@ -27,8 +27,7 @@ class Steps(Callback):
         for where, interval, scheduler, n_run in schedules(trainer):
             for key, total, needed in too_short(scheduler, n_run, where):
                 raise UserError(
-                    f"{key}.args.total_steps: the schedule has {total} steps, but the"
-                    f" run {needed} (interval = {interval}, trainer.epochs = {trainer.epochs})"
+                    compare_lengths(trainer, f"{key}.args.total_steps", total, interval, needed)
                 )
 
 
