@@ -21,12 +21,13 @@ from digits_example import CONFIG, DIGITS
 from test import main as evaluate
 from tools.background import BackgroundSaver
 from tools.compare import first_difference
+from tools.explain import explain
 from tools.manifest import fingerprint
 from tools.verify_resume import run as verify_resume
 from train import build_trainer, main
 from trainer.trainer import Trainer
 from utils import UserError, checkpoint
-from utils.command_line import StopSignals, explain
+from utils.command_line import StopSignals
 from utils.errors import RunError
 from utils.files import PROJECT_DIR, read_json
 from utils.run_dir import mark

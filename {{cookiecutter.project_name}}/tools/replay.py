@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from parse_config import ConfigParser, find_file
+from tools.explain import Explain
 from train import build_trainer
 from utils import extras
 from utils.errors import RunError, UserError
@@ -56,7 +57,7 @@ def rebuild(config: ConfigParser, folder: Path, start: Path | None, temporary: s
     trainer.logger.disabled = True  # what it says is about another run
     if start is not None:
         trainer._resume_checkpoint(start)  # with the callbacks, which may edit the state
-    trainer.callbacks = []
+    trainer.callbacks = [Explain()]
     return trainer
 
 

@@ -18,17 +18,6 @@ from utils.errors import UserError, in_full
 EXTRA_FLAGS = """--allow-data-change --convert --fast-dev-run --find-lr --overfit-batches --profile
 --replay --schema --summary --unshard --verify-resume""".split()
 
-EXPLANATIONS = {  # of errors, by what they say
-    "MemoryError|out of memory|allocate memory": "out of memory: take a smaller batch_size",
-    "Connection closed by peer": "another process has ended; its own message says why",
-    "unused_parameters=True": "unused parameters: parallel.find_unused_parameters=true allows it",
-    "device-side assert": "a class or an index is out of range: -d cpu shows where",
-    "more than 1 value per channel": "batch norm of a single sample: try drop_last=true",
-    r"DataLoader worker \(pid.* (is killed|exited)": (
-        "a data loader's worker died, as where memory is short"
-    ),
-}
-
 
 @contextmanager
 def exit_on_user_error() -> Iterator[None]:
@@ -60,21 +49,6 @@ class CommandLine(argparse.ArgumentParser):
         with exit_on_user_error():
             raise UserError(f"command line: {hint}")
         raise AssertionError("exit_on_user_error has ended the script")
-
-
-def explain(error: BaseException) -> str | None:
-    """One line for trouble that is not the code's: memory, files, killed workers; else None."""
-    if isinstance(error, (ConnectionError, EOFError)):  # of a worker that has just died
-        try:
-            sleep(3)
-        except RuntimeError as death:  # which DataLoader's signal handler tells
-            error = death
-    message = f"{type(error).__name__}: {error}: {error.__context__}"
-    for pattern, meaning in EXPLANATIONS.items():
-        if re.search(pattern, message):
-            return meaning
-    # An error in a worker brings its traceback
-    return str(error).strip().rpartition("\n")[2] if isinstance(error, OSError) else None
 
 
 NAMES = ("SIGINT", "SIGTERM", "SIGUSR1")  # the last is sent by SLURM, where it is told to

@@ -11,7 +11,6 @@ import torch
 import torch.distributed as dist
 
 from utils import checkpoint, distributed
-from utils.command_line import explain
 from utils.errors import RunError, UserError, as_warning, in_one_line, place_of
 from utils.extras import find_method
 from utils.optim import by_name
@@ -93,10 +92,10 @@ def stop_if_asked(trainer: Any, epochs_done: int, signal: int) -> None:
 
 @contextmanager
 def ending_well(trainer: Any) -> Iterator[None]:
-    """Wait for the last checkpoint, explain trouble in one line, tell the callbacks.
+    """Wait for the last checkpoint, tell trouble in one line, tell the callbacks.
 
     `trainer.outcome` is "interrupted" meanwhile, so that a kill leaves the right word. Raises
-    RunError where the trouble has an explanation, else what was raised inside.
+    RunError where a callback has explained the trouble, else what was raised inside.
     """
     trainer.outcome = "interrupted"
     try:
@@ -105,7 +104,7 @@ def ending_well(trainer: Any) -> Iterator[None]:
     except Exception as error:
         for callback in trainer.callbacks:
             error = callback.on_error(trainer, error) or error
-        reason = str(error) if isinstance(error, UserError) else explain(error)
+        reason = str(error) if isinstance(error, UserError) else None
         with suppress(RunError):
             trainer.saver.wait()
         status = getattr(error, "status", 1)
