@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from logger import setup_logging
-from settings import SERVED_BY, Part, Settings
-from utils import distributed
+from settings import Part, Settings
+from utils import distributed, extras
 from utils.check import Keys, Mistake, arguments_of, check_part, look_up, read_value
 from utils.errors import UserError, in_full
-from utils.extras import load_callbacks
 from utils.files import PROJECT_DIR, project_path, read_config, to_plain, write_json
 from utils.optim import by_name
 from utils.run_dir import NAMES, discard, find_named, is_run, make_run_dir, mark_start
@@ -140,10 +139,9 @@ class ConfigParser:
                     mistakes += check_part((key,) if name == "" else (key, name), part, places)
         for callback in self.callbacks:
             callback.on_check(self, mistakes, before_data)
-        for key, name in SERVED_BY.items():
+        for key, file in extras.KEYS.items():
             value = attrgetter(key)(self.settings)
-            is_there = (PROJECT_DIR / "tools" / f"{name}.py").exists()
-            if value and value not in ("ddp", "stop", "ignore") and not is_there:
+            if value and value not in ("ddp", "stop", "ignore") and file not in extras.texts():
                 mistakes.append(Mistake(_keys(key), f": {in_full()}"))
         self._raise(mistakes)
 
@@ -211,7 +209,7 @@ class ConfigParser:
     @cached_property
     def callbacks(self) -> list[Any]:
         """Those of the extras in tools/, for this run."""
-        return load_callbacks()
+        return extras.load_callbacks()
 
     @property
     def goes_on(self) -> bool:

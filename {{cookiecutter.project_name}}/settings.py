@@ -90,21 +90,6 @@ class TrainerSettings:
     report: bool = True  # at the end, write report.html into the run directory
 
 
-# Keys that a file in tools/ serves: where that was deleted, only their defaults are valid
-SERVED_BY = {
-    "init_from": "init_from",
-    "freeze": "freeze",
-    "parallel.type": "fsdp",
-    "parallel.recompute": "recompute",
-    "parallel.sync_batch_norm": "sync_batch_norm",
-    "trainer.ema": "ema",
-    "trainer.non_finite": "skip_steps",
-    "trainer.save_every.minutes": "save_minutes",
-    "trainer.trackers": "trackers",
-    "trainer.histograms": "pictures",
-}
-
-
 @dataclass
 class Settings:
     arch: Part  # the model: a class in model/model.py

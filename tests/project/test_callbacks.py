@@ -54,7 +54,7 @@ class Noting(Callback):
 def callbacks(monkeypatch):
     """Those that take the place of the files in tools/: a list to fill."""
     found = []
-    monkeypatch.setattr("parse_config.load_callbacks", lambda: found)
+    monkeypatch.setattr("utils.extras.load_callbacks", lambda: found)
     return found
 
 

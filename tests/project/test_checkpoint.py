@@ -424,7 +424,7 @@ def test_each_change_is_in_the_log_with_its_step(train):
 
 
 def test_without_the_extra_another_optimizer_is_refused(make_trainer, monkeypatch):
-    monkeypatch.setattr("parse_config.load_callbacks", list)
+    monkeypatch.setattr("utils.extras.load_callbacks", list)
     trainer = make_trainer({"trainer.epochs": 1})
     trainer.train()
     last = trainer.checkpoint_dir / "last.pth"

@@ -509,12 +509,12 @@ def test_callbacks_are_made_once_in_a_run(make_config, monkeypatch):
         def __init__(self):
             made.append(self)
 
-    monkeypatch.setattr(extras, "callback_classes", lambda: [Counted])
+    monkeypatch.setattr(extras, "load_callbacks", lambda: [Counted()])
     trainer = build_trainer(make_config())
     assert trainer.callbacks == made and len(made) == 1
 
 
 def test_a_metric_of_the_full_project_names_its_command(make_config, monkeypatch):
-    monkeypatch.setattr("train.places", lambda key: [])
+    monkeypatch.setattr("train.named", lambda key: [])
     with pytest.raises(UserError, match=r"metrics\.0\.type: this is in the full project: "):
         build_trainer(make_config({"metrics": ["auroc"]}))

@@ -244,7 +244,7 @@ def test_only_a_training_has_data_to_ask(tmp_path, make_config):
 
 
 def test_without_the_extra_they_are_wrong_values(make_config, monkeypatch):
-    monkeypatch.setattr("parse_config.load_callbacks", list)  # where there is no tools/
+    monkeypatch.setattr("utils.extras.load_callbacks", list)  # where there is no tools/
     changes = {"lr_scheduler.args.T_max": "auto", "arch.args.num_classes": "${data.num_classes}"}
     with pytest.raises(UserError) as caught:
         build_trainer(make_config(changes))

@@ -102,7 +102,7 @@ class Seen(Callback):
 @pytest.mark.parametrize("mistake", [None, "the tracker cannot be reached"])
 def test_check_starts_each_callback(train, monkeypatch, tmp_path, mistake):
     seen = Seen(mistake)
-    monkeypatch.setattr("parse_config.load_callbacks", lambda: [seen])
+    monkeypatch.setattr("utils.extras.load_callbacks", lambda: [seen])
     status, output, _ = train("--check", "trainer.log_step=1")
     assert seen.moments[:2] == ["on_setup", "on_train_start"]
     assert seen.moments[2:] == ([] if mistake else ["on_epoch_end", "on_train_end"])

@@ -20,7 +20,7 @@ from tools.convert import complete
 from train import build_trainer, part_modules
 from utils import UserError, extras
 from utils.check import nearest
-from utils.command_line import EXTRA_FLAGS, CommandLine
+from utils.command_line import CommandLine
 from utils.errors import in_full
 from utils.files import PROJECT_DIR, read_config
 from utils.meter import MetricTracker, plain_numbers
@@ -109,16 +109,16 @@ def test_one_learning_rate_for_several_optimizers(make_config):
         make_config({"optimizer": several, "optimizer.args.lr": 0.1})
 
 
-def test_what_only_a_full_project_has_is_told(make_config, monkeypatch, tmp_path, capsys):
+def test_what_only_a_full_project_has_is_told(make_config, monkeypatch, capsys):
     flags = {"--" + k.replace("_", "-") for k, text in extras.texts().items() if "\nFLAG" in text}
-    assert flags - {"--check"} == {*EXTRA_FLAGS} - {"--allow-data-change"}
-    for flag in EXTRA_FLAGS:
+    assert flags - {"--check"} == {*extras.FLAGS}
+    for flag in extras.FLAGS:
         with pytest.raises(SystemExit, match="2"):
             CommandLine(None).parse_args([flag])
         assert capsys.readouterr().err == f"command line: {flag}: {in_full()}\n"
     config = make_config({"trainer.histograms": True, "parallel.recompute": ["A"]})
     config.check_parts({})
-    monkeypatch.setattr("parse_config.PROJECT_DIR", tmp_path)
+    monkeypatch.setattr(extras, "texts", dict)
     make_config().check_parts({})
     with pytest.raises(UserError) as caught:
         config.check_parts({})

@@ -16,7 +16,7 @@ from base.sampler import EpochBatchSampler, EpochSampler, SeededSamples
 from utils.check import Range
 from utils.command_line import end_workers, start_worker
 from utils.errors import UserError, in_full
-from utils.extras import find_method
+from utils.extras import find_hook
 from utils.samples import refuse_mistakes, split_indices
 
 MANY = 1_000_000  # samples: tools/permutation.py makes no list of more
@@ -93,12 +93,12 @@ class EpochDataLoader(DataLoader):
         options |= {"generator": torch.Generator(), "collate_fn": self.collate_fn}
         options["worker_init_fn"] = partial(start_worker, self.worker_init_fn)
         if isinstance(dataset, IterableDataset):
-            make_passes = find_method("stream_passes", "data_loader: a stream")
+            make_passes = find_hook("stream_passes", "data_loader: a stream")
             self._passes: Any = make_passes(self, is_fixed, options)
         else:
             sampler = EpochBatchSampler(self.sampler, self.batch_size, self.drop_last, is_fixed)
             if batch_sampler is not None:
-                sampler = find_method("own_batches", "data_loader: a batch_sampler")(batch_sampler)
+                sampler = find_hook("own_batches", "data_loader: a batch_sampler")(batch_sampler)
             # DataLoader refuses to set batch_sampler later; as an argument it hides batch_size
             self.__dict__["batch_sampler"] = sampler
             self._passes = SamplePasses(SeededSamples(dataset, is_fixed), sampler, options)
@@ -175,8 +175,8 @@ class BaseDataLoader(EpochDataLoader):
 
     def _split_sampler(self, split: float) -> tuple[Any, Any]:
         """The samplers of the training part and, unless `split` is 0, of the validation part."""
-        split_many = find_method("split_many") if self.n_samples > MANY else None
-        make, sampler = split_many() if split_many else (split_indices, EpochSampler)
+        of_many = find_hook("parts_of_many") if self.n_samples > MANY else None
+        make, sampler = of_many() if of_many else (split_indices, EpochSampler)
         train, valid = make(self.n_samples, split, self.split_seed)
         self.n_samples = len(train)
         return sampler(train, self.shuffle), None if valid is None else sampler(valid, False)

@@ -21,7 +21,6 @@ from utils.check import look_up
 from utils.errors import UserError, as_warning, in_one_line
 from utils.files import atomic_write, to_plain
 
-PLACE = "metrics"
 IGNORED = -100  # the class number that cross entropy leaves out, unless it is told another
 MANY = 100  # values of a metric: more are no numbers for a log
 

@@ -4,17 +4,13 @@ from collections.abc import Iterator
 from itertools import accumulate, chain, pairwise
 from typing import Any
 
-from base import Callback
 from base.sampler import EpochBatchSampler
 from utils.errors import UserError
 
 
-class OwnBatches(Callback):
-    """Found by a BaseDataLoader that is given a batch sampler."""
-
-    def own_batches(self, batch_sampler: Any) -> EpochBatchSampler:
-        """What gives its batches to the processes, and goes on with them in a resumed run."""
-        return OwnBatchSampler(batch_sampler, batch_size=1)
+def own_batches(batch_sampler: Any) -> EpochBatchSampler:
+    """What gives its batches to the processes, and goes on with them in a resumed run."""
+    return OwnBatchSampler(batch_sampler, batch_size=1)
 
 
 class OwnBatchSampler(EpochBatchSampler):

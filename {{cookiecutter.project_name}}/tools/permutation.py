@@ -16,17 +16,18 @@ BLOCK = 4096  # numbers are computed ahead, as it takes long for each alone
 
 
 class ManySamples(Callback):
-    """Found by a BaseDataLoader of more than a million samples."""
-
-    def split_many(self) -> tuple[Any, Any]:
-        """What splits them, and the class of the samplers."""
-        return split_many, ManySampler
+    """Lets a run go on with the order that it began with."""
 
     def on_checkpoint_load(self, trainer: Any, state: dict[str, Any]) -> None:
         """A run that began with lists, without this file, keeps its order and its split."""
         loader, of_run = getattr(trainer, "data_loader", None), state["data_loader"] or {}
         if isinstance(getattr(loader, "sampler", None), ManySampler):
             keep_order(loader, of_run.get("order", "randperm"))
+
+
+def parts_of_many() -> tuple[Any, Any]:
+    """For a BaseDataLoader of many samples: what splits them, and the class of the samplers."""
+    return split_many, ManySampler
 
 
 def keep_order(loader: Any, order: str) -> None:

@@ -7,25 +7,21 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from base import Callback
 from utils import distributed
 
 
-class SeveralOptimizers(Callback):
-    """Found where a trainer has several optimizers and torchrun has started it."""
-
-    def average_gradients(self, model: nn.Module) -> None:
-        """Give all processes the same weights, and from then on the same gradients."""
-        if hasattr(model, "_has_hooks"):  # of an earlier call of `train`
-            return
-        model._has_hooks = True  # type: ignore[assignment]
-        for tensor in (*model.parameters(), *model.buffers()):
-            dist.broadcast(tensor.detach(), 0)
-        for parameter in model.parameters():
-            is_trained = parameter.requires_grad
-            parameter.requires_grad_(True)  # else it takes no hook, and it may be trained later
-            parameter.register_post_accumulate_grad_hook(average)
-            parameter.requires_grad_(is_trained)
+def average_gradients(model: nn.Module) -> None:
+    """Give all processes the same weights, and from then on the same gradients."""
+    if hasattr(model, "_has_hooks"):  # of an earlier call of `train`
+        return
+    model._has_hooks = True  # type: ignore[assignment]
+    for tensor in (*model.parameters(), *model.buffers()):
+        dist.broadcast(tensor.detach(), 0)
+    for parameter in model.parameters():
+        is_trained = parameter.requires_grad
+        parameter.requires_grad_(True)  # else it takes no hook, and it may be trained later
+        parameter.register_post_accumulate_grad_hook(average)
+        parameter.requires_grad_(is_trained)
 
 
 def average(parameter: torch.Tensor) -> None:

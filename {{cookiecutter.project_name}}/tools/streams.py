@@ -27,14 +27,14 @@ START = {"batches": 0, "state": None, "is_done": False}  # of a reader
 logger = logging.getLogger("train")
 
 
-class Streams(Callback):
-    """Found by a BaseDataLoader that is given a stream."""
+def stream_passes(loader: Any, is_fixed: bool, options: dict[str, Any]) -> Any:
+    """The passes of a BaseDataLoader: those of validation `is_fixed`, so that all are the same."""
+    reader = Reader(loader.dataset, loader.batch_size, loader.drop_last, loader.collate_fn)
+    return StreamPasses(reader, is_fixed, options)
 
-    def stream_passes(self, loader: Any, is_fixed: bool, options: dict[str, Any]) -> Any:
-        """The passes of a loader: those of validation `is_fixed`, so that all are the same."""
-        dataset, collate = loader.dataset, loader.collate_fn
-        reader = Reader(dataset, loader.batch_size, loader.drop_last, collate)
-        return StreamPasses(reader, is_fixed, options)
+
+class Streams(Callback):
+    """Tells a stream that has no end how long an epoch is."""
 
     def on_train_start(self, trainer: BaseTrainer) -> None:
         passes = getattr(getattr(trainer, "data_loader", None), "_passes", None)

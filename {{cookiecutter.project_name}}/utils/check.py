@@ -15,6 +15,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from utils.errors import UserError, in_full
+from utils.extras import METRICS
 
 Keys = tuple  # the way to a value in the config: keys, and positions in lists
 WORDS: dict[Any, str] = {  # what a config can hold
@@ -197,15 +198,12 @@ def look_up(name: str, modules: Any) -> Any:
     raise UserError(f"there is no {name!r} in {places}; {near}")
 
 
-METRICS = "auroc average_precision confusion_matrix f1 iou mae perplexity precision r2 recall"
-
-
 def check_part(path: Keys, part: Any, modules: Any) -> list[Mistake]:
     """What is wrong with the part under `path`: its type, its arguments, and what is in these."""
     try:
         found = look_up(part.type, modules)
     except UserError as error:
-        is_extra = path[0] == "metrics" and part.type in METRICS.split()
+        is_extra = path[0] == "metrics" and part.type in METRICS
         return [Mistake((*path, "type"), f": {in_full() if is_extra else error}")]
     given = {"optimizer": 1, "lr_scheduler": 1}.get(path[0], 0)
     if path[0] in ("loss", "metrics") and not isclass(found):

@@ -14,9 +14,7 @@ from typing import Any, NoReturn
 
 from utils import distributed
 from utils.errors import UserError, in_full
-
-EXTRA_FLAGS = """--allow-data-change --convert --fast-dev-run --find-lr --overfit-batches --profile
---replay --schema --summary --unshard --verify-resume""".split()
+from utils.extras import FLAGS
 
 
 @contextmanager
@@ -44,7 +42,7 @@ class CommandLine(argparse.ArgumentParser):
         super().__init__(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
 
     def error(self, message: str) -> NoReturn:
-        flags = [flag for flag in EXTRA_FLAGS if flag in re.split("[ =]", message)]
+        flags = [flag for flag in FLAGS if flag in re.split("[ =]", message)]
         hint = f"{flags[0]}: {in_full()}" if flags else f"{message}; --help lists what there is"
         with exit_on_user_error():
             raise UserError(f"command line: {hint}")

@@ -20,6 +20,24 @@ from utils.errors import PROJECT_DIR, UserError, in_full
 CALLBACK = re.compile(r"^class (\w+)\((?:base\.)?Callback\b", re.MULTILINE)
 FLAG = re.compile(r"^FLAG = (\{.*\})$", re.MULTILINE)
 
+# What the full project has beside: flags, metrics, and keys of the config with the file for each
+FLAGS = """--convert --fast-dev-run --find-lr --overfit-batches --profile --replay --schema
+--summary --unshard --verify-resume""".split()
+METRICS = """auroc average_precision confusion_matrix f1 iou mae perplexity precision r2
+recall""".split()
+KEYS = {
+    "init_from": "init_from",
+    "freeze": "freeze",
+    "parallel.type": "fsdp",
+    "parallel.recompute": "recompute",
+    "parallel.sync_batch_norm": "sync_batch_norm",
+    "trainer.ema": "ema",
+    "trainer.non_finite": "skip_steps",
+    "trainer.save_every.minutes": "save_minutes",
+    "trainer.trackers": "trackers",
+    "trainer.histograms": "pictures",
+}
+
 
 @cache
 def texts() -> dict[str, str]:
@@ -38,34 +56,30 @@ def import_extra(name: str) -> Any:
         raise UserError(f"tools/{name}.py needs {error.name}, which was deleted") from None
 
 
-@cache
-def callback_classes() -> list[Any]:
-    """The subclasses of Callback in tools/, in the order of the file names."""
+def load_callbacks() -> list[Any]:
+    """An instance of each Callback in tools/, in the order of the file names."""
     found = []
     for file, text in texts().items():
         try:
-            found += [getattr(import_extra(file), name) for name in CALLBACK.findall(text)]
+            found += [getattr(import_extra(file), name)() for name in CALLBACK.findall(text)]
         except UserError as error:
             logging.getLogger("train").warning("%s", error)
     return found
 
 
-def load_callbacks() -> list[Any]:
-    """An instance of each Callback in tools/."""
-    return [cls() for cls in callback_classes()]
+def named(key: str) -> list[Any]:
+    """The module tools/<key>.py, in which a name under that key of the config may stand too."""
+    return [import_extra(key)] if key in texts() else []
 
 
-def places(key: str) -> list[Any]:
-    """The files in tools/ with `PLACE = "<key>"`, where a name under that key may stand too."""
-    return [import_extra(name) for name, text in texts().items() if f'\nPLACE = "{key}"\n' in text]
-
-
-def find_method(name: str, what: str = "") -> Any:
-    """A method of the first Callback in tools/ that has it; UserError where `what` needs one."""
-    found = [getattr(one, name) for one in load_callbacks() if hasattr(one, name)]
-    if what and not found:
+def find_hook(name: str, what: str = "") -> Any:
+    """The function `name` of the file in tools/ that has it; UserError where `what` needs one."""
+    for file, text in texts().items():
+        if f"\ndef {name}(" in text:
+            return getattr(import_extra(file), name)
+    if what:
         raise UserError(f"{what}: {in_full()}")
-    return found[0] if found else None
+    return None
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from utils.errors import UserError
-from utils.extras import find_method
+from utils.extras import find_hook
 
 
 def by_name(value: Any) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def build_optimizers(config: Any, modules: Any, model: Any) -> Any:
             raise UserError(f"optimizer.{name}: the model has no such part, but {parts}") from None
         parameters = [parameter for parameter in part.parameters() if parameter.requires_grad]
         if groups := by_name(config.settings.optimizer)[name].groups:
-            parameters = find_method("parameter_groups", "optimizer.groups")(part, groups)
+            parameters = find_hook("parameter_groups", "optimizer.groups")(part, groups)
         return config.init_obj(key, modules, parameters)
 
     return config.init_each("optimizer", build)

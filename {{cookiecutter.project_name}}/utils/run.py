@@ -12,7 +12,7 @@ import torch.distributed as dist
 
 from utils import checkpoint, distributed
 from utils.errors import RunError, UserError, as_warning, in_one_line, place_of
-from utils.extras import find_method
+from utils.extras import find_hook
 from utils.optim import by_name
 from utils.run_dir import LAST_NAME, mark, remove_old
 
@@ -25,7 +25,7 @@ def prepare(trainer: Any) -> None:
             parallel = config.settings.parallel
             trainer.model = distributed.wrap(trainer.model, trainer.device, parallel)
         elif distributed.world_size() > 1 and not hasattr(trainer.model, "no_sync"):
-            find_method("average_gradients", "several optimizers with torchrun")(trainer.model)
+            find_hook("average_gradients", "several optimizers with torchrun")(trainer.model)
         distributed.warn_of_batch_norm(trainer.model)
         for callback in trainer.callbacks:
             callback.on_setup(trainer)
