@@ -253,7 +253,7 @@ def stateless():
     return DataLoader(dataset(), 4)
 
 
-AGAIN = "The data loader has no state_dict: its pass starts again, and samples may come twice in"
+AGAIN = "No state of the data loader: its pass starts again, samples may come twice in"
 
 
 def told(caplog):
@@ -284,10 +284,10 @@ def test_a_checkpoint_without_a_state_of_the_loader_is_told_too(make, caplog):
     last = stop_after(make(stateless()), STEPS + 4)
     resumed, straight = make(ours(), resume=last), make(ours())
     resumed.train()
-    line = "The checkpoint has no state of the data loader: its pass starts again, and"
-    assert told(caplog) == [f"{line} samples may come twice in epoch 2"]
+    assert told(caplog) == [f"{AGAIN} epoch 2"]
     straight.train()
-    assert resumed.seen == straight.seen[N:]  # the pass of epoch 2, from its beginning
+    assert sorted(resumed.seen[:N]) == dataset()[:][0].flatten().tolist()
+    assert resumed.seen[N:] == straight.seen[2 * N :]  # the pass of epoch 3
 
 
 def add_ranks(path, n):
@@ -330,11 +330,22 @@ class Seen:
         self.values += state["values"]
 
 
-def restore(trainer, state, monkeypatch, rank, world_size):
+def restore(trainer, path, monkeypatch, rank, world_size):
     with monkeypatch.context() as patch:
         patch.setattr(distributed, "rank", lambda: rank)
         patch.setattr(distributed, "world_size", lambda: world_size)
-        checkpoint.restore(trainer, state)
+        trainer._resume_checkpoint(path)
+
+
+def test_without_the_extra_another_number_of_processes_is_refused(make, monkeypatch):
+    last = stop_after(make(ours()), 4)
+    add_ranks(last, 2)
+    before = {path.name for path in last.parent.iterdir()}
+    monkeypatch.setattr("parse_config.load_callbacks", list)
+    line = "is of 2 processes, not of 1: this is in the full project: "
+    with pytest.raises(UserError, match=f"^{last}: {line}"):
+        make(ours(), resume=last).train()
+    assert {path.name for path in last.parent.iterdir()} == before
 
 
 def test_what_was_measured_counts_once_with_more_or_fewer_processes(make, monkeypatch):
@@ -344,13 +355,13 @@ def test_what_was_measured_counts_once_with_more_or_fewer_processes(make, monkey
     assert expected
     for rank, n in ((0, 1), (1, 0)):
         trainer = make(ours(), metrics=[Seen()], resume=last)
-        restore(trainer, checkpoint.load(last), monkeypatch, rank, 2)
+        restore(trainer, last, monkeypatch, rank, 2)
         assert trainer.train_metrics.sums().get("loss", (0, 0))[1] == 16 * n
         assert len(trainer.train_metrics.collectors[0].values) == 16 * n
     add_ranks(last, 3)
     for rank, n in ((0, 2), (1, 1)):
         trainer = make(ours(), metrics=[Seen()], resume=last)
-        restore(trainer, checkpoint.load(last), monkeypatch, rank, 2)
+        restore(trainer, last, monkeypatch, rank, 2)
         assert trainer.train_metrics.sums()["loss"] == (sums[0] * n, 16 * n)
         assert len(trainer.train_metrics.collectors[0].values) == 16 * n
 

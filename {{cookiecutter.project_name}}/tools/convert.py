@@ -18,6 +18,7 @@ from base import BaseTrainer, Callback
 from parse_config import ConfigParser, find_file
 from utils import checkpoint, extras
 from utils.errors import UserError
+from utils.meter import name_of
 
 FLAG = {"metavar": "FILE", "help": "make a usable checkpoint of one with pickled objects in it"}
 SAFE = {
@@ -39,9 +40,15 @@ class OldCheckpoints(Callback):
     """Lets a run go on from a checkpoint of an older version of this project."""
 
     def on_checkpoint_load(self, trainer: BaseTrainer, state: dict[str, Any]) -> None:
-        if place := state.get("place"):
-            seed = (state["config"] or {}).get("seed", 0)
-            state["data_loader"] = {"seed": seed, "epoch": place[0], "samples": place[1]}
+        for rank in (state, *state["ranks"]):
+            if place := state.get("place"):
+                seed = (state["config"] or {}).get("seed", 0)
+                rank["data_loader"] = {"seed": seed, "epoch": place[0], "samples": place[1]}
+            metrics = rank.get("train_metrics") or {}
+            if isinstance(collected := metrics.get("collected"), list):
+                names = map(name_of, trainer.rank_state["train_metrics"].collectors)
+                metrics["collected"] = dict(zip(names, collected, strict=False))
+        if "place" in state:
             state["finite"] = {"n_skipped": state.get("n_skipped", 0)}
 
 

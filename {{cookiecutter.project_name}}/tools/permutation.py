@@ -20,7 +20,7 @@ class ManySamples(Callback):
 
     def on_checkpoint_load(self, trainer: Any, state: dict[str, Any]) -> None:
         """A run that began with lists, without this file, keeps its order and its split."""
-        loader, of_run = getattr(trainer, "data_loader", None), state["data_loader"] or {}
+        loader, of_run = getattr(trainer, "data_loader", None), state.get("data_loader") or {}
         if isinstance(getattr(loader, "sampler", None), ManySampler):
             keep_order(loader, of_run.get("order", "randperm"))
 

@@ -135,7 +135,7 @@ def compare(a: End, b: End, what: str, is_resumed: bool) -> None:
     """Raises UserError for the first difference, a batch before what was learnt from it."""
     for index, (one, other) in enumerate(zip(a.batches, b.batches, strict=False)):
         if one != other:
-            has_position = a.state["data_loader"] is not None
+            has_position = a.state.get("data_loader") is not None
             likely = DRAWN if not is_resumed else LOADER if has_position else STATELESS
             raise UserError(f"{what} differ in batch {index + 1} of the data. Likely: {likely}")
     for part in [key for key in a.state if key != "config"]:

@@ -28,10 +28,9 @@ PLAIN_NAME = "state.pt"  # where tools/fsdp.py makes a folder: all but sharded t
 NO_ARCHIVE = "not a checkpoint of torch 1.6 or later, or a damaged one"
 # What a state has where a file has nothing, and the names of PyTorch's tutorial
 DEFAULTS: State = {"epoch": 0, "step": 0, "batch_idx": 0, "not_improved_count": 0, "ranks": []}
-DEFAULTS |= dict.fromkeys(["optimizer", "lr_scheduler", "monitor_best", "random", "config"])
-DEFAULTS |= dict.fromkeys(["data_loader", "train_metrics", "ema"])
+DEFAULTS |= dict.fromkeys(["arch", "state_dict", "optimizer", "lr_scheduler"])
+DEFAULTS |= dict.fromkeys(["monitor_best", "random", "config"])
 TUTORIAL = {"model_state_dict": "state_dict", "optimizer_state_dict": "optimizer"}
-OWN_KEYS = {*DEFAULTS, "arch", "state_dict"} - {"data_loader", "train_metrics", "ema"}
 
 
 class Saver:
@@ -172,9 +171,9 @@ def set_weights(model: nn.Module, state_dict: State, path: Any) -> None:
 
 def weights_to_use(state: State) -> State:
     """The weights that a model is used with: their moving average, where the run has kept one."""
-    averaged = {k.removeprefix("module."): w for k, w in (state["ema"] or {}).items()}
-    averaged.pop("n_averaged", None)
-    return averaged or state["state_dict"]
+    if not (averaged := state.get("ema")):
+        return state["state_dict"]
+    return {k.removeprefix("module."): w for k, w in averaged.items() if k != "n_averaged"}
 
 
 def get_state(part: Any) -> Any:
@@ -185,38 +184,37 @@ def get_state(part: Any) -> Any:
 
 
 def set_state(part: Any, state: Any) -> None:
-    """The counterpart of get_state. What a state of None belongs to stays as it is."""
+    """The counterpart of get_state. What has no state stays as it is."""
     if part is None or state is None:
         return
     if isinstance(part, dict):
         for name, one in part.items():
-            set_state(one, state[name])
+            set_state(one, state.get(name))
         return
     part.load_state_dict(state)
     if hasattr(part, "param_groups"):
         part._opt_called = True  # torch's own name: else it warns of a scheduler's next step
 
 
-def collect(trainer: Any, epochs_done: int) -> State:
-    """The state of a trainer, as tensors and plain types; the same in all processes.
-
-    `trainer.state` and `trainer.rank_state` map names to objects with `state_dict`; the latter are
-    different in each process.
-    """
+def shared_parts(trainer: Any) -> dict[str, Any]:
+    """What is the same in all processes and has a state, by its key in a checkpoint."""
     model = distributed.unwrap(trainer.model)
+    parts = {"optimizer": trainer.optimizer, "lr_scheduler": trainer.lr_scheduler}
+    return {"state_dict": model, **parts, **trainer.state}
+
+
+def collect(trainer: Any, epochs_done: int) -> State:
+    """The state of a trainer, as tensors and plain types; the same in all processes."""
     own = {"random": get_random_state(), **get_state(trainer.rank_state)}
     ranks = distributed.all_gather(own)
     return {
-        "arch": type(model).__name__.removeprefix("FSDP"),
+        "arch": type(distributed.unwrap(trainer.model)).__name__,
         "epoch": epochs_done,
         "step": trainer.step,
         "batch_idx": trainer.batch_idx,
-        "state_dict": model.state_dict(),
-        "optimizer": get_state(trainer.optimizer),
-        "lr_scheduler": get_state(trainer.lr_scheduler),
+        **get_state(shared_parts(trainer)),
         "monitor_best": trainer.mnt_best,
         "not_improved_count": trainer.not_improved_count,
-        **get_state(trainer.state),
         **ranks[0],
         "ranks": ranks[1:],
         "config": trainer.config.given,
@@ -225,29 +223,28 @@ def collect(trainer: Any, epochs_done: int) -> State:
 
 def check(trainer: Any) -> None:
     """Raises UserError where a checkpoint could not hold all of a trainer, with what and where."""
-    model = distributed.unwrap(trainer.model)
-    if own := OWN_KEYS & {*trainer.state, *trainer.rank_state}:
+    if own := DEFAULTS.keys() & {*trainer.state, *trainer.rank_state}:
         raise UserError(f"trainer.state: a checkpoint has a key {own.pop()!r} of its own")
-    parts = trainer.state | trainer.rank_state | {"state_dict": model}
-    parts |= {"optimizer": trainer.optimizer, "lr_scheduler": trainer.lr_scheduler}
-    parts.pop("data_loader", None)  # some start workers to tell their state
-    parts["config"] = trainer.config.given
-    for name, part in parts.items():
+    for name, part in (shared_parts(trainer) | trainer.rank_state).items():
         try:
-            to_plain(part if name == "config" else get_state(part), name)
+            if name != "data_loader":  # some start workers to tell their state
+                to_plain(get_state(part), name)
         except (AttributeError, TypeError) as error:
             raise UserError(f"a checkpoint cannot hold {name!r}: {error}") from None
 
 
 def restore(trainer: Any, state: State) -> None:
-    """The counterpart of `collect`. Raises UserError where the weights or the data do not fit."""
-    resume = trainer.config.resume
+    """The counterpart of `collect`. Raises UserError where something does not fit."""
+    resume, ranks, n = trainer.config.resume, [state, *state["ranks"]], distributed.world_size()
+    is_ours = state["random"] is not None  # else other code has written it
+    if is_ours and len(ranks) != n:
+        raise UserError(f"{resume}: is of {len(ranks)} processes, not of {n}: {in_full()}")
     for key in ("optimizer", "lr_scheduler"):
-        if state["random"] is not None and state["config"].get(key) != trainer.config.given[key]:
+        if is_ours and state["config"].get(key) != trainer.config.given[key]:
             raise UserError(f"{key}: differs from that of {resume}: to change it, {in_full()}")
-    set_weights(distributed.unwrap(trainer.model), state["state_dict"], resume)
-    parts = {"optimizer": trainer.optimizer, "lr_scheduler": trainer.lr_scheduler}
-    for name, part in (parts | trainer.state).items():
+    parts = shared_parts(trainer)
+    set_weights(parts.pop("state_dict"), state["state_dict"], resume)
+    for name, part in parts.items():
         try:
             set_state(part, state.get(name) or None)  # {} is that of a switch which was off
         except ValueError as error:  # as of an optimizer of other parameters
@@ -258,36 +255,12 @@ def restore(trainer: Any, state: State) -> None:
     if state["monitor_best"] is not None:
         trainer.mnt_best = float(state["monitor_best"])
         trainer.not_improved_count = state["not_improved_count"]
-    ranks = [state, *state["ranks"]]
-    if (n := distributed.world_size()) != len(ranks) and state["random"] is not None:
-        trainer.logger.info("processes: %d -> %d from step %d on", len(ranks), n, trainer.step)
-    own = ranks[distributed.rank() :: distributed.world_size()]  # with fewer processes, several
-    if own and own[0]["random"] is not None:
-        set_random_state(own[0]["random"])
+    own = ranks[distributed.rank()] if is_ours else {}
     for name, part in trainer.rank_state.items():
-        is_used = name != "data_loader" and (name != "train_metrics" or trainer.batch_idx > 0)
-        for rank in own if is_used else ():
-            set_state(part, rank.get(name))
-    restore_loader(trainer, state, ranks)
-
-
-def restore_loader(trainer: Any, state: State, ranks: list[State]) -> None:
-    """Bring the data loader to where it was; say so where that cannot be.
-
-    Raises UserError for one whose state is of as many processes as there are no longer.
-    """
-    loader, n = trainer.rank_state.get("data_loader"), distributed.world_size()
-    is_stream = isinstance(getattr(loader, "dataset", None), torch.utils.data.IterableDataset)
-    is_same_in_all = hasattr(loader, "n_samples_mean") and not is_stream  # of a BaseDataLoader
-    if loader is not None and state["data_loader"] is not None:
-        if len(ranks) != n and not is_same_in_all:
-            what = f"{trainer.config.resume}: a {type(loader).__name__} has a state in each process"
-            raise UserError(f"{what}: go on with {len(ranks)} of them, not with {n}")
-        loader.load_state_dict(ranks[0 if is_same_in_all else distributed.rank()]["data_loader"])
-    elif trainer.batch_idx > 0 or (trainer.step > 0 and not trainer.epoch_is_pass):
-        of_checkpoint = "checkpoint has no state of the data loader"
-        what = "data loader has no state_dict" if loader is None else of_checkpoint
-        line = "The %s: its pass starts again, and samples may come twice in epoch %d"
-        trainer.logger.warning(line, what, state["epoch"] + 1)
-        if is_same_in_all:
-            loader.set_epoch(trainer.config.settings.seed, state["epoch"])
+        set_state(part, own.get(name))
+    if is_ours:
+        set_random_state(own["random"])
+    is_within_pass = trainer.batch_idx > 0 or (trainer.step > 0 and not trainer.epoch_is_pass)
+    if is_within_pass and None in (trainer.rank_state.get("data_loader"), own.get("data_loader")):
+        line = "No state of the data loader: its pass starts again, samples may come twice in epoch"
+        trainer.logger.warning("%s %d", line, state["epoch"] + 1)

@@ -30,9 +30,9 @@ class MetricTracker:
         metrics = list(metrics)
         self.functions = {name_of(m): m for m in metrics if not hasattr(m, "compute")}
         self.collectors = [copied(m) for m in metrics if hasattr(m, "compute")]
-        if distributed.world_size() > 1:
-            for metric in self.collectors:
-                check_merge(metric)
+        for metric in self.collectors if distributed.world_size() > 1 else ():
+            if not hasattr(metric, "merge") and not hasattr(metric, "persistent"):
+                raise UserError(cannot_merge(metric))
         for part in (part for m in self.collectors for part in getattr(m, "modules", list)()):
             if hasattr(part, "persistent"):  # of torchmetrics: what it collects is in state_dict
                 part.persistent(True)
@@ -42,7 +42,6 @@ class MetricTracker:
         self._new: dict[str, list[tuple[Any, Any]]] = {}  # (value, n) that are not in the sums yet
         self._sums: Sums = {key: (0.0, 0) for key in self.keys}
         self._window: Sums = {}
-        self._has_loaded = False
         for metric in self.collectors:
             metric.reset()
 
@@ -104,22 +103,15 @@ class MetricTracker:
         return {"sums": dict(self.sums()), "collected": collected}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up a state, in addition to those of other processes that were taken up before."""
-        for key, (total, n) in state["sums"].items():
-            add_to(self._sums, key, total, n)
-        collected = state["collected"]
-        if isinstance(collected, list):  # of an older version
-            collected = dict(zip(map(name_of, self.collectors), collected, strict=False))
+        self._sums |= state["sums"]
         for metric in self.collectors:
-            if name_of(metric) in collected:
-                of_metric = unpacked(collected[name_of(metric)], self.device)
-                if self._has_loaded:
-                    merge(metric, of_metric)
-                elif hasattr(metric, "load_state_dict"):
-                    metric.load_state_dict(of_metric)
-                else:
-                    vars(metric).update(of_metric)
-        self._has_loaded = True
+            if name_of(metric) not in state["collected"]:
+                continue
+            collected = unpacked(state["collected"][name_of(metric)], self.device)
+            if hasattr(metric, "load_state_dict"):
+                metric.load_state_dict(collected)
+            else:
+                vars(metric).update(collected)
 
 
 def copied(metric: Any) -> Any:
@@ -173,20 +165,13 @@ def of_all(metric: Any) -> Any:
     together = copy.deepcopy(metric)
     together.reset()
     for state in distributed.all_gather(state_of(metric)):
-        merge(together, state)
+        together.merge(state)
     return together
 
 
-def merge(metric: Any, state: dict[str, Any]) -> None:
-    """Let a metric take in the state of another process, if it can."""
-    check_merge(metric)
-    metric.merge(state)
-
-
-def check_merge(metric: Any) -> None:
-    if not hasattr(metric, "merge") and not hasattr(metric, "persistent"):
-        what = f"{name_of(metric)} cannot take in what another process has collected"
-        raise UserError(f"metrics: {what}: it needs a method merge, or as many processes as before")
+def cannot_merge(metric: Any) -> str:
+    what = f"metrics: {name_of(metric)} cannot take in what another process has collected"
+    return f"{what}: it needs a method merge, or as many processes as before"
 
 
 def state_of(metric: Any) -> dict[str, Any]:
