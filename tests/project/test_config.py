@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from base import BaseModel
+from base import BaseDataLoader, BaseModel
 from digits_example import CONFIG
 from model import loss, metric, model
 from parse_config import ConfigParser, Option
@@ -340,6 +340,20 @@ def test_a_model_without_forward_is_named_as_such(make_config, monkeypatch):
     monkeypatch.setattr(model, "Typo", Typo, raising=False)
     with pytest.raises(UserError, match="'Typo' in model.model is incomplete: it has no forward"):
         make_config({"arch": "Typo"}).check_parts(part_modules())
+
+
+def test_a_class_gets_the_hints_of_its_base_where_it_has_no_narrower_ones():
+    class Old(BaseDataLoader):
+        def __init__(self, batch_size, shuffle: bool = True, num_workers: int = 1):
+            pass
+
+    args = {"batch_size": 0, "num_workers": -1, "shuffle": 1}
+    texts = [one.text for one in mistakes_in(Old, args)]
+    assert texts == [
+        " = 0: must be a whole number, 1 or more",
+        " = -1: must be a whole number, 0 or more",
+        " = 1: must be true or false",
+    ]
 
 
 def test_names_that_a_module_has_only_imported_are_not_offered(make_config):

@@ -259,6 +259,16 @@ def test_warm_up_and_then_a_schedule(both):
     assert trained.lr_scheduler.state_dict() == schedule.state_dict()
 
 
+def test_schedules_that_work_at_the_same_time(make_trainer):
+    inner = [{"type": "ConstantLR", "args": {"factor": 0.5}}, {"type": "StepLR"}]
+    chained = {"type": "ChainedScheduler", "args": {"schedulers": inner}}
+    inner[1]["args"] = {"step_size": 1, "gamma": 0.1}
+    trainer = make_trainer({"lr_scheduler": chained, "optimizer.args.lr": 1.0})
+    assert trainer.lr_scheduler.get_last_lr() == [0.5]
+    with pytest.raises(UserError, match="schedulers: is missing"):
+        make_trainer({"lr_scheduler": "ChainedScheduler"})
+
+
 def test_a_mistake_in_a_schedule_within_a_schedule_is_named(make_trainer):
     path = "lr_scheduler.args.schedulers"
     inner = [{"type": "LinearLR", "args": {"total_itres": 3}}, {"typ": "CosineAnnealingLR"}]

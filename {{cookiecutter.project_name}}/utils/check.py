@@ -162,14 +162,13 @@ def in_words(hint: Any) -> str:
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """`did you mean …?` by the last word of each name; where none is near, the least far ones."""
-    name, by_word = SYNONYMS.get(name, name), {one.rpartition(".")[2].lower(): one for one in names}
-    if near := get_close_matches(name.lower(), by_word, n=1):
+    """`did you mean …?` by the last word of each name; where none is near, which are valid."""
+    names = list(names)
+    by_word = {one.rpartition(".")[2].lower(): one for one in names}
+    if near := get_close_matches(SYNONYMS.get(name, name).lower(), by_word, n=1):
         return f"did you mean {by_word[near[0]]!r}?"
-    own = {word: one for word, one in by_word.items() if "." not in one}
-    some = get_close_matches(name.lower(), own, n=12, cutoff=0)
-    more = ", …" * (len(some) < len(own))
-    return f"valid: {', '.join(own[one] for one in some) or 'none'}{more}"
+    own = [one for one in names if "." not in one]
+    return f"valid: {', '.join(own) or 'none'}" if len(own) < 25 else f"none of {len(own)} is near"
 
 
 def look_up(name: str, modules: Any) -> Any:
@@ -183,7 +182,7 @@ def look_up(name: str, modules: Any) -> Any:
         modules = [import_module(place)] if place else modules
     except (ImportError, TypeError) as error:
         raise UserError(f"cannot import {place!r}: {error}") from None
-    names = []
+    names: list[str] = []
     for module in modules:
         found: Any = getattr(module, name, None)
         if isabstract(found):
@@ -191,11 +190,11 @@ def look_up(name: str, modules: Any) -> Any:
             raise UserError(f"{name!r} in {module.__name__} is incomplete: it has no {missing}")
         if callable(found):
             return found
-        origins = {key: getattr(one, "__module__", "") for key, one in vars(module).items()}
-        names += [key for key in origins if str(origins[key]).startswith(module.__name__)]
+        for key, one in vars(module).items():  # not what it has only imported
+            if key[0] != "_" and str(getattr(one, "__module__", "")).startswith(module.__name__):
+                names.append(key)
     places = " or ".join(module.__name__ for module in modules)
-    near = nearest(name, [key for key in names if key[0] != "_"])
-    raise UserError(f"there is no {name!r} in {places}; {near}")
+    raise UserError(f"there is no {name!r} in {places}; {nearest(name, names)}")
 
 
 def check_part(path: Keys, part: Any, modules: Any) -> list[Mistake]:
@@ -205,16 +204,17 @@ def check_part(path: Keys, part: Any, modules: Any) -> list[Mistake]:
     except UserError as error:
         is_extra = path[0] == "metrics" and part.type in METRICS
         return [Mistake((*path, "type"), f": {in_full() if is_extra else error}")]
-    given = {"optimizer": 1, "lr_scheduler": 1}.get(path[0], 0)
+    mistakes: list[Mistake] = []
+    args, given = part.args, {"optimizer": 1}.get(path[0], 0)
     if path[0] in ("loss", "metrics") and not isclass(found):
         given = 2  # output and target
-    mistakes: list[Mistake] = []
-    read_arguments(found, part.args, (*path, "args"), mistakes, given)
     if path[0] == "lr_scheduler":
-        for index, one in enumerate(part.args.get("schedulers", [])):  # as in SequentialLR
+        args = args | {"optimizer": None}
+        for index, one in enumerate(args.get("schedulers", [])):  # as in SequentialLR
             where = (*path, "args", "schedulers", index)
             scheduler = read_value(type(part), one, where, mistakes)
             mistakes += check_part(where, scheduler, modules) if scheduler else []
+    read_arguments(found, args, (*path, "args"), mistakes, given)
     return mistakes
 
 
@@ -224,32 +224,26 @@ def arguments_of(function: Any, given: int = 0) -> tuple[dict[str, Parameter], b
     Where a class hands on what it does not name (**kwargs) to its base, those of the base count
     too, as optional. What a base says of an argument holds where the class itself says no more.
     """
-    inits = [vars(cls).get("__init__") for cls in getattr(function, "__mro__", [object])[:-1]]
-    chain = list(filter(None, inits)) if isclass(function) else [function]
-    known: dict[str, Parameter] = {}
-    takes_any = hands_on = bool(chain)
-    for one in chain:
-        try:
-            parameters = list(inspect.signature(one).parameters.values())[isclass(function) :]
-        except ValueError:  # written in C, without a signature
-            return {}, True
-        hints: dict[str, Any] = {}  # that cannot be evaluated here tell nothing
-        with suppress(NameError, TypeError, AttributeError):
-            hints = get_type_hints(one, include_extras=True)
-        for p in parameters[given if one is chain[0] else 0 :]:
-            hint, own = hints.get(p.name), known.get(p.name)
-            if own is not None and own.annotation in (None, getattr(hint, "__origin__", None)):
-                known[p.name] = own.replace(annotation=hint)  # with the limits of the base
-            elif own is None and hands_on and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY):
-                is_required = one is chain[0] and p.default is p.empty
-                default = None if p.default is p.empty and not is_required else p.default
-                known[p.name] = p.replace(annotation=hint, default=default)
-        if hands_on:
-            takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
-            hands_on = takes_any and gives_to_base(one)
-    for name, own in known.items():
-        if own.annotation is None:
-            known[name] = own.replace(annotation=hint_like(own.default))
+    try:
+        parameters = [*inspect.signature(function).parameters.values()][given:]
+    except ValueError:  # written in C, without a signature
+        return {}, True
+    init: Any = function.__init__ if isclass(function) else function
+    hints: dict[str, Any] = {}  # that cannot be evaluated here tell nothing
+    with suppress(NameError, TypeError, AttributeError):
+        hints = get_type_hints(init, include_extras=True)
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    known = {p.name: p.replace(annotation=hints.get(p.name, hint_like(p.default))) for p in named}
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    if isclass(function) and function is not object:
+        of_base, base_takes_any = arguments_of(function.__mro__[1])
+        for name, p in of_base.items():
+            without_limits = getattr(p.annotation, "__origin__", None)
+            if name in known and hints.get(name) in (None, without_limits):
+                known[name] = known[name].replace(annotation=p.annotation)
+        if takes_any and gives_to_base(init):
+            takes_any = base_takes_any
+            known = {name: p.replace(default=None) for name, p in of_base.items()} | known
     return known, takes_any
 
 

@@ -39,7 +39,7 @@ def build_schedulers(config: Any, modules: Any, optimizers: Any) -> Any:
         inner = range(len(part["args"].get("schedulers", [])))  # as in SequentialLR
         schedulers = [build((*key, "args", "schedulers", index), name) for index in inner]
         given = {"schedulers": schedulers} if schedulers else {}
-        return config.init_obj(key, modules, by_name(optimizers)[name], **given)
+        return config.init_obj(key, modules, optimizer=by_name(optimizers)[name], **given)
 
     return config.init_each("lr_scheduler", build)
 
