@@ -23,6 +23,7 @@ from utils import distributed
 from utils.command_line import exit_on_user_error
 from utils.errors import UserError
 from utils.extras import for_one_process
+from utils.run_dir import remove
 
 Main = Callable[..., Any]  # of (config) or of (config, resume)
 
@@ -86,7 +87,16 @@ def check(main: Callable[..., Any], *args: Any) -> None:
     """What --check says of the trainer that a call of main puts together."""
     from tools.check import check  # takes torch
 
-    check(first_trainer(main, *args))
+    trainer = first_trainer(main, *args)
+    run_dir = trainer.config.save_dir
+    before = {*run_dir.glob("*")}
+    try:
+        check(trainer)
+    finally:
+        trainer.writer.close()
+        for path in {*run_dir.glob("*")} - before:
+            remove(path)
+        trainer.config.discard_run()
 
 
 def first_trainer(main: Callable[..., Any], *args: Any) -> BaseTrainer:

@@ -12,9 +12,9 @@ from base import BaseDataLoader, BaseModel, Callback
 from data_loader import data_loaders
 from digits_example import DigitsDataLoader, DigitsModel
 from model import metric, model
-from tools import check
-from tools.check import NO_STEP, OLD_GRADIENTS, OWN_STEP, FewBatches, better
-from tools.steps import Steps
+from tools import check, steps
+from tools.check import NO_STEP, OWN_STEP, FewBatches, better
+from tools.steps import OLD_GRADIENTS
 from tools.targets import Targets
 from train import build_trainer
 from trainer.trainer import Trainer
@@ -132,7 +132,7 @@ def soft(x, y):
         (
             {"arch.args.num_classes": 12},
             None,
-            "arch.args.num_classes = 12: the data have 10 classes",
+            "arch.args.num_classes = 12: the outputs are for 12 classes, and the data have 10",
         ),
         ({}, lambda x, y: (x, torch.where(y == 3, -100, y)), ""),
         ({}, lambda x, y: (x, y.to(torch.uint8)), ""),
@@ -240,6 +240,14 @@ def test_what_is_said_of_steps(run, step, changes, said):
 def test_gradients_that_add_up_are_refused(run, flag):
     status, _, err = run({"metrics": []}, step=accumulating, flag=flag)
     assert status == 2 and err == f"epoch 1, step 1: {OLD_GRADIENTS}. No checkpoint yet.\n"
+
+
+@pytest.mark.parametrize("flag", [None, "--check"])
+def test_an_essential_project_warns_of_a_bare_step(run, monkeypatch, flag):
+    monkeypatch.setattr(steps.Steps, "on_train_start", lambda *_: None)  # of a full project
+    status, out, err = run({"metrics": [], "trainer.verbosity": 0}, step=accumulating, flag=flag)
+    assert status == 0 and not err and out.count(OWN_STEP) == 1
+    assert flag is None or out.endswith("See the warnings above.\n")
 
 
 def test_an_optimize_of_ones_own_that_clears_nothing_is_refused(run, monkeypatch):
@@ -388,7 +396,7 @@ def with_schedule(kind, args, interval):
 
 @pytest.mark.parametrize(("scheduler", "said"), SCHEDULES)
 def test_check_goes_to_the_end_of_the_schedule(run, monkeypatch, scheduler, said):
-    monkeypatch.setattr(Steps, "on_train_start", lambda *_: None)  # of a full project
+    monkeypatch.setattr(steps, "too_short", lambda *_: [])  # which sees it before
     status, out, err = run(with_schedule(*scheduler), flag="--check")
     assert said in out + err and status == (2 if "takes 12" in said else 0)
     assert status or out.endswith("All is well.\n")
@@ -404,8 +412,7 @@ def test_check_goes_to_the_end_of_the_schedule(run, monkeypatch, scheduler, said
         (("CosineAnnealingLR", {"T_max": 12}, "step"), 0, ""),
     ],
 )
-def test_a_schedule_that_ends_before_the_run(run, monkeypatch, flag, scheduler, status, said):
-    monkeypatch.setattr(Steps, "on_train_start", lambda *_: None)
+def test_a_schedule_that_ends_before_the_run(run, flag, scheduler, status, said):
     changes = with_schedule(*scheduler) | {"trainer.verbosity": 0}
     found, out, err = run(changes, flag=flag)
     assert found == status and said in (err if status else out)

@@ -1,5 +1,6 @@
 """The report of a run, made by report.py after the last epoch, where `trainer.report` is true."""
 
+from collections.abc import Iterator
 from importlib.util import find_spec
 
 from base import BaseTrainer, Callback
@@ -21,3 +22,8 @@ class Report(Callback):
             from report import write  # takes matplotlib
 
             trainer.logger.info("Report: %s", write(trainer.checkpoint_dir))
+
+    def findings(self, trainer: BaseTrainer) -> Iterator[tuple[str, str]]:
+        """What --check is to say."""
+        if (path := trainer.checkpoint_dir / "report.html").exists():
+            yield "report", f"{path.stat().st_size / 1e6:.1f} MB"

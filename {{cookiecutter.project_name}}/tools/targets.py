@@ -11,7 +11,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from base import BaseTrainer, Callback
-from tools.check import describe, n_classes_of
+from tools.check import describe
 from utils.errors import UserError
 
 CLASSES = ("cross_entropy", "nll_loss")
@@ -50,8 +50,6 @@ class LossCalls(TorchFunctionMode):
         super().__init__()
         self.logger, args = trainer.logger, trainer.config.settings.arch.args
         self.n_classes = n_classes_of(getattr(trainer, "data_loader", None))
-        if "num_classes" in args:  # which tools/check.py has compared
-            self.n_classes = None
         self.keys = {n: f"arch.args.{key} = {n}" for key, n in args.items() if type(n) is int}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -93,3 +91,17 @@ class LossCalls(TorchFunctionMode):
             line = "%s: the outputs are for %d classes, and the data have %d"
             self.logger.warning(line, key, n, self.n_classes)
             self.n_classes = None
+
+
+def n_classes_of(data_loader: Any) -> int | None:
+    """How many classes a data set says to have, or its labels; else None."""
+    dataset: Any = getattr(data_loader, "dataset", None)
+    labels: Any = getattr(dataset, "targets", [*getattr(dataset, "tensors", ())][-1:])
+    classes = getattr(data_loader, "classes", getattr(dataset, "classes", None))
+    if isinstance(classes, (list, tuple)):
+        return len(classes)
+    with suppress(TypeError, ValueError, RuntimeError):  # other things by these names
+        labels = torch.as_tensor(labels[0] if len(labels) == 1 else labels)
+        is_class = labels.shape == (len(dataset),) and not labels.is_floating_point()
+        return int(labels.max()) + 1 if is_class else None
+    return None
