@@ -114,10 +114,10 @@ class ConfigParser:
         else:
             from utils import checkpoint  # takes torch
 
-            found = checkpoint.peek(resume).get("config") or checkpoint.load(resume)["config"]
-            if not found:
+            state = checkpoint.read(resume)
+            if not (isinstance(state, dict) and state.get("config")):
                 raise UserError(f"{resume}: has no config in it: give one with -c")
-            config = cls(found, resume, modification, source=resume)
+            config = cls(state["config"], resume, modification, source=resume)
         config.args = args
         return config
 

@@ -158,7 +158,10 @@ def test_auto_starts_anew_where_there_is_nothing_and_passes_over_damage(
     capsys.readouterr()
     main(["-r", "auto", *args])
     out = capsys.readouterr().out
-    assert "last.pth is damaged" in out and "checkpoint-epoch2.pth\n" in out
+    assert (
+        "last.pth: damaged; looking for the one before it\n" in out
+        and "checkpoint-epoch2.pth\n" in out
+    )
     (run_dir / "last.pth").write_bytes(content)
     with pytest.raises(SystemExit, match="2"):
         main(["-r", str(run_dir / "last.pth"), *args])

@@ -131,8 +131,8 @@ def test_a_file_of_another_kind_is_no_checkpoint(tmp_path, content):
     for load in (checkpoint.load, read_inert):
         with pytest.raises(UserError, match="other.pth: not a checkpoint .* or a damaged one"):
             load(path)
-    for place, expected in ((tmp_path, "is a folder"), (tmp_path / "none.pth", "cannot be read")):
-        with pytest.raises(UserError, match=expected):
+    for place in (tmp_path, tmp_path / "none.pth"):
+        with pytest.raises(UserError, match="cannot be read: (Is a directory|No such file)"):
             read_inert(place)
 
 

@@ -17,7 +17,7 @@ import torch
 import torch.distributed.checkpoint as dcp
 from tools import fsdp
 from utils import checkpoint
-from utils.run_dir import newest_first, remove
+from utils.run_dir import newest_intact, remove
 from utils.run_dir import BEST_NAME, LAST_NAME, MARK_NAME
 
 def write(run_dir, step):
@@ -28,7 +28,7 @@ def write(run_dir, step):
     written = Future()
     written.set_result(None)
     paths = run_dir / LAST_NAME, run_dir / BEST_NAME
-    return lambda: fsdp.finish(written, folder, paths, None)
+    return lambda: fsdp.finish(written, folder, paths, lambda: None)
 
 def a_folder(run_dir, step):
     return write(run_dir, step)
@@ -69,8 +69,8 @@ def is_killed(change, n):
     os._exit(0)
 
 def check(run_dir, steps):
-    newest = next(newest_first(run_dir))
-    assert checkpoint.damage(newest) is None, newest
+    newest = newest_intact(run_dir)
+    assert newest.name == LAST_NAME, newest
     state = fsdp.load_whole(newest) if newest.is_dir() else checkpoint.load(newest)
     assert state["step"] in steps, (newest, state["step"], steps)
     assert state["state_dict"]["weight"].tolist() == [state["step"]] * 3

@@ -30,7 +30,7 @@ class BackgroundSaver(checkpoint.Saver):
         self._copiers = ThreadPoolExecutor(4, "copy")
         self._writing: Future | None = None
 
-    def save(self, state: Any, *paths: Path, then: Callable[[], None] | None = None) -> None:
+    def save(self, state: Any, *paths: Path, then: Callable[[], None] = lambda: None) -> None:
         """Begin to write `state` to all `paths`, and call `then` when it is done."""
         if not distributed.is_main():
             return

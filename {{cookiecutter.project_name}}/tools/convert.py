@@ -6,6 +6,7 @@ template, for example, keeps its ConfigParser in each. No code from such a file 
 
 import logging
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -116,16 +117,21 @@ def read_inert(path: Path) -> Any:
     The config of a pickled ConfigParser is kept. What else is not made of tensors and plain types
     is left out, with a warning. Raises UserError where the file is damaged.
     """
-    fault = checkpoint.damage(path)
-    if fault and fault != checkpoint.NO_ARCHIVE:  # older versions of torch did not write one
-        raise UserError(f"{path}: {fault}")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:
+                raise UserError(f"{path}: damaged")
+    except zipfile.BadZipFile:
+        pass  # older versions of torch did not write one
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     loader: Any = ModuleType("inert_pickle")  # what torch.load wants to be given
     loader.Unpickler = Unpickler
     loader.load = lambda file, **kwargs: Unpickler(file, **kwargs).load()
     try:
         state = torch.load(path, map_location="cpu", pickle_module=loader, weights_only=False)
     except Exception as error:  # what torch raises for a damaged file depends on the damage
-        reason = f"{checkpoint.NO_ARCHIVE} ({type(error).__name__})"
+        reason = f"not a checkpoint of torch, or a damaged one ({type(error).__name__})"
         raise UserError(f"{path}: {reason}") from None
     if not isinstance(state, dict):
         return state

@@ -17,9 +17,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.utils._pytree import tree_map
 
 from base import BaseTrainer, Callback
 from parse_config import ConfigParser
@@ -34,6 +36,7 @@ from utils.run import FiniteCheck
 # What else FSDP takes of torch takes a second to import: each function imports it by itself
 
 SHARDED = ("state_dict", "optimizer")  # the parts of a state that have sharded tensors
+PLAIN_NAME = "state.pt"  # in a folder: all but the sharded parts
 FOLDERS = ".*.dcp"  # complete checkpoints; a half-written one ends in .tmp
 COPIED = ".copied.pth"  # the end of the name of a folder that gets a link
 
@@ -63,6 +66,14 @@ class Fsdp(Callback):
         """Delete the folders of a run that was sharded before and is not any more."""
         if distributed.is_main() and outcome in ("finished", "stopped early"):
             remove_unnamed(trainer.checkpoint_dir)
+
+
+def read_folder(path: Path) -> checkpoint.State:
+    """What is in a sharded checkpoint but for its weights. UserError for any other folder."""
+    if not (path / ".metadata").exists():  # which is written last
+        raise UserError(f"{path}: is a folder: name a checkpoint in it, such as last.pth of a run")
+    how = f"python train.py --unshard {path} makes a file of it"
+    return {**checkpoint.read(path / PLAIN_NAME), "fault": f"is sharded; {how}"}
 
 
 def shard(model: nn.Module, device_type: str, precision: str, blocks: list[str]) -> None:
@@ -146,13 +157,14 @@ class ShardedSaver:
         self._writing: Future | None = None
         self._group = dist.new_group(backend="gloo")  # so as not to meet those of training
 
-    def save(self, state: Any, *paths: Path, then: Callable[[], None] | None = None) -> None:
+    def save(self, state: Any, *paths: Path, then: Callable[[], None] = lambda: None) -> None:
         """Begin to write `state`, to which all `paths` then link; call `then` when it is done."""
         import torch.distributed.checkpoint as dcp
 
         self.wait()
-        parts = checkpoint.to_plain({key: state[key] for key in SHARDED})
+        parts = tree_map(to_number, {key: state[key] for key in SHARDED})
         others = {key: value for key, value in state.items() if key not in SHARDED}
+        others["arch"] = state["arch"].removeprefix("FSDP")  # of the class that torch has made
         run_dir = paths[0].parent
         half_written = run_dir / distributed.on_main(lambda: begin_folder(run_dir, others))
         written: Any = dcp.async_save(parts, checkpoint_id=half_written, process_group=self._group)
@@ -182,6 +194,11 @@ class ShardedSaver:
         return state | {"optimizer": cut(state["optimizer"], self._optimizer)}
 
 
+def to_number(value: Any) -> Any:
+    """A number of NumPy, such as a learning rate, as a plain one."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
 def begin_folder(run_dir: Path, others: checkpoint.State) -> str:
     """Make a new folder with all of a state that is not sharded; its name."""
     for n in count(1):
@@ -189,7 +206,7 @@ def begin_folder(run_dir: Path, others: checkpoint.State) -> str:
         if not folder.exists() and not folder.with_suffix("").exists():
             break
     folder.mkdir()
-    checkpoint.save(others, folder / checkpoint.PLAIN_NAME)
+    checkpoint.save(others, folder / PLAIN_NAME)
     return folder.name
 
 
@@ -210,8 +227,7 @@ def finish(written: Future, half_written: Path, paths: tuple[Path, ...], then: A
     except (Exception, CheckpointException) as error:  # the latter is no Exception
         reason = str(error).strip().rpartition("\n")[2]
         raise RunError(f"{paths[0]}: cannot be written: {reason}; the others are intact") from error
-    if then is not None:
-        then()
+    then()
     remove_unnamed(folder.parent)
 
 
@@ -282,8 +298,7 @@ def load_parts(folder: Path, model: nn.Module, optimizer: Any) -> checkpoint.Sta
 
 def put_together(folder: Path, parts: checkpoint.State) -> checkpoint.State:
     """The state in a folder, of which `parts` are those that were sharded."""
-    path = folder / checkpoint.PLAIN_NAME
-    others = torch.load(path, map_location="cpu", weights_only=True)
+    others = torch.load(folder / PLAIN_NAME, map_location="cpu", weights_only=True)
     optimizer = with_numbers(parts["optimizer"])
     return checkpoint.complete(others | parts | {"optimizer": optimizer}, folder)
 

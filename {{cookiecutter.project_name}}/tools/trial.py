@@ -20,10 +20,9 @@ from parse_config import ConfigParser
 from runs import Run
 from tools.record import other_process
 from utils import distributed
-from utils.checkpoint import damage
 from utils.errors import RunError, UserError, in_one_line
 from utils.files import PROJECT_DIR, read_json, write_json
-from utils.run_dir import MARK_NAME, is_run, newest_first
+from utils.run_dir import MARK_NAME, is_run, newest_intact
 
 PRUNED = 192  # the exit status; above those of signals, so that the run has not failed
 ORPHAN = 60  # seconds that the process of a killed sweep has to save and end
@@ -108,8 +107,7 @@ def prepare(config: ConfigParser) -> Path | None:
         time.sleep(0.1)
     else:
         raise UserError(f"{folder}: process {pid} is training this run")
-    checkpoints = newest_first(folder) if is_run(folder) else iter(())
-    checkpoint = next((path for path in checkpoints if not damage(path)), None)
+    checkpoint = newest_intact(folder) if is_run(folder) else None
     if checkpoint is None and folder.exists():
         if is_run(folder):
             shutil.rmtree(folder)

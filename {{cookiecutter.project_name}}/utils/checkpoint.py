@@ -10,7 +10,6 @@ import shutil
 import zipfile
 from collections import Counter, OrderedDict
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,11 @@ from torch import nn
 
 from utils import distributed
 from utils.errors import RunError, UserError, in_full, in_one_line
+from utils.extras import find_hook
 from utils.files import atomic_write
 from utils.seed import get_random_state, set_random_state
 
 State = dict[str, Any]
-PLAIN_NAME = "state.pt"  # where tools/fsdp.py makes a folder: all but sharded tensors
-NO_ARCHIVE = "not a checkpoint of torch 1.6 or later, or a damaged one"
 # What a state has where a file has nothing, and the names of PyTorch's tutorial
 DEFAULTS: State = {"epoch": 0, "step": 0, "batch_idx": 0, "not_improved_count": 0, "ranks": []}
 DEFAULTS |= dict.fromkeys(["arch", "state_dict", "optimizer", "lr_scheduler"])
@@ -36,12 +34,11 @@ TUTORIAL = {"model_state_dict": "state_dict", "optimizer_state_dict": "optimizer
 class Saver:
     """Writes and reads the checkpoints of a run; a callback may give `trainer.saver` another."""
 
-    def save(self, state: State, *paths: Path, then: Callable[[], None] | None = None) -> None:
+    def save(self, state: State, *paths: Path, then: Callable[[], None] = lambda: None) -> None:
         """Write `state` to all `paths` in the main process, and call `then` when it is done."""
         if distributed.is_main():
             save(state, *paths)
-            with suppress(OSError):  # an old checkpoint that cannot be deleted ends no run
-                then() if then is not None else None
+            then()
 
     def load(self, path: Path) -> State:
         """The counterpart of `save`."""
@@ -84,54 +81,39 @@ def link(path: Path, other: Path) -> None:
 
 def load(path: str | Path) -> State:
     """The state in a checkpoint, on the CPU. Runs no code from the file; UserError if it is bad."""
-    return complete(read(Path(path)), path)
+    return complete(read(Path(path), mmap=distributed.world_size() > 1), path)
 
 
-def read(path: Path) -> Any:
-    """What is in a file, on the CPU. Raises UserError where that is not tensors and plain types."""
-    if (path / PLAIN_NAME).exists():
-        raise UserError(f"{path}: is sharded; python train.py --unshard {path} makes a file of it")
-    if fault := damage(path):
-        raise UserError(f"{path}: {fault}")
+def read(path: Path, mmap: bool = True) -> Any:
+    """What is in a file, on the CPU. Raises UserError where that is not tensors and plain types.
+
+    With `mmap`, tensors are read when they are used, and processes share the memory for them.
+    """
+    if path.is_dir():
+        return find_hook("read_folder", f"{path}: is a folder, as of a sharded model")(path)
     try:
-        is_shared = distributed.world_size() > 1  # then all processes use the same memory
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_shared)
+        with zipfile.ZipFile(path) as archive:
+            is_damaged = archive.testzip() is not None  # by the sums in its directory
+        if not is_damaged:
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        fault = "damaged"
+    except zipfile.BadZipFile:
+        fault = "not a checkpoint of torch 1.6 or later, or a damaged one"
     except pickle.UnpicklingError:
         how = f"python train.py --convert {path} makes a checkpoint of it"
-        raise UserError(f"{path}: holds more than tensors and plain types; {how}") from None
+        fault = f"holds more than tensors and plain types; {how}"
     except Exception as error:  # such as a kind of tensor that this version of torch refuses
-        raise UserError(f"{path}: cannot be read: {in_one_line(error)}") from None
+        fault = f"cannot be read: {getattr(error, 'strerror', None) or in_one_line(error)}"
+    raise UserError(f"{path}: {fault}")
 
 
 def complete(state: Any, path: str | Path) -> State:
     """A state with all keys that this project expects. Raises UserError where it has no weights."""
     state = {TUTORIAL.get(k, k): v for k, v in state.items()} if isinstance(state, dict) else {}
     if not state.get("state_dict"):
-        raise UserError(f"{path}: holds no weights under 'state_dict' or 'model_state_dict'")
-    return state | DEFAULTS | state  # in the order of the file
-
-
-def peek(path: Path) -> State:
-    """What stands in a checkpoint, of whose tensors nothing is read; {} where it cannot be read."""
-    with suppress(Exception):  # what torch raises for a damaged file depends on the damage
-        file = path / PLAIN_NAME if path.is_dir() else path
-        return dict(torch.load(file, map_location="cpu", weights_only=True, mmap=True))
-    return {}
-
-
-def damage(path: Path) -> str | None:
-    """What is wrong with a file by the sums of its own zip directory; None where all is well."""
-    if (path / ".metadata").exists():  # in a sharded one, this file is written last
-        return None
-    if path.is_dir():
-        return "is a folder: name a checkpoint in it, such as last.pth of a run"
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return "damaged" if archive.testzip() else None
-    except zipfile.BadZipFile:
-        return NO_ARCHIVE
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
+        fault = "holds no weights under 'state_dict' or 'model_state_dict'"
+        raise UserError(f"{path}: {state.get('fault', fault)}")
+    return DEFAULTS | state
 
 
 def to_plain(value: Any, path: str = "checkpoint") -> Any:
@@ -151,12 +133,8 @@ def to_plain(value: Any, path: str = "checkpoint") -> Any:
         value = value.item()
     if value is None or type(value) in (torch.Tensor, nn.Parameter, str, bytes, bool, int, float):
         return value
-    for kind, to_kind in ((str, str.__str__), (int, int.__int__), (float, float.__float__)):
-        if issubclass(type(value), kind):  # such as a member of an Enum
-            return to_kind(value)
     if isinstance(value, torch.Tensor):
-        is_sharded = hasattr(value, "full_tensor")  # then all processes save together
-        return value if is_sharded else value.detach().as_subclass(torch.Tensor)
+        return value.detach().as_subclass(torch.Tensor)
     raise TypeError(f"{path} is a {type(value).__name__}: keep tensors and plain types only")
 
 

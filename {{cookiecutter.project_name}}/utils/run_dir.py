@@ -5,9 +5,9 @@ A directory with the file `.run` is that of a run. In no other one is a file ove
 
 import re
 import shutil
-from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,12 @@ def remove(path: Path) -> None:
     shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
 
 
+def by_epoch(run_dir: Path) -> dict[int, Path]:
+    """The checkpoints of epochs in a run, by their numbers."""
+    paths = run_dir.glob(EPOCH_NAME.format("*"))
+    return {int(m[1]): path for path in paths if (m := EPOCH_NUMBER.fullmatch(path.name))}
+
+
 def remove_old(run_dir: Path, keep_last: int | None, epochs_done: int) -> None:
     """Delete all but the newest `keep_last` checkpoints of epochs in a run; None keeps all.
 
@@ -92,24 +98,26 @@ def remove_old(run_dir: Path, keep_last: int | None, epochs_done: int) -> None:
     """
     if keep_last is None or not is_run(run_dir):
         return
-    paths = run_dir.glob(EPOCH_NAME.format("*"))
-    files = {int(m[1]): path for path in paths if (m := EPOCH_NUMBER.fullmatch(path.name))}
-    for number in sorted(files, key=lambda n: (n <= epochs_done, n))[:-keep_last]:
-        remove(files[number])
+    paths = by_epoch(run_dir)
+    for number in sorted(paths, key=lambda n: (n <= epochs_done, n))[:-keep_last]:
+        with suppress(OSError):  # one that cannot be deleted ends no run
+            remove(paths[number])
 
 
-def newest_first(run_dir: Path) -> Iterator[Path]:
-    """The checkpoints of a run: last.pth, then by the position that each file tells."""
-    from utils.checkpoint import peek  # takes torch
+def newest_intact(run_dir: Path) -> Path | None:
+    """The newest checkpoint of a run that can be read: last.pth, else by the number in the name."""
+    from utils.checkpoint import read  # takes torch
 
-    def position(path: Path) -> tuple[int, int]:
-        state = peek(path)
-        return state.get("epoch", -1), state.get("batch_idx", 0)
-
-    last = run_dir / LAST_NAME
-    if last.exists():
-        yield last
-    yield from sorted({*run_dir.glob("[!.]*.pth")} - {last}, key=position, reverse=True)
+    paths = by_epoch(run_dir)
+    in_order = [LAST_NAME, *(paths[n].name for n in sorted(paths, reverse=True)), BEST_NAME]
+    for path in (run_dir / name for name in in_order):
+        try:
+            if path.exists():
+                read(path)
+                return path
+        except UserError as error:
+            getLogger("train").info("%s; looking for the one before it", error)
+    return None
 
 
 def find_named(config: Any, name: str, to_train: bool = False) -> Path | None:
@@ -117,25 +125,19 @@ def find_named(config: Any, name: str, to_train: bool = False) -> Path | None:
 
     None for "auto" with `to_train` where there is none, or the run is over; else UserError.
     """
-    from utils.checkpoint import damage
-
     logger = config.get_logger("train")
-    may_begin = to_train and name == "auto"
     runs = [mark.parent for mark in config.runs_dir.rglob(MARK_NAME)]
     runs.sort(key=lambda run: (read_mark(run).get("started", ""), run.name), reverse=True)
-    for path in (path for run in runs for path in newest_first(run)):
-        if damage(path):
-            logger.info("%s is damaged, looking for the one before it", path)
-        elif may_begin and read_mark(path.parent).get("outcome") in OVER:
+    path = next(filter(None, map(newest_intact, runs)), None)
+    if name == "auto" and to_train:
+        if path is not None and read_mark(path.parent).get("outcome") in OVER:
             line = "-r auto: the last run is over, a new one begins; -r %s goes on with it"
             logger.info(line, path)
             return None
-        elif name == "auto":
-            return path
-        elif (best := path.with_name(BEST_NAME)).exists() and not damage(best):
-            return best
-        else:
-            break
-    if may_begin:
-        return None
-    raise UserError(f"command line: -r {name}: there is no such checkpoint in {config.runs_dir}")
+        return path
+    if path is not None and name == "best":
+        path = path.with_name(BEST_NAME)
+    if path is None or not path.exists():
+        where = config.runs_dir
+        raise UserError(f"command line: -r {name}: there is no such checkpoint in {where}")
+    return path
