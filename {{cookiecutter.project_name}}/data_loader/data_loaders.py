@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_convert
 
 from base import BaseDataLoader
 from utils.files import project_path
@@ -54,7 +54,7 @@ class MnistDataLoader(BaseDataLoader):
             shuffle,
             validation_split,
             num_workers,
-            collate_fn=whole_batch,
+            collate_fn=default_convert,
             valid_dataset=MnistDataset(images, labels),
             **options,
         )
@@ -88,11 +88,6 @@ class MnistDataset(Dataset):
         return images, self.labels[chosen]
 
 
-def whole_batch(batch: Any) -> Any:
-    """For `collate_fn`: the data set hands over batches that are finished."""
-    return batch
-
-
 def normalise(images: torch.Tensor) -> torch.Tensor:
     """(B, 28, 28) uint8 images as (B, 1, 28, 28) floats: what the model is trained on."""
     images = images.unsqueeze(1).float().div_(255)
@@ -101,10 +96,8 @@ def normalise(images: torch.Tensor) -> torch.Tensor:
 
 def random_shift(images: torch.Tensor, generator: torch.Generator, pixels: int = 2) -> torch.Tensor:
     """Move each of (B, C, H, W) images by up to `pixels` to either side and up or down."""
-    batch, _, height, width = images.shape
+    n, _, height, width = images.shape
     padded = F.pad(images, [pixels] * 4, value=images.min().item())
-    corner = torch.randint(0, 2 * pixels + 1, (batch, 2, 1), generator=generator)
-    rows = corner[:, 0] + torch.arange(height)
-    columns = corner[:, 1] + torch.arange(width)
-    each = torch.arange(batch)[:, None, None]
-    return padded[each, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view: (B, C, rows, columns, H, W)
+    row, column = torch.randint(0, 2 * pixels + 1, (2, n), generator=generator)
+    return windows[torch.arange(n), :, row, column]
