@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from functools import cached_property, partial, reduce
 from inspect import isclass
-from operator import attrgetter, getitem
+from operator import getitem
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -139,10 +139,8 @@ class ConfigParser:
                     mistakes += check_part((key,) if name == "" else (key, name), part, places)
         for callback in self.callbacks:
             callback.on_check(self, mistakes, before_data)
-        for key, file in extras.KEYS.items():
-            value = attrgetter(key)(self.settings)
-            if value and value not in ("ddp", "stop", "ignore") and file not in extras.texts():
-                mistakes.append(Mistake(_keys(key), f": {in_full()}"))
+        for key in extras.not_served(self.settings):
+            mistakes.append(Mistake(_keys(key), f": {in_full()}"))
         self._raise(mistakes)
 
     def init_obj(self, name: Any, module: Any, *args: Any, **kwargs: Any) -> Any:

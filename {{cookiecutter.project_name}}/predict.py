@@ -116,8 +116,8 @@ def main(argv: list[str] | None = None) -> None:
     add("-d", "--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
     add("-o", "--output", metavar="FILE", help="where to write (the console)")
     add("--array", metavar="NAME", help="which array of an .npz with several")
-    args = parser.parse_args(argv)
     with exit_on_user_error():
+        args = parser.parse_args(argv)
         given = ["-r", args.resume, "-d", args.device]
         config = ConfigParser.from_args(CommandLine(None), argv=given, to_train=False)
         rows = [*predict(config, args)]

@@ -214,8 +214,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--samples", type=int, default=SAMPLES, help=f"of the validation data ({SAMPLES:,})"
     )
-    args = parser.parse_args(argv)
     with exit_on_user_error():
+        args = parser.parse_args(argv)
         is_folder = args.run.is_dir() and not is_run(args.run)
         print(write_all(args.run) if is_folder else write(args.run, args.samples))
 

@@ -97,8 +97,8 @@ def main(argv: list[str] | None = None) -> None:
     parser = CommandLine(__doc__)
     parser.add_argument("--dir", default="saved", help="where the runs are (the project's saved)")
     parser.add_argument("--sort", default="", metavar="COLUMN", help="the largest, or best, last")
-    args = parser.parse_args(argv)
     with exit_on_user_error():
+        args = parser.parse_args(argv)
         lines = table_of(find_runs(find_file(args.dir)), args.sort)
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         for line in lines:

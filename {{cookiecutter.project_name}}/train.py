@@ -11,7 +11,7 @@ from typing import Any
 from parse_config import ConfigParser, Option
 from utils import distributed
 from utils.command_line import CommandLine, exit_on_user_error
-from utils.extras import add_flags, chosen_flag, named
+from utils.extras import add_flags, chosen_flag, modules_of
 
 # Functions import torch, which takes a second: --help and a bad config do not wait for it
 
@@ -32,7 +32,7 @@ def part_modules() -> dict[str, Any]:
         "arch": [model],
         "data_loader": [data_loaders],
         "loss": [loss, torch.nn, torch.nn.functional],
-        "metrics": [metric, *named("metrics")],
+        "metrics": [metric, *modules_of("metrics")],
         "optimizer": [torch.optim],
         "lr_scheduler": [torch.optim.lr_scheduler],
     }

@@ -8,6 +8,8 @@ from base import BaseTrainer, Callback
 from utils import distributed
 from utils.errors import UserError
 
+KEY = "trainer.ema"
+
 
 class MovingAverage(Callback):
     """Moves `trainer.state["ema"]` towards the weights after each step."""

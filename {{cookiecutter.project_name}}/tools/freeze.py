@@ -18,6 +18,8 @@ from parse_config import ConfigParser
 from utils import distributed
 from utils.errors import UserError
 
+KEY = "freeze"
+
 
 class Freeze(Callback):
     """Freezes parameters before the first epoch, and trains them from their epoch on."""

@@ -33,6 +33,8 @@ from utils.files import sync_names
 from utils.optim import by_name, parameters_of
 from utils.run import FiniteCheck
 
+KEY = "parallel.type"
+
 # What else FSDP takes of torch takes a second to import: each function imports it by itself
 
 SHARDED = ("state_dict", "optimizer")  # the parts of a state that have sharded tensors

@@ -16,7 +16,7 @@ from typing import Any
 from parse_config import find_file
 from runs import Run, find_runs
 from utils.check import flat
-from utils.command_line import CommandLine
+from utils.command_line import CommandLine, exit_on_user_error
 from utils.files import read_json
 
 FREE = ("seed", "data_loader.args.fold")  # keys in which the runs of a group differ
@@ -45,6 +45,7 @@ class Group:
         return f"{self.mean:.4g}" + (f" ± {self.std:.2g}" if self.std is not None else "")
 
 
+@exit_on_user_error()
 def main(argv: list[str] | None = None) -> None:
     """Print the groups, for each monitored value apart."""
     parser = CommandLine(__doc__)

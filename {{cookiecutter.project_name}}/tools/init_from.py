@@ -10,6 +10,8 @@ from tools.convert import complete
 from utils.checkpoint import State, read, set_weights, weights_to_use
 from utils.errors import UserError
 
+KEY = "init_from"
+
 
 class InitFrom(Callback):
     """Loads the weights, unless the run goes on from a checkpoint of its own."""

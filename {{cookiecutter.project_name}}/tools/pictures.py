@@ -26,6 +26,8 @@ from utils.device import averaged_model
 from utils.errors import in_one_line
 from utils.seed import preserved_random_state
 
+KEY = "trainer.histograms"
+
 SAMPLES = 128  # of the validation data are looked at, or a batch if that has more
 MEMORY = 50e6  # bytes that they may take, after the first batch
 IMAGES = 16  # of them are shown at most

@@ -12,6 +12,8 @@ from base import Callback
 from parse_config import ConfigParser
 from utils.errors import UserError
 
+KEY = "parallel.recompute"
+
 
 class Recompute(Callback):
     """Lets the parts of these classes keep no inner activations for the backward pass."""

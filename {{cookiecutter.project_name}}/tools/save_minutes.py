@@ -7,6 +7,8 @@ from base import BaseTrainer, Callback
 from utils import distributed
 from utils.run_dir import LAST_NAME
 
+KEY = "trainer.save_every.minutes"
+
 
 class SaveMinutes(Callback):
     """Looks at the clock of the main process after each step."""

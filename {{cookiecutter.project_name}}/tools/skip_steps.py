@@ -10,6 +10,8 @@ from base import BaseTrainer, Callback
 from utils import distributed
 from utils.run import FiniteCheck
 
+KEY = "trainer.non_finite"
+
 
 class StepSkipped(Exception):
     """A step was not finite and is left out; the loop goes on with the next one."""

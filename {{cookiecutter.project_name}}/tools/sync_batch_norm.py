@@ -7,6 +7,8 @@ from parse_config import ConfigParser
 from utils import distributed
 from utils.errors import UserError
 
+KEY = "parallel.sync_batch_norm"
+
 
 class SyncBatchNorm(Callback):
     """Where several processes train a model, its batch norm takes the statistics of all."""

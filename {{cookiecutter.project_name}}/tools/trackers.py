@@ -22,6 +22,8 @@ from utils.check import flat
 from utils.errors import UserError, as_warning, in_one_line
 from utils.files import read_json, write_json
 
+KEY = "trainer.trackers"
+
 COMPLETE = ("finished", "stopped early")  # of the ways in which a run ends
 LONGEST_NAME, LONGEST_VALUE = 250, 500  # that every MLflow takes
 

@@ -15,7 +15,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from utils.errors import UserError, in_full
-from utils.extras import METRICS
+from utils.extras import modules_of
 
 Keys = tuple  # the way to a value in the config: keys, and positions in lists
 WORDS: dict[Any, str] = {  # what a config can hold
@@ -202,8 +202,9 @@ def check_part(path: Keys, part: Any, modules: Any) -> list[Mistake]:
     try:
         found = look_up(part.type, modules)
     except UserError as error:
-        is_extra = path[0] == "metrics" and part.type in METRICS
-        return [Mistake((*path, "type"), f": {in_full() if is_extra else error}")]
+        is_all = path[0] != "metrics" or modules_of("metrics")
+        more = "" if is_all else f"; {in_full('more are')}"
+        return [Mistake((*path, "type"), f": {error}{more}")]
     mistakes: list[Mistake] = []
     args, given = part.args, {"optimizer": 1}.get(path[0], 0)
     if path[0] in ("loss", "metrics") and not isclass(found):

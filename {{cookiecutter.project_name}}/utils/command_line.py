@@ -28,11 +28,6 @@ def exit_on_user_error() -> Iterator[None]:
                 sleep(3)  # torchrun ends it meanwhile, if the main process has told the same
             print(distributed.speaker() + str(error), file=sys.stderr)
         sys.exit(error.status)
-    except ModuleNotFoundError as error:
-        if error.name not in ("torch", "numpy"):
-            raise
-        sys.stderr.write(f"{sys.executable} has no {error.name}: pip install -r requirements.txt\n")
-        sys.exit(2)
 
 
 class CommandLine(argparse.ArgumentParser):
@@ -42,11 +37,9 @@ class CommandLine(argparse.ArgumentParser):
         super().__init__(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
 
     def error(self, message: str) -> NoReturn:
-        flags = [flag for flag in FLAGS if flag in re.split("[ =]", message)]
-        hint = f"{flags[0]}: {in_full()}" if flags else f"{message}; --help lists what there is"
-        with exit_on_user_error():
-            raise UserError(f"command line: {hint}")
-        raise AssertionError("exit_on_user_error has ended the script")
+        is_extra = not {*re.split("[ =]", message)}.isdisjoint(FLAGS)
+        hint = in_full() if is_extra else "--help lists what there is"
+        raise UserError(f"command line: {message}; {hint}")
 
 
 NAMES = ("SIGINT", "SIGTERM", "SIGUSR1")  # the last is sent by SLURM, where it is told to

@@ -26,11 +26,11 @@ class RunError(UserError):
         self.is_shown = is_shown
 
 
-def in_full() -> str:
-    """That a part is in the full project, with the command of the README that adds it."""
+def in_full(what: str = "this is") -> str:
+    """That something is in the full project, with the command of the README that adds it."""
     lines = README.read_text(encoding="utf-8").splitlines() if README.exists() else []
     commands = [line for line in lines if "size=full" in line or '"size": "full"' in line]
-    return f"this is in the full project: {next(iter(commands), 'bake it with size=full')}"
+    return f"{what} in the full project: {next(iter(commands), 'bake it with size=full')}"
 
 
 @contextmanager

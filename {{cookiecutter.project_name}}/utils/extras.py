@@ -2,8 +2,8 @@
 
 A file there with a subclass of base.Callback takes part in each training. One with a line
 `FLAG = {...}`, the arguments of `add_argument`, adds the flag of its name to train.py, which runs
-its function `run(config, value)` in place of a training. All are read as text first, since to
-import them would take seconds.
+its function `run(config, value)` in place of a training. One with `KEY = "..."` serves that key of
+the config. All are read as text first, since to import them would take seconds.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import logging
 import re
 from functools import cache
 from importlib import import_module
+from operator import attrgetter
 from typing import Any
 
 from utils import distributed
@@ -20,23 +21,12 @@ from utils.errors import PROJECT_DIR, UserError, in_full
 CALLBACK = re.compile(r"^class (\w+)\((?:base\.)?Callback\b", re.MULTILINE)
 FLAG = re.compile(r"^FLAG = (\{.*\})$", re.MULTILINE)
 
-# What the full project has beside: flags, metrics, and keys of the config with the file for each
+# What only the full project has: flags, and keys of the config with other values than these
 FLAGS = """--convert --fast-dev-run --find-lr --overfit-batches --profile --replay --schema
 --summary --unshard --verify-resume""".split()
-METRICS = """auroc average_precision confusion_matrix f1 iou mae perplexity precision r2
-recall""".split()
-KEYS = {
-    "init_from": "init_from",
-    "freeze": "freeze",
-    "parallel.type": "fsdp",
-    "parallel.recompute": "recompute",
-    "parallel.sync_batch_norm": "sync_batch_norm",
-    "trainer.ema": "ema",
-    "trainer.non_finite": "skip_steps",
-    "trainer.save_every.minutes": "save_minutes",
-    "trainer.trackers": "trackers",
-    "trainer.histograms": "pictures",
-}
+KEYS = """init_from freeze parallel.type parallel.recompute parallel.sync_batch_norm trainer.ema
+trainer.non_finite trainer.save_every.minutes trainer.trackers trainer.histograms""".split()
+IN_ANY = (None, False, [], {}, "ddp", "stop", "ignore")
 
 
 @cache
@@ -67,7 +57,14 @@ def load_callbacks() -> list[Any]:
     return found
 
 
-def named(key: str) -> list[Any]:
+def not_served(settings: Any) -> list[str]:
+    """The keys of the config that are set, but for which the file in tools/ is not there."""
+    every_text = "\n".join(texts().values())
+    is_set = [key for key in KEYS if attrgetter(key)(settings) not in IN_ANY]
+    return [key for key in is_set if f'KEY = "{key}"' not in every_text]
+
+
+def modules_of(key: str) -> list[Any]:
     """The module tools/<key>.py, in which a name under that key of the config may stand too."""
     return [import_extra(key)] if key in texts() else []
 
