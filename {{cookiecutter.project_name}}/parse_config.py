@@ -51,7 +51,6 @@ class ConfigParser:
         self.run_id = run_id
         self.source = source  # the file, for messages
         self.args: Any = None  # what else was on the command line
-        self.changes: dict[Keys, tuple[Any, Any]] = {}  # since the checkpoint that is taken up
         self._made: list[Path] = []  # the folders that were made for this run
         self.modification = {_keys(k): to_plain(v) for k, v in (modification or {}).items()}
         config = to_plain(config)
@@ -154,12 +153,12 @@ class ConfigParser:
         found = look_up(part["type"], module)
         try:
             return found(*args, **{**part["args"], **kwargs})
-        except OSError as error:  # such as data that are not there
-            raise UserError(self._describe(Mistake(_keys(name), f": {error}"))) from None
-        except (TypeError, ValueError) as error:
-            if isinstance(error, UserError) or not found.__module__.startswith("torch."):
+        except UserError:
+            raise
+        except (OSError, TypeError, ValueError) as error:
+            if not (isinstance(error, OSError) or found.__module__.startswith("torch.")):
                 raise  # the user's own code, whose traceback says more
-            raise UserError(self._describe(Mistake((*_keys(name), "args"), f": {error}"))) from None
+            raise UserError(self._describe(Mistake(_keys(name), f": {error}"))) from None
 
     initialize = init_obj  # by the name that it had in 2019
 
@@ -217,8 +216,6 @@ class ConfigParser:
     @property
     def runs_dir(self) -> Path:
         """Where the runs of this name are kept."""
-        if self.resume is not None and self.goes_on:
-            return self.resume.parent.parent
         return project_path(self.settings.trainer.save_dir) / self.settings.name
 
     @cached_property

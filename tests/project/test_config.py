@@ -256,7 +256,7 @@ def test_parts_are_built_by_name_with_arguments(make_config):
     assert config.init_callable(("metrics", 1), metric).__name__ == "accuracy"
     assert config.init_obj("arch", model, out_features=5).out_features == 5
     assert config.initialize("arch", model, out_features=5, in_features=4).in_features == 4
-    with pytest.raises(UserError, match="arch.args: .* missing .* argument: 'out_features'"):
+    with pytest.raises(UserError, match="arch: .* missing .* argument: 'out_features'"):
         config.init_obj("arch", model)
 
 
@@ -305,7 +305,7 @@ def test_what_a_class_hands_on_is_checked_against_its_base_class():
 
 def test_a_value_that_torch_refuses_is_one_line(make_config, monkeypatch):
     config = make_config({"optimizer.args.lr": -1.0})
-    with pytest.raises(UserError, match="optimizer.args: Invalid learning rate: -1.0"):
+    with pytest.raises(UserError, match="optimizer: Invalid learning rate: -1.0"):
         config.init_obj("optimizer", torch.optim, [torch.nn.Parameter(torch.ones(1))])
 
 

@@ -20,10 +20,12 @@ Changed = dict[Keys, tuple[Any, Any]]  # {path: (old value, new value)}
 class Changes(Callback):
     """Changes the numbers in the state of a checkpoint before it is taken up."""
 
+    changes: Changed = {}  # since that checkpoint
+
     def on_checkpoint_load(self, trainer: BaseTrainer, state: dict[str, Any]) -> None:
         if state["random"] is None:
             return  # other code has written it
-        changes = trainer.config.changes = changes_since(state["config"], trainer.config)
+        changes = self.changes = changes_since(state["config"], trainer.config)
         if ("trainer", "monitor") in changes:
             state["monitor_best"] = None  # the search for the best epoch begins anew
         for path, (old, new) in changes.items():
@@ -40,7 +42,7 @@ class Changes(Callback):
 
     def on_train_start(self, trainer: BaseTrainer) -> None:
         setup_logging(trainer.config.save_dir)
-        for path, (old, new) in trainer.config.changes.items():
+        for path, (old, new) in self.changes.items():
             line = "%s: %s -> %s from step %d on"
             trainer.logger.info(line, ".".join(path), old, new, trainer.step)
 

@@ -36,7 +36,8 @@ class Record(Callback):
         self.began = monotonic()
         if distributed.is_main():
             with as_warning(trainer.logger, f"{NAME} is not written"):
-                record_start(run_dir, trainer.device, trainer.config.changes)
+                found = (one.changes for one in trainer.callbacks if hasattr(one, "changes"))
+                record_start(run_dir, trainer.device, next(found, {}))
             with as_warning(trainer.logger, "times.csv begins anew"):
                 self.times.keep_until(trainer.start_epoch)
 
