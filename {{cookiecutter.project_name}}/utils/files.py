@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -71,10 +71,8 @@ def read_config(path: str | Path) -> dict[str, Any]:
             config = parse(text, unique)
         else:
             config = json.loads(text, object_pairs_hook=unique)
-    except ImportError as error:
-        is_here = error.name == "yaml"
-        takes = "reading YAML takes PyYAML: pip install pyyaml" if is_here else f"YAML: {in_full()}"
-        raise UserError(f"{path}: {takes}") from None
+    except ImportError:
+        raise UserError(f"{path}: YAML: {in_full()}") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read: {getattr(error, 'strerror', error)}") from None
     if not isinstance(config, dict):
@@ -82,16 +80,13 @@ def read_config(path: str | Path) -> dict[str, Any]:
     return config
 
 
-def unique(pairs: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
-    """A block of a config as a dict. Raises ValueError where a key is no string, or given twice."""
-    mapping: dict[str, Any] = {}
-    for key, value in pairs:
-        if not isinstance(key, str):
-            raise ValueError(f"key {key!r} must be a string")
-        if key in mapping:
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A block of a config as a dict. Raises ValueError where a key is given twice."""
+    keys = [key for key, _ in pairs]
+    for key in keys:
+        if keys.count(key) > 1:
             raise ValueError(f"key {key!r} is given twice in the same block")
-        mapping[key] = value
-    return mapping
+    return dict(pairs)
 
 
 def to_plain(value: Any) -> Any:

@@ -4,8 +4,6 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import yaml
-
 SCALARS = {  # what plain words are, all others being strings, and what they look like
     "null": r"null|Null|~|",
     "bool": r"true|True|false|False",
@@ -16,13 +14,20 @@ SCALARS = {  # what plain words are, all others being strings, and what they loo
 
 def parse(text: str, to_dict: Callable) -> Any:
     """What a text holds, blocks made by `to_dict`. Raises ValueError with the place of a fault."""
+    try:
+        import yaml
+    except ImportError:
+        raise ValueError("YAML takes PyYAML: pip install pyyaml") from None
 
     class Loader(yaml.SafeLoader):
         yaml_implicit_resolvers: dict[str, Any] = {}
 
         def construct_mapping(self, node: Any, deep: bool = True) -> Any:
             make = self.construct_object
-            return to_dict((make(key, deep), make(value, deep)) for key, value in node.value)
+            pairs = [(make(key, deep), make(value, deep)) for key, value in node.value]
+            if others := [key for key, _ in pairs if not isinstance(key, str)]:
+                raise ValueError(f"key {others[0]!r} must be a string")
+            return to_dict(pairs)
 
     for tag, pattern in SCALARS.items():
         full = re.compile(rf"^(?:{pattern})$")
