@@ -341,7 +341,7 @@ def test_without_the_extra_another_number_of_processes_is_refused(make, monkeypa
     last = stop_after(make(ours()), 4)
     add_ranks(last, 2)
     before = {path.name for path in last.parent.iterdir()}
-    monkeypatch.setattr("parse_config.load_callbacks", list)
+    monkeypatch.setattr("utils.extras.load_callbacks", list)
     line = "is of 2 processes, not of 1: this is in the full project: "
     with pytest.raises(UserError, match=f"^{last}: {line}"):
         make(ours(), resume=last).train()
@@ -490,13 +490,10 @@ def test_a_metric_with_a_state_dict_of_its_own_is_asked(make):
 def test_a_metric_is_on_its_device_again():
     """Those of its tensors that were: here `meta` stands for a GPU."""
     meta = torch.device("meta")
-    tracker = MetricTracker(metrics=[Seen()], device=meta)
-    tracker.collectors[0].values = [torch.zeros(2, device=meta), torch.ones(3)]
-    state = tracker.state_dict()
-    state["collected"]["Seen"]["values"][0] = torch.zeros(2)  # as a checkpoint is read
-    other = MetricTracker(metrics=[Seen()], device=meta)
-    other.load_state_dict(state)
-    assert [one.device.type for one in other.collectors[0].values] == ["meta", "cpu"]
+    state = checkpoint.pack({"values": [torch.zeros(2, device=meta), torch.ones(3)]}, meta)
+    state["values"][0] = torch.zeros(2)  # as a checkpoint is read
+    values = checkpoint.unpack(state, meta)["values"]
+    assert [one.device.type for one in values] == ["meta", "cpu"]
 
 
 class OnBoth(Seen):

@@ -10,9 +10,9 @@ from torch.utils.data import IterableDataset
 
 from base import BaseTrainer, Callback
 from utils import distributed
-from utils.checkpoint import State
+from utils.checkpoint import State, pack, unpack
 from utils.errors import UserError
-from utils.meter import MetricTracker, add_to, cannot_merge, name_of, unpacked
+from utils.meter import MetricTracker, add_to, name_of
 from utils.seed import get_random_state
 
 
@@ -44,10 +44,10 @@ def state_of_rank(trainer: BaseTrainer, before: list[State], rank: int) -> State
             raise UserError(f"{what}: go on with {len(before)} of them, not with {n}")
         own["data_loader"] = position  # the same in all
     own["train_metrics"] = None
-    if trainer.rank_state.get("train_metrics") is not None and before[0]["batch_idx"] > 0:
-        states = [one["train_metrics"] for one in before[rank::n]]
+    if "train_metrics" in trainer.rank_state and before[0]["batch_idx"] > 0:
+        states = [unpack(one["train_metrics"], trainer.device) for one in before[rank::n]]
         own["train_metrics"] = merged(trainer.rank_state["train_metrics"], states)
-    return own
+    return {**own, "train_metrics": pack(own["train_metrics"], trainer.device)}
 
 
 def merged(tracker: MetricTracker, states: list[State]) -> State | None:
@@ -61,7 +61,9 @@ def merged(tracker: MetricTracker, states: list[State]) -> State | None:
             add_to(together.sums(), key, total, n)
         for metric in together.collectors:
             if not hasattr(metric, "merge"):
-                raise UserError(cannot_merge(metric))
+                what = f"{name_of(metric)} cannot take in what another process has collected"
+                how = "it needs a method merge, or as many processes as before"
+                raise UserError(f"metrics: {what}: {how}")
             if name_of(metric) in state["collected"]:
-                metric.merge(unpacked(state["collected"][name_of(metric)], tracker.device))
+                metric.merge(state["collected"][name_of(metric)])
     return together.state_dict()

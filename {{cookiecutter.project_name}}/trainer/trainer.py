@@ -63,8 +63,8 @@ class Trainer(BaseTrainer):
         self.clip_grad_norm = settings.clip_grad_norm or None
         self.log_step = settings.log_step
         self.progress = Progress()
-        self.train_metrics = MetricTracker(metrics=metric_ftns, device=self.device)
-        self.valid_metrics = MetricTracker(metrics=metric_ftns, device=self.device)
+        self.train_metrics = MetricTracker(metrics=metric_ftns)
+        self.valid_metrics = MetricTracker(metrics=metric_ftns)
         self.metrics = self.train_metrics  # the tracker that `measure` updates
         self.is_first_micro_batch = self.is_last_micro_batch = True  # of an optimizer step
         self.loss_weight = 1.0  # of a micro-batch in the mean over its step

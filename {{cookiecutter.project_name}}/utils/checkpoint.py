@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.utils._pytree import tree_map
 
 from utils import distributed
 from utils.errors import RunError, UserError, in_full, in_one_line
@@ -28,6 +29,7 @@ State = dict[str, Any]
 DEFAULTS: State = {"epoch": 0, "step": 0, "batch_idx": 0, "not_improved_count": 0, "ranks": []}
 DEFAULTS |= dict.fromkeys(["arch", "state_dict", "optimizer", "lr_scheduler"])
 DEFAULTS |= dict.fromkeys(["monitor_best", "random", "config"])
+NUMPY, ON_CPU = "of NumPy", "on the CPU"  # marks of tensors
 TUTORIAL = {"model_state_dict": "state_dict", "optimizer_state_dict": "optimizer"}
 
 
@@ -154,6 +156,32 @@ def weights_to_use(state: State) -> State:
     return {k.removeprefix("module."): w for k, w in averaged.items() if k != "n_averaged"}
 
 
+def pack(state: Any, device: torch.device) -> Any:
+    """`state` with marks that tell `unpack` of NumPy's arrays, and of tensors not on `device`."""
+
+    def mark(value: Any) -> Any:
+        if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biufc":
+            return {NUMPY: torch.from_numpy(np.array(value))}
+        is_elsewhere = isinstance(value, torch.Tensor) and value.device.type != device.type
+        return {ON_CPU: value} if is_elsewhere else value
+
+    return tree_map(mark, state)
+
+
+def unpack(state: Any, device: torch.device) -> Any:
+    """The counterpart of `pack`, with tensors on `device` but for those that were elsewhere."""
+
+    def is_marked(value: Any) -> bool:
+        return isinstance(value, dict) and [*value] in ([NUMPY], [ON_CPU])
+
+    def unmark(value: Any) -> Any:
+        if is_marked(value):
+            return value[ON_CPU] if ON_CPU in value else value[NUMPY].numpy()[()]
+        return value.to(device) if isinstance(value, torch.Tensor) else value
+
+    return tree_map(unmark, state, is_leaf=is_marked)
+
+
 def get_state(part: Any) -> Any:
     """The state_dict of an object, of each in a dict of objects, or None for none."""
     if isinstance(part, dict):
@@ -183,8 +211,8 @@ def shared_parts(trainer: Any) -> dict[str, Any]:
 
 def collect(trainer: Any, epochs_done: int) -> State:
     """The state of a trainer, as tensors and plain types; the same in all processes."""
-    own = {"random": get_random_state(), **get_state(trainer.rank_state)}
-    ranks = distributed.all_gather(own)
+    own = pack(get_state(trainer.rank_state), trainer.device)
+    ranks = distributed.all_gather({"random": get_random_state(), **own})
     return {
         "arch": type(distributed.unwrap(trainer.model)).__name__,
         "epoch": epochs_done,
@@ -204,9 +232,11 @@ def check(trainer: Any) -> None:
     if own := DEFAULTS.keys() & {*trainer.state, *trainer.rank_state}:
         raise UserError(f"trainer.state: a checkpoint has a key {own.pop()!r} of its own")
     for name, part in (shared_parts(trainer) | trainer.rank_state).items():
+        if name == "data_loader":
+            continue  # some start workers to tell their state
         try:
-            if name != "data_loader":  # some start workers to tell their state
-                to_plain(get_state(part), name)
+            state = get_state(part)
+            to_plain(pack(state, trainer.device) if name in trainer.rank_state else state, name)
         except (AttributeError, TypeError) as error:
             raise UserError(f"a checkpoint cannot hold {name!r}: {error}") from None
 
@@ -235,7 +265,7 @@ def restore(trainer: Any, state: State) -> None:
         trainer.not_improved_count = state["not_improved_count"]
     own = ranks[distributed.rank()] if is_ours else {}
     for name, part in trainer.rank_state.items():
-        set_state(part, own.get(name))
+        set_state(part, unpack(own.get(name), trainer.device))
     if is_ours:
         set_random_state(own["random"])
     is_within_pass = trainer.batch_idx > 0 or (trainer.step > 0 and not trainer.epoch_is_pass)

@@ -12,7 +12,6 @@ from utils import distributed
 from utils.errors import UserError
 
 Sums = dict[str, tuple[float, float]]  # of value * n, and of n
-NUMPY, ON_CPU = "of NumPy", "on the CPU"  # marks of tensors in a checkpoint
 
 
 class MetricTracker:
@@ -23,19 +22,16 @@ class MetricTracker:
     whose values are to be handed to `add`, and `collectors`.
     """
 
-    def __init__(
-        self, *keys: str, writer: Any = None, metrics: Iterable[Any] = (), device: Any = None
-    ) -> None:
-        self.keys, self.writer, self.device = keys, writer, device
-        metrics = list(metrics)
+    def __init__(self, *keys: str, writer: Any = None, metrics: Iterable[Any] = ()) -> None:
+        self.keys, self.writer, metrics = keys, writer, list(metrics)
         self.functions = {name_of(m): m for m in metrics if not hasattr(m, "compute")}
-        self.collectors = [copied(m) for m in metrics if hasattr(m, "compute")]
-        for metric in self.collectors if distributed.world_size() > 1 else ():
-            if not hasattr(metric, "merge") and not hasattr(metric, "persistent"):
-                raise UserError(cannot_merge(metric))
-        for part in (part for m in self.collectors for part in getattr(m, "modules", list)()):
-            if hasattr(part, "persistent"):  # of torchmetrics: what it collects is in state_dict
-                part.persistent(True)
+        self.collectors = [copy.deepcopy(m) for m in metrics if hasattr(m, "compute")]
+        for metric in self.collectors:
+            if distributed.world_size() > 1:
+                check_merge(metric)
+            for part in getattr(metric, "modules", list)():
+                if hasattr(part, "persistent"):  # of torchmetrics: so its state_dict has the state
+                    part.persistent(True)
         self.reset()
 
     def reset(self) -> None:
@@ -99,27 +95,20 @@ class MetricTracker:
         return means | plain_numbers({name_of(m): of_all(m).compute() for m in self.collectors})
 
     def state_dict(self) -> dict[str, Any]:
-        collected = {name_of(m): packed(state_of(m), self.device) for m in self.collectors}
-        return {"sums": dict(self.sums()), "collected": collected}
+        return {
+            "sums": dict(self.sums()),
+            "collected": {name_of(metric): state_of(metric) for metric in self.collectors},
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._sums |= state["sums"]
         for metric in self.collectors:
-            if name_of(metric) not in state["collected"]:
-                continue
-            collected = unpacked(state["collected"][name_of(metric)], self.device)
+            if (collected := state["collected"].get(name_of(metric))) is None:
+                continue  # it was not there before
             if hasattr(metric, "load_state_dict"):
                 metric.load_state_dict(collected)
             else:
                 vars(metric).update(collected)
-
-
-def copied(metric: Any) -> Any:
-    try:
-        return copy.deepcopy(metric)
-    except Exception as error:  # what some subclasses of Tensor raise
-        reason = str(error).partition(":")[0]
-        raise UserError(f"metrics: {name_of(metric)} cannot be copied: {reason}") from error
 
 
 def name_of(metric: Any) -> str:
@@ -169,42 +158,13 @@ def of_all(metric: Any) -> Any:
     return together
 
 
-def cannot_merge(metric: Any) -> str:
-    what = f"metrics: {name_of(metric)} cannot take in what another process has collected"
-    return f"{what}: it needs a method merge, or as many processes as before"
+def check_merge(metric: Any) -> None:
+    """Raises UserError for a metric that collects, where it cannot do so over processes."""
+    if not hasattr(metric, "merge") and not hasattr(metric, "persistent"):
+        how = "a method merge, which takes in what another process has collected"
+        raise UserError(f"metrics: {name_of(metric)} needs {how}")
 
 
 def state_of(metric: Any) -> dict[str, Any]:
     """The state_dict of a metric that collects, else its attributes."""
     return metric.state_dict() if hasattr(metric, "state_dict") else dict(vars(metric))
-
-
-def packed(state: Any, device: Any) -> Any:
-    """A state in the types of a checkpoint: with marks that tell `unpacked` what a tensor was."""
-    import numpy as np
-    import torch
-    from torch.utils._pytree import tree_map
-
-    def pack(value: Any) -> Any:
-        if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biufc":
-            return {NUMPY: torch.from_numpy(np.array(value))}
-        is_elsewhere = isinstance(value, torch.Tensor) and value.device.type != device.type
-        return {ON_CPU: value} if is_elsewhere else value
-
-    device = device or torch.device("cpu")
-    return tree_map(pack, state)
-
-
-def unpacked(state: Any, device: Any) -> Any:
-    """The counterpart of `packed`, with tensors on `device`."""
-    from torch.utils._pytree import tree_map
-
-    def is_marked(value: Any) -> bool:
-        return isinstance(value, dict) and [*value] in ([NUMPY], [ON_CPU])
-
-    def unpack(value: Any) -> Any:
-        if is_marked(value):
-            return value[NUMPY].numpy()[()] if NUMPY in value else value[ON_CPU]
-        return value.to(device) if device and hasattr(value, "to") else value
-
-    return tree_map(unpack, state, is_leaf=is_marked)
