@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from logger import setup_logging
-from settings import Part, Settings
+from settings import Settings
 from utils import distributed, extras
 from utils.check import Keys, Mistake, arguments_of, check_part, look_up, read_value
 from utils.errors import UserError, in_full
@@ -74,7 +74,6 @@ class ConfigParser:
     def from_file(
         cls, path: str | Path, modification: dict[Any, Any] | None = None, **kwargs: Any
     ) -> "ConfigParser":
-        """The config in a JSON or YAML file."""
         path = find_file(path)
         return cls(read_config(path), modification=modification, source=path, **kwargs)
 
@@ -134,8 +133,7 @@ class ConfigParser:
             value = getattr(self.settings, key)
             value = dict(enumerate(value)) if isinstance(value, list) else by_name(value)
             for name, part in value.items():
-                if isinstance(part, Part):
-                    mistakes += check_part((key,) if name == "" else (key, name), part, places)
+                mistakes += check_part((key,) if name == "" else (key, name), part, places)
         for callback in self.callbacks:
             callback.on_check(self, mistakes, before_data)
         for key in extras.not_served(self.settings):
@@ -158,7 +156,7 @@ class ConfigParser:
         except (OSError, TypeError, ValueError) as error:
             if not (isinstance(error, OSError) or found.__module__.startswith("torch.")):
                 raise  # the user's own code, whose traceback says more
-            raise UserError(self._describe(Mistake(_keys(name), f": {error}"))) from None
+            return self._raise([Mistake(_keys(name), f": {error}")])
 
     initialize = init_obj  # by the name that it had in 2019
 
@@ -194,18 +192,17 @@ class ConfigParser:
         return value and {"args": {}, "name": None, **value}
 
     def _raise(self, mistakes: list[Mistake]) -> None:
-        if mistakes:
-            raise UserError("\n".join(map(self._describe, mistakes)))
-
-    def _describe(self, mistake: Mistake) -> str:
-        n = len(mistake.path)
-        is_typed = any(path[:n] == mistake.path[: len(path)] for path in self.modification)
-        source = "command line" if is_typed else self.source
-        return f"{source}: {'.'.join(map(str, mistake.path))}{mistake.text}"
+        """Raise a UserError with a line for each mistake, which says where it was made."""
+        lines = []
+        for path, text in mistakes:
+            is_typed = any(x[: len(path)] == path[: len(x)] for x in self.modification)
+            source = "command line" if is_typed else self.source
+            lines.append(f"{source}: {'.'.join(map(str, path))}{text}")
+        if lines:
+            raise UserError("\n".join(lines)) from None
 
     @cached_property
     def callbacks(self) -> list[Any]:
-        """Those of the extras in tools/, for this run."""
         return extras.load_callbacks()
 
     @property

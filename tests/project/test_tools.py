@@ -2,6 +2,7 @@ import json
 import re
 import subprocess
 from collections import Counter
+from importlib import import_module
 
 import pytest
 import torch
@@ -144,7 +145,7 @@ def test_what_is_for_one_process_says_so(make_config, monkeypatch, tmp_path):
         "overfit_batches",
     }:
         with pytest.raises(UserError, match=f"^--{name.replace('_', '-')} is for one process"):
-            extras.import_extra(name).run(config, "none")
+            import_module(f"tools.{name}").run(config, "none")
     assert not any(tmp_path.iterdir())
 
 

@@ -18,17 +18,9 @@ from utils.errors import UserError, in_full
 from utils.extras import modules_of
 
 Keys = tuple  # the way to a value in the config: keys, and positions in lists
-WORDS: dict[Any, str] = {  # what a config can hold
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    str: "a string",
-    list: "a list",
-    dict: "a block",
-    NoneType: "null",
-}
-
-
+# What a config can hold
+WORDS: dict[Any, str] = {bool: "true or false", int: "a whole number", float: "a number"}
+WORDS |= {str: "a string", list: "a list", dict: "a block", NoneType: "null"}
 SYNONYMS = {"learning_rate": "lr", "bs": "batch_size", "acc": "accuracy", "model": "arch"}
 
 

@@ -36,24 +36,16 @@ def texts() -> dict[str, str]:
     return {file.stem: file.read_text(encoding="utf-8", errors="replace") for file in files}
 
 
-def import_extra(name: str) -> Any:
-    """The module tools/<name>.py. Raises UserError where it needs another that was deleted."""
-    try:
-        return import_module(f"tools.{name}")
-    except ModuleNotFoundError as error:
-        if not str(error.name).startswith("tools."):
-            raise
-        raise UserError(f"tools/{name}.py needs {error.name}, which was deleted") from None
-
-
 def load_callbacks() -> list[Any]:
     """An instance of each Callback in tools/, in the order of the file names."""
     found = []
     for file, text in texts().items():
-        try:
-            found += [getattr(import_extra(file), name)() for name in CALLBACK.findall(text)]
-        except UserError as error:
-            logging.getLogger("train").warning("%s", error)
+        if names := CALLBACK.findall(text):
+            try:
+                module = import_module(f"tools.{file}")
+                found += [getattr(module, name)() for name in names]
+            except ModuleNotFoundError as error:  # such as another file that was deleted
+                logging.getLogger("train").warning("tools/%s.py: %s", file, error)
     return found
 
 
@@ -66,14 +58,14 @@ def not_served(settings: Any) -> list[str]:
 
 def modules_of(key: str) -> list[Any]:
     """The module tools/<key>.py, in which a name under that key of the config may stand too."""
-    return [import_extra(key)] if key in texts() else []
+    return [import_module(f"tools.{key}")] if key in texts() else []
 
 
 def find_hook(name: str, what: str = "") -> Any:
     """The function `name` of the file in tools/ that has it; UserError where `what` needs one."""
     for file, text in texts().items():
         if f"\ndef {name}(" in text:
-            return getattr(import_extra(file), name)
+            return getattr(import_module(f"tools.{file}"), name)
     if what:
         raise UserError(f"{what}: {in_full()}")
     return None
@@ -94,7 +86,7 @@ def chosen_flag(args: Any) -> Any:
     """What the flag on the command line runs, as a function of the config; None without one."""
     for name, text in texts().items():
         if FLAG.search(text) and (value := getattr(args, name, None)):
-            return lambda config: import_extra(name).run(config, value)
+            return lambda config: import_module(f"tools.{name}").run(config, value)
     return None
 
 
