@@ -4,6 +4,7 @@ import re
 import sys
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, TensorDataset
@@ -478,6 +479,22 @@ def test_a_step_that_is_not_finite_in_a_check_names_no_folder_that_is_gone(run, 
     changes = {"trainer.non_finite": policy, "trainer.max_skipped": 0}
     status, _, err = run(changes, lambda x, y: (x * float("nan"), y), flag="--check")
     assert status == 1 and "the step was not taken" in err and ".check-" not in err
+
+
+@pytest.mark.parametrize("flag", [None, "--check"])
+def test_batches_of_numpy_arrays_are_one_line(run, monkeypatch, flag):
+    def arrays(batch):
+        return tuple(map(np.stack, zip(*batch, strict=True)))
+
+    def loader(batch_size=32):
+        images, labels = DigitsDataLoader(validation_split=0).dataset.tensors
+        data = [*zip(images.numpy(), labels.numpy(), strict=True)]
+        return BaseDataLoader(data, 32, True, 0, 0, collate_fn=arrays)
+
+    monkeypatch.setattr(data_loaders, "Arrays", loader, raising=False)
+    changes = {"data_loader": {"type": "Arrays", "args": {}}, "trainer.monitor": "off"}
+    status, _, err = run(changes, flag=flag)
+    assert status == 2 and err.count("\n") == 1 and "the batch is ndarray, ndarray: train_s" in err
 
 
 def ragged(n, is_dict):

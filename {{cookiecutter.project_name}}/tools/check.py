@@ -180,7 +180,7 @@ def better(trainer: Any) -> str | None:
 
 
 ADVICE = {  # on what torch says
-    r"values to unpack|Tensor, not|got \((str|list|tuple|dict)|'(str|list|dict)' obj": (
+    r"values to unpack|Tensor, not|got \((str|list|tuple|dict|numpy)|'(str|list|dict)' obj": (
         "train_step takes (input, target), two tensors: write it for this batch"
     ),
     r"Target .* out of bounds": "arch.args are to give as many classes as the data have",

@@ -211,7 +211,9 @@ def check_part(path: Keys, part: Any, modules: Any) -> list[Mistake]:
     return mistakes
 
 
-def arguments_of(function: Any, given: int = 0) -> tuple[dict[str, Parameter], bool]:
+def arguments_of(
+    function: Any, given: int = 0, bases: Any = None
+) -> tuple[dict[str, Parameter], bool]:
     """The arguments of a class or function by name, and whether it takes others as well.
 
     Where a class hands on what it does not name (**kwargs) to its base, those of the base count
@@ -228,8 +230,10 @@ def arguments_of(function: Any, given: int = 0) -> tuple[dict[str, Parameter], b
     named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     known = {p.name: p.replace(annotation=hints.get(p.name, hint_like(p.default))) for p in named}
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    if isclass(function) and function is not object:
-        of_base, base_takes_any = arguments_of(function.__mro__[1])
+    if isclass(function) and bases is None:
+        bases = [one for one in function.__mro__[1:] if "__init__" in vars(one)]
+    if bases:
+        of_base, base_takes_any = arguments_of(bases[0], bases=bases[1:])
         for name, p in of_base.items():
             without_limits = getattr(p.annotation, "__origin__", None)
             if name in known and hints.get(name) in (None, without_limits):
