@@ -114,9 +114,9 @@ def test_a_damaged_file_is_called_damaged(old, tmp_path, name):
     path, content = tmp_path / name, (old / name).read_bytes()
     for n_bytes in (0, 100, 3000, len(content) - 10_000):
         path.write_bytes(content[:n_bytes])
-        with pytest.raises(UserError, match="not a checkpoint .* or a damaged one"):
+        with pytest.raises(UserError, match="damaged, or not a checkpoint"):
             read_inert(path)
-        with pytest.raises(UserError, match="not a checkpoint .* or a damaged one"):
+        with pytest.raises(UserError, match="damaged, or not a checkpoint"):
             checkpoint.load(path)
     path.write_bytes(content[:-5000] + bytes([content[-5000] ^ 1]) + content[-4999:])
     if name != "legacy.pth":  # which has no sums
@@ -129,7 +129,7 @@ def test_a_damaged_file_is_called_damaged(old, tmp_path, name):
 def test_a_file_of_another_kind_is_no_checkpoint(tmp_path, content):
     (path := tmp_path / "other.pth").write_bytes(content)
     for load in (checkpoint.load, read_inert):
-        with pytest.raises(UserError, match="other.pth: not a checkpoint .* or a damaged one"):
+        with pytest.raises(UserError, match="other.pth: damaged, or not a checkpoint"):
             load(path)
     for place in (tmp_path, tmp_path / "none.pth"):
         with pytest.raises(UserError, match="cannot be read: (Is a directory|No such file)"):

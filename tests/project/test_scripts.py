@@ -61,7 +61,7 @@ def test_train_resume_and_test_from_any_directory(tmp_path):
         ("train.py", ["-d", "cuda:99"], "device 'cuda:99' is not there; this machine has: "),
         ("train.py", ["data_loader.args.validation_split=99999"], "validation_split = 99999: must"),
         ("train.py", ["trainer.save_dir=README.md"], "trainer.save_dir: cannot make a run in"),
-        ("train.py", ["-r", "README.md"], "README.md: not a checkpoint of torch 1.6 or later"),
+        ("train.py", ["-r", "README.md"], "README.md: damaged, or not a checkpoint of torch"),
         ("train.py", ["trainer.x.type=1"], "command line: trainer.x: unknown key"),
         ("test.py", [], "command line: -r CHECKPOINT is missing"),
         ("train.py", ["--lrr", "1"], "command line: unrecognized arguments: --lrr"),

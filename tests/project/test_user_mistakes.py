@@ -70,7 +70,7 @@ def test_paths_and_numbers_of_numpy_in_a_config(make_config, tmp_path):
 def test_a_dict_in_the_log_of_an_epoch_and_a_vector():
     log = {"epoch": 1, "recall": {"cat": torch.tensor(0.5), "dog": np.float32(1)}}
     assert plain_numbers(log) == {"epoch": 1, "recall_cat": 0.5, "recall_dog": 1.0}
-    with pytest.raises(UserError, match=r"'f1' is no number, but has the shape \(3,\)"):
+    with pytest.raises(UserError, match="'f1' is no number: only one element"):
         plain_numbers({"f1": torch.zeros(3)})
 
 

@@ -131,7 +131,7 @@ def read_inert(path: Path) -> Any:
     try:
         state = torch.load(path, map_location="cpu", pickle_module=loader, weights_only=False)
     except Exception as error:  # what torch raises for a damaged file depends on the damage
-        reason = f"not a checkpoint of torch, or a damaged one ({type(error).__name__})"
+        reason = f"damaged, or not a checkpoint of torch ({type(error).__name__})"
         raise UserError(f"{path}: {reason}") from None
     if not isinstance(state, dict):
         return state

@@ -95,12 +95,11 @@ def read(path: Path, mmap: bool = True) -> Any:
         return find_hook("read_folder", f"{path}: is a folder, as of a sharded model")(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            is_damaged = archive.testzip() is not None  # by the sums in its directory
-        if not is_damaged:
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-        fault = "damaged"
+            if archive.testzip() is not None:  # compares the sums in the file
+                raise zipfile.BadZipFile
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except zipfile.BadZipFile:
-        fault = "not a checkpoint of torch 1.6 or later, or a damaged one"
+        fault = "damaged, or not a checkpoint of torch 1.6 or later"
     except pickle.UnpicklingError:
         how = f"python train.py --convert {path} makes a checkpoint of it"
         fault = f"holds more than tensors and plain types; {how}"
@@ -162,8 +161,9 @@ def pack(state: Any, device: torch.device) -> Any:
     def mark(value: Any) -> Any:
         if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biufc":
             return {NUMPY: torch.from_numpy(np.array(value))}
-        is_elsewhere = isinstance(value, torch.Tensor) and value.device.type != device.type
-        return {ON_CPU: value} if is_elsewhere else value
+        if isinstance(value, torch.Tensor) and value.device.type != device.type:
+            return {ON_CPU: value}
+        return value
 
     return tree_map(mark, state)
 

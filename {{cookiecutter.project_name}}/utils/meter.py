@@ -95,10 +95,8 @@ class MetricTracker:
         return means | plain_numbers({name_of(m): of_all(m).compute() for m in self.collectors})
 
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "sums": dict(self.sums()),
-            "collected": {name_of(metric): state_of(metric) for metric in self.collectors},
-        }
+        collected = {name_of(metric): state_of(metric) for metric in self.collectors}
+        return {"sums": dict(self.sums()), "collected": collected}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._sums |= state["sums"]
@@ -141,9 +139,8 @@ def plain_numbers(log: dict[str, Any]) -> dict[str, Any]:
             continue
         try:
             numbers[key] = float(value) if hasattr(value, "item") else value
-        except (TypeError, ValueError, RuntimeError):
-            shape = tuple(getattr(value, "shape", ()))
-            raise UserError(f"{key!r} is no number, but has the shape {shape}") from None
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise UserError(f"{key!r} is no number: {error}") from None
     return numbers
 
 

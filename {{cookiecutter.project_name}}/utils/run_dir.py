@@ -137,7 +137,6 @@ def find_named(config: Any, name: str, to_train: bool = False) -> Path | None:
         return path
     if path is not None and name == "best":
         path = path.with_name(BEST_NAME)
-    if path is None or not path.exists():
-        where = config.runs_dir
-        raise UserError(f"command line: -r {name}: there is no such checkpoint in {where}")
-    return path
+    if path is not None and path.exists():
+        return path
+    raise UserError(f"command line: -r {name}: there is no such checkpoint in {config.runs_dir}")
