@@ -231,14 +231,12 @@ def check(trainer: Any) -> None:
     """Raises UserError where a checkpoint could not hold all of a trainer, with what and where."""
     if own := DEFAULTS.keys() & {*trainer.state, *trainer.rank_state}:
         raise UserError(f"trainer.state: a checkpoint has a key {own.pop()!r} of its own")
-    for name, part in (shared_parts(trainer) | trainer.rank_state).items():
-        if name == "data_loader":
-            continue  # some start workers to tell their state
-        try:
-            state = get_state(part)
-            to_plain(pack(state, trainer.device) if name in trainer.rank_state else state, name)
-        except (AttributeError, TypeError) as error:
-            raise UserError(f"a checkpoint cannot hold {name!r}: {error}") from None
+    own = {**trainer.rank_state}
+    own.pop("data_loader", None)  # some start workers to tell their state
+    try:
+        to_plain(get_state(shared_parts(trainer)) | pack(get_state(own), trainer.device))
+    except (AttributeError, TypeError) as error:
+        raise UserError(f"trainer.state: {error}") from None
 
 
 def restore(trainer: Any, state: State) -> None:
