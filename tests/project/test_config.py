@@ -378,7 +378,18 @@ class HandsToData(OfData):
         super().__init__(batch_size=1)
 
 
+class PutBefore:
+    def __init__(self, *args, split=0.5, **kwargs):
+        super().__init__(*args, **kwargs)
+
+
+class Mixed(PutBefore, HandsOn):
+    pass
+
+
 def test_further_arguments_are_those_of_the_base_where_it_receives_them():
+    assert arguments_of(Mixed)[0].keys() == {"split", "path", "batch_size", "shuffle"}
+    assert not arguments_of(Mixed)[1]
     assert arguments_of(HandsOn)[0].keys() == {"path", "batch_size", "shuffle"}
     assert not arguments_of(HandsOn)[1]
     known, takes_any = arguments_of(HandsToData)

@@ -211,37 +211,37 @@ def check_part(path: Keys, part: Any, modules: Any) -> list[Mistake]:
     return mistakes
 
 
-def arguments_of(
-    function: Any, given: int = 0, bases: Any = None
-) -> tuple[dict[str, Parameter], bool]:
+def arguments_of(function: Any, given: int = 0) -> tuple[dict[str, Parameter], bool]:
     """The arguments of a class or function by name, and whether it takes others as well.
 
     Where a class hands on what it does not name (**kwargs) to its base, those of the base count
     too, as optional. What a base says of an argument holds where the class itself says no more.
     """
-    try:
-        parameters = [*inspect.signature(function).parameters.values()][given:]
-    except ValueError:  # written in C, without a signature
-        return {}, True
-    init: Any = function.__init__ if isclass(function) else function
-    hints: dict[str, Any] = {}  # that cannot be evaluated here tell nothing
-    with suppress(NameError, TypeError, AttributeError):
-        hints = get_type_hints(init, include_extras=True)
-    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    known = {p.name: p.replace(annotation=hints.get(p.name, hint_like(p.default))) for p in named}
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    if isclass(function) and bases is None:
-        bases = [one for one in function.__mro__[1:] if "__init__" in vars(one)]
-    if bases:
-        of_base, base_takes_any = arguments_of(bases[0], bases=bases[1:])
-        for name, p in of_base.items():
-            without_limits = getattr(p.annotation, "__origin__", None)
-            if name in known and hints.get(name) in (None, without_limits):
-                known[name] = known[name].replace(annotation=p.annotation)
-        if takes_any and gives_to_base(init):
-            takes_any = base_takes_any
-            known = {name: p.replace(default=None) for name, p in of_base.items()} | known
-    return known, takes_any
+    of_class = [cls for cls in getattr(function, "__mro__", ()) if "__init__" in vars(cls)]
+    known: dict[str, Parameter] = {}
+    takes_any = False
+    for one in reversed(of_class or [function]):  # from the base on
+        try:
+            parameters = [*inspect.signature(one).parameters.values()]
+        except ValueError:  # written in C, without a signature
+            return {}, True
+        init, hints = one.__init__ if isclass(one) else one, {}
+        with suppress(NameError, TypeError, AttributeError):  # what cannot be evaluated here
+            hints = get_type_hints(init, include_extras=True)
+        of_base = {name: p.replace(default=None) for name, p in known.items()}
+        named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+        judged = {p.name: hints.get(p.name, hint_like(p.default)) for p in named}
+        known = {p.name: p.replace(annotation=judged[p.name]) for p in named}
+        for name in known.keys() & of_base.keys():
+            limited = of_base[name].annotation
+            if hints.get(name) in (None, getattr(limited, "__origin__", None)):
+                known[name] = known[name].replace(annotation=limited)
+        takes_more = any(p.kind is p.VAR_KEYWORD for p in parameters)
+        if takes_more and gives_to_base(init):
+            known = of_base | known
+        else:
+            takes_any = takes_more
+    return {name: known[name] for name in [*known][given:]}, takes_any
 
 
 def gives_to_base(init: Any) -> bool:
