@@ -78,9 +78,7 @@ class TrainerSettings:
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"  # what a GPU computes in
     compile: bool | dict[str, Any] = False  # torch.compile the model; a block gives its options
     channels_last: bool = False  # the order in memory that convolutions on a GPU like best
-    ema: Annotated[float, Range(0, below=1)] | None = (
-        None  # decay of averaged weights, which are used
-    )
+    ema: Annotated[float, Range(0, below=1)] | None = None  # decay of averaged weights, then used
     log_step: Positive = 100  # batches between two lines of progress
     verbosity: Literal[0, 1, 2] = 2  # 0: warnings; 1: also epochs; 2: also progress within epochs
     tensorboard: bool = True  # write TensorBoard event files into the run directory
