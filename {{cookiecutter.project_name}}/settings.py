@@ -3,15 +3,16 @@
 A key without a default is required. A block of your own is a field more in `Settings`.
 """
 
+import re
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from utils.check import Pattern, Range
+from utils.check import Range
 
 Count = Annotated[int, Range(0)]
 Positive = Annotated[int, Range(1)]
-Monitor = Annotated[str, Pattern(r"off|(min|max) \S+", '"min NAME", "max NAME" or "off"')]
-FolderName = Annotated[str, Pattern(r"[^/\\]*[^/\\.][^/\\]*", "a name for a folder")]
+Monitor = Annotated[str, re.compile(r"off|(min|max) \S+"), '"min NAME", "max NAME" or "off"']
+FolderName = Annotated[str, re.compile(r"[^/\\]*[^/\\.][^/\\]*"), "a name for a folder"]
 
 
 @dataclass

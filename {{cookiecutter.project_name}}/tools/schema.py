@@ -8,6 +8,7 @@ utils/check.py. What find_types does not list, a config can still name by its do
 
 import inspect
 import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass
 from math import isfinite
@@ -19,7 +20,7 @@ from settings import Settings
 from tools.from_data import OPEN
 from train import part_modules
 from utils import extras
-from utils.check import Pattern, Range, arguments_of, kind_of
+from utils.check import Range, arguments_of, kind_of
 
 FLAG = {"action": "store_true", "help": "print a JSON Schema of the config, for editors"}
 Schema = dict[str, Any]
@@ -182,9 +183,10 @@ def value_schema(hint: Any) -> Schema:
 
 
 def _limit(limit: Any) -> Schema:
-    if isinstance(limit, Pattern):
-        words = f"must be {limit.words}"
-        return {"pattern": f"^(?:{limit.regex})$", "patternErrorMessage": words}
+    if isinstance(limit, re.Pattern):
+        return {"pattern": f"^(?:{limit.pattern})$"}
+    if isinstance(limit, str):
+        return {"patternErrorMessage": f"must be {limit}"}
     if isinstance(limit, Range):
         below = {"exclusiveMaximum": limit.below} if isfinite(limit.below) else {}
         return {"minimum": limit.low} | below

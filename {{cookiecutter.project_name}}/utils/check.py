@@ -4,7 +4,6 @@ import ast
 import inspect
 import json
 import re
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
@@ -31,25 +30,8 @@ class Range:
     low: float
     below: float = inf
 
-    def allows(self, value: Any) -> bool:
-        return self.low <= value < self.below
-
     def __str__(self) -> str:
         return f"{self.low} or more" + f" and below {self.below}" * (self.below != inf)
-
-
-@dataclass(frozen=True)
-class Pattern:
-    """For `Annotated`: a string that matches `regex`; `words` says so to people."""
-
-    regex: str
-    words: str
-
-    def allows(self, value: Any) -> bool:
-        return re.fullmatch(self.regex, value) is not None
-
-    def __str__(self) -> str:
-        return self.words
 
 
 class Mistake(NamedTuple):
@@ -119,8 +101,7 @@ def fits(hint: Any, value: Any) -> bool:
     """Whether a value fits a type hint; of a class that no config can hold, anything does."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        limits = [limit for limit in inner[1:] if isinstance(limit, (Range, Pattern))]
-        return fits(inner[0], value) and all(limit.allows(value) for limit in limits)
+        return fits(inner[0], value) and all(allows(limit, value) for limit in inner[1:])
     if origin in (Union, UnionType):
         return any(fits(one, value) for one in inner)
     if origin is Literal:
@@ -133,6 +114,13 @@ def fits(hint: Any, value: Any) -> bool:
     return isinstance(value, (int, float) if kind is float else kind)
 
 
+def allows(limit: Any, value: Any) -> bool:
+    """Whether what `Annotated` adds to a hint allows a value: a Range, or what re.compile gives."""
+    if isinstance(limit, re.Pattern):
+        return limit.fullmatch(value) is not None
+    return not isinstance(limit, Range) or limit.low <= value < limit.below
+
+
 def kind_of(hint: Any) -> Any:
     """The class that a hint names: `list` of list[int], and of what a list becomes."""
     kind = get_origin(hint) or hint
@@ -143,7 +131,7 @@ def in_words(hint: Any) -> str:
     """What fits a hint; "" where no config can hold it."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return f"{in_words(inner[0])}, {inner[1]}"
+        return f"{in_words(inner[0])}, {inner[-1]}"
     if origin in (Union, UnionType):
         return " or ".join(dict.fromkeys(filter(None, map(in_words, inner))))
     if origin is Literal:
@@ -153,9 +141,8 @@ def in_words(hint: Any) -> str:
     return WORDS.get(kind_of(hint), "")
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
+def nearest(name: str, names: list[str]) -> str:
     """`did you mean …?` by the last word of each name; where none is near, which are valid."""
-    names = list(names)
     by_word = {one.rpartition(".")[2].lower(): one for one in names}
     if near := get_close_matches(SYNONYMS.get(name, name).lower(), by_word, n=1):
         return f"did you mean {by_word[near[0]]!r}?"
