@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Iterator
 from itertools import islice
-from math import isfinite
+from math import ceil, isfinite
 from shutil import rmtree
 from traceback import walk_stack, walk_tb
 from typing import Any
@@ -18,7 +18,7 @@ from parse_config import ConfigParser
 from utils import checkpoint, extras
 from utils.errors import UserError, in_one_line, place_of
 from utils.meter import name_of
-from utils.optim import by_name, learning_rates, parameters_of
+from utils.optim import by_name, learning_rates, parameters_of, schedulers_for
 from utils.run_dir import BEST_NAME, LAST_NAME, make_run_dir
 from utils.samples import length_of
 
@@ -61,8 +61,6 @@ def try_out(trainer: Any) -> None:
     """Train for an epoch of a few batches, with all else as in a run, and say what was seen."""
     n_batches = getattr(trainer, "len_epoch", None) or length_of(trainer.data_loader) or 0
     batches = shorten_epochs(trainer)
-    if hasattr(trainer, "finite"):
-        trainer.finite.advice = ""  # this run cannot be repeated
     trained = [p for p in trainer.model.parameters() if p.requires_grad]
     before, rates = [p.detach().clone() for p in trained], learning_rates(trainer.optimizer)
     log = BaseTrainer.train(trainer)  # a subclass may have another
@@ -179,6 +177,23 @@ def better(trainer: Any) -> str | None:
     return None if higher is None else "max" if higher else "min"
 
 
+def refuse_short_schedule(trainer: Any) -> None:
+    """Raises UserError for a OneCycleLR that ends before the run does."""
+    n_steps = getattr(trainer, "len_epoch", 0) / getattr(trainer, "accumulate_steps", 1)
+    lengths = {"epoch": trainer.epochs, "step": trainer.epochs * ceil(n_steps)}
+    for interval, n in lengths.items():
+        for scheduler in schedulers_for(interval, trainer.lr_scheduler, trainer.config):
+            if (length := getattr(scheduler, "total_steps", n)) < n:
+                key = "lr_scheduler.args.total_steps"
+                raise UserError(compare_lengths(trainer, key, length, interval, n))
+
+
+def compare_lengths(trainer: Any, key: str, length: int, interval: str, n: int) -> str:
+    """The words on a schedule of `length` steps where the run takes `n`."""
+    run = f"the run {n} (interval = {interval}, trainer.epochs = {trainer.epochs})"
+    return f"{key}: the schedule has {length} steps, but {run}"
+
+
 ADVICE = {  # on what torch says
     r"values to unpack|Tensor, not|got \((str|list|tuple|dict|numpy)|'(str|list|dict)' obj": (
         "train_step takes (input, target), two tensors: write it for this batch"
@@ -189,6 +204,7 @@ ADVICE = {  # on what torch says
     r"Input type|same dtype|scalar type|Found dtype": "the data loader is to give float32",
     r"be multiplied|to have \d+ channels|size mismatch|xpected \dD": "arch.args are to fit it",
     r"range in self|out of bounds|device-side assert": "a number in it is too large for arch.args",
+    r"1 value per channel": "batch norm of a single sample: data_loader.args.drop_last=true",
     r"on the same device": "what train_step or forward makes is to have device=self.device",
     r"'closure'": "this optimizer takes a closure: write a train_step that gives it one",
     r"does not require grad": "the loss is to depend on weights that are trained",
@@ -216,6 +232,7 @@ class FirstSteps(Callback):
         if trainer.mnt_mode != "off" and (mode := better(trainer)) not in (None, trainer.mnt_mode):
             line = "trainer.monitor = %r keeps the worst epoch: did you mean '%s %s'?"
             self.logger.warning(line, trainer.monitor, mode, trainer.mnt_metric)
+        refuse_short_schedule(trainer)
         if hasattr(trainer, "is_first_micro_batch"):  # else it has a loop of its own
             optimizers = [x for x in by_name(trainer.optimizer).values() if hasattr(x, "step")]
             self.handles = [x.register_step_pre_hook(self.on_step) for x in optimizers]

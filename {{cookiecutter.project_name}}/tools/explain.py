@@ -11,7 +11,6 @@ EXPLANATIONS = {  # of errors, by what they say
     "Connection closed by peer": "another process has ended; its own message says why",
     "unused_parameters=True": "unused parameters: parallel.find_unused_parameters=true allows it",
     "device-side assert": "a class or an index is out of range: -d cpu shows where",
-    "more than 1 value per channel": "batch norm of a single sample: try drop_last=true",
     r"DataLoader worker \(pid.* (is killed|exited)": (
         "a data loader's worker died, as where memory is short"
     ),

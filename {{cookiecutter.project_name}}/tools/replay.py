@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from base import BaseTrainer, Callback
 from parse_config import ConfigParser, find_file
 from tools.explain import Explain
 from train import build_trainer
@@ -23,6 +24,17 @@ from utils.run_dir import LAST_NAME, is_run
 FLAG = {"metavar": "RUN", "help": "repeat the step of a run that was not finite and look into it"}
 FAILED = re.compile(rf"epoch \d+, step (\d+): .*{NOT_TAKEN}")  # in train.log
 ANOMALY = re.compile(r"Function '\w+' returned nan values")  # torch's words
+
+
+class Replay(Callback):
+    """Says how to look into a step that was not finite."""
+
+    def on_error(self, trainer: BaseTrainer, error: Exception) -> RunError | None:
+        run_dir = trainer.checkpoint_dir
+        is_run = trainer.config.runs_dir in run_dir.parents  # not the folder of --check
+        if not (is_run and isinstance(error, RunError) and NOT_TAKEN in str(error)):
+            return None
+        return RunError(f"{error}. To look into it: python train.py --replay {run_dir}")
 
 
 class NoMoreSteps(Exception):

@@ -23,9 +23,8 @@ class SkipSteps(Callback):
     def on_setup(self, trainer: BaseTrainer) -> None:
         settings = trainer.config.settings.trainer
         if settings.non_finite == "skip" and hasattr(trainer, "finite"):
-            run_dir = trainer.config.save_dir
-            check = SkippingCheck(settings, trainer.device, trainer.optimizer, run_dir)
-            check.logger, check.advice = trainer.logger, trainer.finite.advice
+            check = SkippingCheck(settings, trainer.device, trainer.optimizer)
+            check.logger = trainer.logger
             trainer.finite = trainer.state["finite"] = check
             trainer.train_step = until_skipped(trainer.train_step)  # type: ignore[attr-defined]
 

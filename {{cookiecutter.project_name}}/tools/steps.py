@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import (
 )
 
 from base import Callback
+from tools.check import compare_lengths
 from utils.errors import UserError, in_one_line
 from utils.optim import by_name, parameters_of
 
@@ -83,10 +84,12 @@ class Steps(Callback):
 def check_length(trainer: Any, key: str, interval: str, scheduler: Any, n: int) -> None:
     """Say what does not fit the run, of `n` steps; UserError for a schedule that ends before."""
     for where, total, needed in too_short(scheduler, n, key):
-        raise UserError(compare(trainer, f"{where}.args.total_steps", total, interval, needed))
+        raise UserError(
+            compare_lengths(trainer, f"{where}.args.total_steps", total, interval, needed)
+        )
     for name in {"total_steps", "T_max"} & {*vars(scheduler)}:
         length = getattr(scheduler, name)
-        line = compare(trainer, f"{key}.args.{name}", length, interval, n)
+        line = compare_lengths(trainer, f"{key}.args.{name}", length, interval, n)
         if length < n:
             trainer.logger.warning("%s: the rate rises again", line)
         elif length > n:
@@ -103,12 +106,6 @@ def schedules(trainer: Any) -> Iterator[tuple[str, str, Any, int]]:
         interval = getattr(settings.get(name), "interval", "epoch")
         n = getattr(scheduler, "last_epoch", 0) + (n_epochs if interval == "epoch" else n_steps)
         yield f"lr_scheduler.{name}".rstrip("."), interval, scheduler, n
-
-
-def compare(trainer: Any, key: str, length: int, interval: str, n: int) -> str:
-    """The words on a schedule of `length` steps where the run takes `n`."""
-    run = f"the run {n} (interval = {interval}, trainer.epochs = {trainer.epochs})"
-    return f"{key}: the schedule has {length} steps, but {run}"
 
 
 def end_of(scheduler: Any, n: int) -> str:

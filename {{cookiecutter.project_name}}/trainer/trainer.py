@@ -50,7 +50,7 @@ class Trainer(BaseTrainer):
         self.autocast = autocast(settings.precision, self.device)
         self.no_autocast = autocast(settings.precision, self.device, enabled=False)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "fp16")
-        self.finite = FiniteCheck(settings, self.device, optimizer, config.save_dir)
+        self.finite = FiniteCheck(settings, self.device, optimizer)
         self.data_loader = data_loader
         self.valid_data_loader = valid_data_loader
         self.do_validation = valid_data_loader is not None

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from pathlib import Path
 from signal import Signals
 from typing import Any
 
@@ -142,9 +141,8 @@ class FiniteCheck:
 
     asks_others = False  # whether `heed` looks into each step
 
-    def __init__(self, settings: Any, device: torch.device, optimizer: Any, run_dir: Path) -> None:
+    def __init__(self, settings: Any, device: torch.device, optimizer: Any) -> None:
         self.policy = settings.non_finite
-        self.advice = f" To look into it: python train.py --replay {run_dir}"
         self.optimizers = by_name(optimizer).values()
         self.found_inf, self.one = torch.zeros((), device=device), torch.ones((), device=device)
         are_fused = all(getattr(x, "_step_supports_amp_scaling", False) for x in self.optimizers)
@@ -175,7 +173,7 @@ class FiniteCheck:
             raise self.error("in this step or one before, the loss or a gradient is not finite")
 
     def error(self, fault: str) -> RunError:
-        return RunError(f"{fault}; {NOT_TAKEN}.{self.advice}".rstrip("."))
+        return RunError(f"{fault}; {NOT_TAKEN}")
 
     def state_dict(self) -> dict[str, int]:
         self.look_back()  # so that no checkpoint has steps that were left out
