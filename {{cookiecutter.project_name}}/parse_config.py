@@ -110,12 +110,12 @@ class ConfigParser:
         if resume is None or (args.config and args.resume not in NAMES):
             config = cls.from_file(file, modification, resume=resume)
         else:
-            from utils.checkpoint import complete, read  # takes torch
+            from utils import checkpoint  # takes torch
 
-            found = complete(read(resume), resume)["config"]
-            if not found:
+            state = checkpoint.read(resume)
+            if not (isinstance(state, dict) and state.get("config")):
                 raise UserError(f"{resume}: has no config in it: give one with -c")
-            config = cls(found, resume, modification, source=resume)
+            config = cls(state["config"], resume, modification, source=resume)
         config.args = args
         return config
 
