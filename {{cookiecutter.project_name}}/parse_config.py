@@ -195,8 +195,8 @@ class ConfigParser:
         """Raise a UserError with a line for each mistake, which says where it was made."""
         lines = []
         for path, text in mistakes:
-            is_typed = any(x[: len(path)] == path[: len(x)] for x in self.modification)
-            source = "command line" if is_typed else self.source
+            typed = [one for one in self.modification if one[: len(path)] == path[: len(one)]]
+            source = "command line" if typed else self.source
             lines.append(f"{source}: {'.'.join(map(str, path))}{text}")
         if lines:
             raise UserError("\n".join(lines)) from None
