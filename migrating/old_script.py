@@ -10,6 +10,7 @@ import argparse
 import json
 import logging
 import runpy
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -23,7 +24,6 @@ from utils import distributed
 from utils.command_line import exit_on_user_error
 from utils.errors import UserError
 from utils.extras import for_one_process
-from utils.run_dir import remove
 
 Main = Callable[..., Any]  # of (config) or of (config, resume)
 
@@ -95,7 +95,7 @@ def check(main: Callable[..., Any], *args: Any) -> None:
     finally:
         trainer.writer.close()
         for path in {*run_dir.glob("*")} - before:
-            remove(path)
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
         trainer.config.discard_run()
 
 

@@ -110,12 +110,11 @@ class ConfigParser:
         if resume is None or (args.config and args.resume not in NAMES):
             config = cls.from_file(file, modification, resume=resume)
         else:
-            from utils import checkpoint  # takes torch
+            from utils.checkpoint import read  # takes torch
 
-            state = checkpoint.read(resume)
-            if not (isinstance(state, dict) and state.get("config")):
+            if not (found := read(resume).get("config")):
                 raise UserError(f"{resume}: has no config in it: give one with -c")
-            config = cls(state["config"], resume, modification, source=resume)
+            config = cls(found, resume, modification, source=resume)
         config.args = args
         return config
 

@@ -17,7 +17,7 @@ import torch
 import torch.distributed.checkpoint as dcp
 from tools import fsdp
 from utils import checkpoint
-from utils.run_dir import newest_intact, remove
+from utils.run_dir import mark_start, newest_intact
 from utils.run_dir import BEST_NAME, LAST_NAME, MARK_NAME
 
 def write(run_dir, step):
@@ -70,7 +70,7 @@ def is_killed(change, n):
 
 def check(run_dir, steps):
     newest = newest_intact(run_dir)
-    assert newest.name == LAST_NAME, newest
+    assert newest is not None, [*run_dir.iterdir()]
     state = fsdp.load_whole(newest) if newest.is_dir() else checkpoint.load(newest)
     assert state["step"] in steps, (newest, state["step"], steps)
     assert state["state_dict"]["weight"].tolist() == [state["step"]] * 3
@@ -85,8 +85,7 @@ while was_killed:
     write(run_dir, 1)()
     was_killed = is_killed(begin(run_dir, 2), n)
     check(run_dir, {1, 2} if was_killed else {2})
-    for half_written in run_dir.glob(".*.*.tmp"):  # as a run does when it begins
-        remove(half_written)
+    mark_start(run_dir)  # as a run does when it begins
     is_killed(begin(run_dir, 3), 99)  # once more, in what the first has left
     check(run_dir, {3})
     left = sorted(path.name for path in run_dir.iterdir())

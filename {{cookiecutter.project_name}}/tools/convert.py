@@ -134,7 +134,7 @@ def read_inert(path: Path) -> Any:
         reason = f"damaged, or not a checkpoint of torch ({type(error).__name__})"
         raise UserError(f"{path}: {reason}") from None
     if not isinstance(state, dict):
-        return state
+        return {}
     if isinstance(state.get("config"), Inert):
         inside = vars(state["config"])
         state["config"] = next((inside[name] for name in CONFIGS if name in inside), None)

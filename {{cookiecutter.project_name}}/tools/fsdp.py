@@ -258,9 +258,12 @@ def restore_links(run_dir: Path) -> None:
 
 
 def remove_unnamed(run_dir: Path) -> None:
-    """Delete the folders of checkpoints to which no name in the run directory links any more."""
+    """Delete the folders of checkpoints to which no name in the run directory links any more.
+
+    Those too which a killed process has left half written: nothing is being written meanwhile.
+    """
     named = {path.resolve() for path in run_dir.glob("*.pth")}
-    for folder in run_dir.glob(FOLDERS):
+    for folder in [*run_dir.glob(FOLDERS), *run_dir.glob(f"{FOLDERS}.tmp")]:
         if folder.resolve() not in named:
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -86,8 +86,8 @@ def load(path: str | Path) -> State:
     return complete(read(Path(path), mmap=distributed.world_size() > 1), path)
 
 
-def read(path: Path, mmap: bool = True) -> Any:
-    """What is in a file, on the CPU. Raises UserError where that is not tensors and plain types.
+def read(path: Path, mmap: bool = True) -> State:
+    """The dict in a file, on the CPU. Raises UserError where that is not tensors and plain types.
 
     With `mmap`, tensors are read when they are used, and processes share the memory for them.
     """
@@ -97,7 +97,8 @@ def read(path: Path, mmap: bool = True) -> Any:
         with zipfile.ZipFile(path) as archive:
             if archive.testzip() is not None:  # compares the sums in the file
                 raise zipfile.BadZipFile
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        return state if isinstance(state, dict) else {}
     except zipfile.BadZipFile:
         fault = "damaged, or not a checkpoint of torch 1.6 or later"
     except pickle.UnpicklingError:
@@ -108,9 +109,9 @@ def read(path: Path, mmap: bool = True) -> Any:
     raise UserError(f"{path}: {fault}")
 
 
-def complete(state: Any, path: str | Path) -> State:
+def complete(state: State, path: str | Path) -> State:
     """A state with all keys that this project expects. Raises UserError where it has no weights."""
-    state = {TUTORIAL.get(k, k): v for k, v in state.items()} if isinstance(state, dict) else {}
+    state = {TUTORIAL.get(k, k): v for k, v in state.items()}
     if not state.get("state_dict"):
         fault = "holds no weights under 'state_dict' or 'model_state_dict'"
         raise UserError(f"{path}: {state.get('fault', fault)}")
@@ -229,9 +230,9 @@ def collect(trainer: Any, epochs_done: int) -> State:
 
 def check(trainer: Any) -> None:
     """Raises UserError where a checkpoint could not hold all of a trainer, with what and where."""
-    if own := DEFAULTS.keys() & {*trainer.state, *trainer.rank_state}:
-        raise UserError(f"trainer.state: a checkpoint has a key {own.pop()!r} of its own")
-    own = {**trainer.rank_state}
+    if taken := DEFAULTS.keys() & {*trainer.state, *trainer.rank_state}:
+        raise UserError(f"trainer.state: a checkpoint has a key {taken.pop()!r} of its own")
+    own = dict(trainer.rank_state)
     own.pop("data_loader", None)  # some start workers to tell their state
     try:
         to_plain(get_state(shared_parts(trainer)) | pack(get_state(own), trainer.device))

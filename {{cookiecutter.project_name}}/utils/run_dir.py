@@ -60,7 +60,8 @@ def mark_start(run_dir: Path) -> None:
     """Make a directory that of a run, without what a killed process has left half written."""
     mark(run_dir, started=datetime.now().strftime(f"{TIME}_%f"), outcome="")
     for half_written in run_dir.glob(".*.*.tmp"):
-        remove(half_written)
+        with suppress(OSError):
+            half_written.unlink()
 
 
 def mark(run_dir: Path, **notes: str) -> None:
@@ -80,15 +81,10 @@ def discard(made: list[Path], with_files: bool = False) -> None:
             folder.rmdir()
 
 
-def remove(path: Path) -> None:
-    """Delete a checkpoint, which may be a folder or a link to one."""
-    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
-
-
-def by_epoch(run_dir: Path) -> dict[int, Path]:
-    """The checkpoints of epochs in a run, by their numbers."""
-    paths = run_dir.glob(EPOCH_NAME.format("*"))
-    return {int(m[1]): path for path in paths if (m := EPOCH_NUMBER.fullmatch(path.name))}
+def saved_epochs(run_dir: Path) -> list[int]:
+    """The numbers of the epochs of which a run has a checkpoint, the highest last."""
+    matches = [EPOCH_NUMBER.fullmatch(path.name) for path in run_dir.glob("*.pth")]
+    return sorted(int(match[1]) for match in matches if match)
 
 
 def remove_old(run_dir: Path, keep_last: int | None, epochs_done: int) -> None:
@@ -98,19 +94,18 @@ def remove_old(run_dir: Path, keep_last: int | None, epochs_done: int) -> None:
     """
     if keep_last is None or not is_run(run_dir):
         return
-    paths = by_epoch(run_dir)
-    for number in sorted(paths, key=lambda n: (n <= epochs_done, n))[:-keep_last]:
+    epochs = sorted(saved_epochs(run_dir), key=lambda n: (n <= epochs_done, n))
+    for epoch in epochs[:-keep_last]:
         with suppress(OSError):  # one that cannot be deleted ends no run
-            remove(paths[number])
+            (run_dir / EPOCH_NAME.format(epoch)).unlink()
 
 
 def newest_intact(run_dir: Path) -> Path | None:
     """The newest checkpoint of a run that can be read: last.pth, else by the number in the name."""
     from utils.checkpoint import read  # takes torch
 
-    paths = by_epoch(run_dir)
-    in_order = [LAST_NAME, *(paths[n].name for n in sorted(paths, reverse=True)), BEST_NAME]
-    for path in (run_dir / name for name in in_order):
+    names = map(EPOCH_NAME.format, reversed(saved_epochs(run_dir)))
+    for path in [run_dir / name for name in (LAST_NAME, *names, BEST_NAME)]:
         try:
             if path.exists():
                 read(path)
