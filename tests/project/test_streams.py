@@ -282,6 +282,19 @@ def test_the_log_says_how_long_training_waits_for_data(make_config, caplog, stre
         )
 
 
+def test_the_console_says_once_that_workers_would_help(make_config, monkeypatch, capsys):
+    trainer = trainer_of(make_config(ONE_PASS | {"trainer.verbosity": 2}))
+    trainer.data_loader = loader_of(0, Slow())
+    trainer.train()
+    assert trainer.epoch == 3 and capsys.readouterr().out.count("raise data_loader") == 1
+    log = (trainer.checkpoint_dir / "train.log").read_text(encoding="utf-8")
+    assert log.count("raise data_loader") == 3
+    monkeypatch.setattr("tools.data_wait.SECONDS", 60)  # as where batches are cheap
+    fast = trainer_of(make_config(ONE_PASS))
+    fast.train()
+    assert "Training waited" not in capsys.readouterr().out
+
+
 def test_a_loop_of_ones_own_says_nothing_of_waiting(make_config, caplog):
     caplog.set_level("DEBUG")
     trainer = trainer_of(make_config(ONE_PASS | {"trainer.epochs": 1}))

@@ -13,12 +13,15 @@ from utils import distributed
 from utils.errors import as_warning
 
 MUCH = 0.1  # of the time of an epoch
+SECONDS = 0.001  # for a batch: workers need about as long to hand it over
 
 
 class DataWait(Callback):
     """Times the batches of the trainer's `_epoch_batches`."""
 
     share: float | None = None  # of the epoch
+    seconds = 0.0  # for a batch
+    is_told = False
 
     def on_train_start(self, trainer: BaseTrainer) -> None:
         self.table = MetricsCsv(trainer.checkpoint_dir / "data_wait.csv")
@@ -30,20 +33,23 @@ class DataWait(Callback):
 
             def timed() -> Iterator[Any]:
                 waited, begin, start = 0.0, monotonic(), monotonic()
-                for item in epoch_batches():
+                for n, item in enumerate(epoch_batches(), start=1):
                     waited += monotonic() - start
                     yield item
                     start = monotonic()
-                    self.share = waited / max(start - begin, 1e-9)
+                    self.share, self.seconds = waited / max(start - begin, 1e-9), waited / n
 
             vars(trainer)["_epoch_batches"] = timed
 
     def on_epoch_end(self, trainer: BaseTrainer, log: dict[str, Any]) -> None:
         if self.share is None or not distributed.is_main():
             return
-        what = advice(self.share, trainer)
+        is_much = self.share > MUCH and self.seconds > SECONDS
+        what = advice(trainer) if is_much else ""
         line = "Training waited for its data %.0f%% of the time%s"
-        trainer.logger.info(line, 100 * self.share, what, extra={"is_shown": self.share <= MUCH})
+        is_quiet = self.is_told or not what  # then it is in train.log alone
+        trainer.logger.info(line, 100 * self.share, what, extra={"is_shown": is_quiet})
+        self.is_told = not is_quiet or self.is_told
         with as_warning(trainer.logger, "data_wait.csv is not written"):
             self.table.add({"epoch": log["epoch"], "share": round(self.share, 4), "advice": what})
 
@@ -51,11 +57,11 @@ class DataWait(Callback):
         vars(trainer).pop("_epoch_batches", None)
 
 
-def advice(share: float, trainer: Any) -> str:
+def advice(trainer: Any) -> str:
     """What to change where that is much."""
     loader: Any = getattr(trainer, "data_loader", None)
-    if share <= MUCH or not hasattr(loader, "num_workers"):
-        return ""
+    if not hasattr(loader, "num_workers"):
+        return ": the data loader is the slower part"
     if not loader.num_workers:
         return ": workers prepare data meanwhile: raise data_loader.args.num_workers, now 0"
     return f": more than data_loader.args.num_workers = {loader.num_workers} make them faster"

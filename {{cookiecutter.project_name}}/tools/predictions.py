@@ -59,6 +59,7 @@ def load(path: Path) -> tuple[int, Any, Any, Any]:
     device, model, criterion, metrics = build_model(config)
     state = load_state(path)
     checkpoint.set_weights(model, checkpoint.weights_to_use(state), path)
+    config.get_logger("train", verbosity=0)  # what the data have to say was said
     data_loader = config.init_obj("data_loader", part_modules()["data_loader"])
     loader = data_loader.split_validation() if hasattr(data_loader, "split_validation") else None
     if loader is None:
