@@ -82,7 +82,7 @@ def make_trainer(folder, changes):
     )
     trainer = build_trainer(config)
     trainer.config.start_run()
-    trainer.model = distributed.wrap(trainer.model, trainer.device, config.settings.parallel)
+    trainer.model = distributed.wrap(trainer)
     for callback in trainer.callbacks:  # as `train` does: FSDP looks at its own parts
         callback.on_setup(trainer)
     trainer.do_validation, trainer.lr_scheduler = False, None

@@ -158,7 +158,7 @@ def _use_writer(part: Part, old: OldProject, classes: dict[str, Carried]) -> Non
     if writer is None:
         return
     line = (
-        f"        self.writer = self.epoch_log.writer = {writer}(\n"
+        f"        self.writer = {writer}(\n"
         "            self.config.log_dir, self.logger, self.writer.enabled\n        )\n"
     )
     if "BaseTrainer" not in part.names:

@@ -59,7 +59,7 @@ EXTRAS = """
     tools/quiet_end.py tools/splits.py
     tools/ema.py tools/recompute.py tools/record.py tools/replay.py tools/report.py tools/schema.py
     tools/save_minutes.py tools/skip_steps.py
-    tools/several_optimizers.py
+    tools/several_optimizers.py tools/stop_soon.py tools/stop_validation.py
     tools/steps.py tools/streams.py tools/summary.py tools/sync_batch_norm.py
     tools/trackers.py tools/unshard.py
     tools/verify_resume.py

@@ -82,7 +82,7 @@ def project(bake):
     loaders.write_text(loaders.read_text() + NOTING)
     model = project / "model" / "model.py"
     model.write_text(model.read_text() + HALF_USED)
-    replace(project / "utils" / "distributed.py", "SECONDS = 0.5", "SECONDS = 0")  # asks each step
+    replace(project / "tools" / "save_minutes.py", "MOST_STEPS = 64", "MOST_STEPS = 1")  # asks each
     replace(project / "trainer" / "trainer.py", "        data, target = batch\n", FAULT)
     return project
 
@@ -277,6 +277,18 @@ def test_stopped_after_the_last_batch_no_sample_comes_again(project, tmp_path):
     assert len(rows(tmp_path / "o")) == 1
 
 
+def test_without_the_extra_for_it_a_signal_is_answered_after_some_steps(bake, tmp_path):
+    """In an essential project; with the extra the processes ask each other by the clock."""
+    project = bake()
+    replace(project / "trainer" / "trainer.py", "        data, target = batch\n", FAULT)
+    short = arguments(tmp_path, "trainer.len_epoch=40", "trainer.epochs=1")
+    status, _, err = torchrun(project, *short, fault="1 term 17")
+    assert err.count("step 32: stopped by SIGTERM. Go on with") == err.count("stopped by") == 1
+    status, _, err = torchrun(project, "train.py", "-r", last(tmp_path))
+    assert status == 0, err
+    assert len(rows(tmp_path)) == 1
+
+
 @pytest.mark.parametrize("who", ["agent", "rank"])
 def test_stopped_by_a_signal_and_resumed_it_ends_as_if_it_had_not_been(
     project, straight, tmp_path, who
@@ -351,7 +363,7 @@ with distributed.process_group():
         calls.append(1)
         work = dist.all_reduce(bucket.buffer().div_(2), async_op=True).get_future()
         return work.then(lambda future: future.value()[0])
-    trainer.model = distributed.wrap(trainer.model, trainer.device, config.settings.parallel)
+    trainer.model = distributed.wrap(trainer)
     trainer.model.register_comm_hook(None, hook)
     trainer.train()
     if distributed.is_main():
@@ -426,11 +438,12 @@ with distributed.process_group():
 def test_each_starter_trains_with_several_processes(bake, tmp_path, starter):
     """Also with a last batch of one sample each, batch norm and two optimizers."""
     more = ["-d", "cpu", "trainer.epochs=2", f"trainer.save_dir={tmp_path}", "trainer.report=false"]
-    status, out, err = torchrun(bake(starter=starter), "train.py", "-c", "config.json", *more)
+    size = "full" if starter == "minimal" else "essential"  # the former has advice
+    project = bake(starter=starter, size=size)
+    status, out, err = torchrun(project, "train.py", "-c", "config.json", *more)
     assert status == 0 and "Warning" not in err, err
     assert len(rows(tmp_path)) == 2
-    has_batch_norm = starter in ("minimal", "gan")
-    assert out.count("batch norm: each process takes") == has_batch_norm
+    assert out.count("batch norm: each process takes") == (size == "full")
 
 
 # A GAN's trainer that ends where the weights of two processes differ

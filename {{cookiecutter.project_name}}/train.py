@@ -92,10 +92,9 @@ def main(argv: list[str] | None = None) -> None:
     add_flags(parser)
     with exit_on_user_error():
         config = ConfigParser.from_args(parser, OPTIONS, argv)
-        run = chosen_flag(config.args)
         with distributed.process_group():
             config = distributed.broadcast(config)
-            if run is not None:
+            if (run := chosen_flag(config.args)) is not None:
                 return run(config)
             build_trainer(config).train()
 

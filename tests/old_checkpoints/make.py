@@ -131,7 +131,11 @@ def go_on(name, save_dir):
     save_dir.mkdir()
     path = Path(shutil.copy(HERE / f"{name}.pth", save_dir))
     trainer = build(save_dir, CASES[name][0], path)
-    print(json.dumps(train(trainer) | {"n_skipped": getattr(trainer.finite, "n_skipped", 0)}))
+    print(
+        json.dumps(
+            train(trainer) | {"n_skipped": getattr(trainer.state.get("finite"), "n_skipped", 0)}
+        )
+    )
 
 
 if __name__ == "__main__":

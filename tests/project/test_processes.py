@@ -130,10 +130,10 @@ import torch.distributed as dist
 from base import BaseDataLoader
 from pathlib import Path
 from test_processes import Seen
+from tools.save_minutes import LatestMax
 from torch.utils.data import WeightedRandomSampler
 from utils import checkpoint, distributed
 from utils.meter import MetricTracker
-distributed.SECONDS = 0  # every call is an all_reduce
 with distributed.process_group():
     group = weakref.ref(dist.group.WORLD)
     model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(2, 2))
@@ -156,9 +156,10 @@ with distributed.process_group():
         assert tracker.result()["MetricCollection_MulticlassPrecision"] == 0.5
     of = f"of {rank}"
     assert distributed.on_main(lambda: of) == distributed.broadcast(of) == "of 0"
-    assert distributed.all_gather(rank) == [0, 1] and distributed.mean(rank) == 0.5
-    assert distributed.latest_max(rank, wait=True) == 1
-    assert distributed.latest_max(rank) == 1 and distributed.latest_max(0) == 0
+    assert distributed.all_gather(rank) == [0, 1] and distributed.all_reduce(rank) == 1
+    assert distributed.all_reduce(rank, "MAX") == 1
+    latest_max = LatestMax()
+    assert latest_max(rank) == 1 and latest_max(rank) == 0
     sampler = WeightedRandomSampler(torch.arange(1.0, 21), 30)
     loader = BaseDataLoader(range(20), 4, True, 0, 0, sampler=sampler)
     loader.set_epoch(seed=1, epoch=2)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 import os
 import re
 import struct
@@ -10,11 +11,13 @@ from math import isnan
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
+from logger import TensorboardWriter, log_epoch
 from parse_config import ConfigParser
 from test import evaluate
 from tools.drawing import contact_sheet, to_bytes
@@ -95,7 +98,7 @@ def test_lines_of_epochs_are_aligned_whatever_the_values(make_trainer, capsys):
     trainer = make_trainer()
     for values in ((1.0, 0.5), (-1.234567e-05, 123456.7)):
         log = {"epoch": 1, "loss": values[0], "val_loss": values[1], "lr": 0.1}
-        trainer.epoch_log.add(log, trainer.writer, 1, is_best=True)
+        log_epoch(trainer, log, is_best=True)
     first, second = capsys.readouterr().out.splitlines()
     assert first.index("val_loss") == second.index("val_loss")
     assert first.endswith("* best")
@@ -111,6 +114,22 @@ def events():
         return found.Reload()
 
     return read
+
+
+def test_numbers_for_tensorboard_wait_and_keep_their_steps(tmp_path, events, monkeypatch, caplog):
+    writer = TensorboardWriter(tmp_path, logging.getLogger(), True)
+    for step, value in enumerate((1.0, torch.tensor(2.0), np.float32(3))):
+        writer.set_step(step)
+        writer.add_scalar("a", value)
+    writer.add_scalar("b", torch.zeros(2))
+    assert caplog.messages[0].startswith("TensorBoard has no 'b/train': ")
+    assert not events(tmp_path).Tags()["scalars"]
+    monkeypatch.setattr("logger.visualization.SECONDS", 0)
+    writer.add_scalar("a", 4.0)  # what waits is handed over now
+    found = [(one.step, one.value) for one in events(tmp_path).Scalars("a/train")]
+    assert found == [(0, 1), (1, 2), (2, 3), (2, 4)]
+    writer.add_text("c", "text")
+    writer.close()
 
 
 def rows_of(trainer):

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from logger import EpochLog, TensorboardWriter
+from logger import MetricsCsv, TensorboardWriter, log_epoch
 from parse_config import ConfigParser
 from settings import SaveEvery
 from utils import checkpoint, distributed, run
@@ -20,8 +20,6 @@ from utils.device import get_device
 from utils.errors import UserError
 from utils.meter import plain_numbers
 from utils.run_dir import BEST_NAME, EPOCH_NAME, LAST_NAME
-
-Log = dict[str, Any]  # the values of an epoch by name
 
 
 class BaseTrainer(ABC):
@@ -45,8 +43,7 @@ class BaseTrainer(ABC):
         self.state: dict[str, Any] = {}  # more to keep in the checkpoints, by name
         self.rank_state: dict[str, Any] = {}  # the same, for what differs between processes
 
-        self.epochs = settings.epochs
-        self.save_period = settings.save_period
+        self.epochs, self.save_period = settings.epochs, settings.save_period
         self.monitor = settings.monitor
         self.mnt_mode, _, self.mnt_metric = self.monitor.partition(" ")
         self.mnt_best = -inf if self.mnt_mode == "max" else inf
@@ -61,7 +58,7 @@ class BaseTrainer(ABC):
         self.outcome = ""  # how the last call of `train` ended
         self.checkpoint_dir = config.save_dir
         self.writer = TensorboardWriter(config.save_dir, self.logger, settings.tensorboard)
-        self.epoch_log = EpochLog(config.save_dir, self.logger)
+        self.metrics_csv = MetricsCsv(config.save_dir / "metrics.csv")
         self.callbacks = config.callbacks
         self.saver: Any = checkpoint.Saver()
         self.stop_signals = StopSignals()
@@ -69,13 +66,13 @@ class BaseTrainer(ABC):
         self.asks_each_step = settings.save_every != SaveEvery() or distributed.world_size() > 1
 
     @abstractmethod
-    def _train_epoch(self, epoch: int) -> Log:
+    def _train_epoch(self, epoch: int) -> dict[str, Any]:
         """Train for one epoch, the first being 1; return a dict of the values to log."""
 
-    def train(self) -> Log:
+    def train(self) -> dict[str, Any]:
         """Train to the last epoch or until early stopping; return the log of the last epoch."""
         run.prepare(self)
-        log: Log = {}
+        log: dict[str, Any] = {}
         with self.stop_signals, run.ending_well(self):
             for epoch in range(self.start_epoch + self._epochs_done, self.epochs + 1):
                 if self.not_improved_count >= self.early_stop:
@@ -89,25 +86,24 @@ class BaseTrainer(ABC):
                 is_best = self._is_best(log)
                 self.not_improved_count = 0 if is_best else self.not_improved_count + 1
                 self.mnt_best = self._monitored(log) if is_best else self.mnt_best
-                self.epoch_log.add(log, self.writer, self.step, is_best)
+                log_epoch(self, log, is_best)
                 if is_best or self._is_save_due(epoch):
                     self._save_checkpoint(epoch, save_best=is_best)
                 for callback in self.callbacks:
                     callback.on_epoch_end(self, log)
                 self._epochs_done += 1
-                signal = distributed.latest_max(self.stop_signals.received, wait=True)
-                run.stop_if_asked(self, epoch, signal)
+                run.stop_if_asked(self, epoch)
             else:
                 self.outcome = "finished"
         return log
 
-    def _monitored(self, log: Log) -> float:
+    def _monitored(self, log: dict[str, Any]) -> float:
         """The monitored value in the log of an epoch; UserError where there is none."""
         if self.mnt_metric not in log:
             raise UserError(f"trainer.monitor = {self.monitor!r}: an epoch gives {', '.join(log)}")
         return float(log[self.mnt_metric])
 
-    def _is_best(self, log: Log) -> bool:
+    def _is_best(self, log: dict[str, Any]) -> bool:
         """Whether the monitored value is better than ever."""
         if self.mnt_mode == "off":
             return False

@@ -1,7 +1,7 @@
 """What a run says: on the console, in files, in TensorBoard."""
 
 from logger.logger import setup_logging
-from logger.progress import EpochLog, Progress
+from logger.progress import MetricsCsv, Progress, log_epoch
 from logger.visualization import TensorboardWriter
 
-__all__ = ["EpochLog", "Progress", "TensorboardWriter", "setup_logging"]
+__all__ = ["MetricsCsv", "Progress", "TensorboardWriter", "log_epoch", "setup_logging"]

@@ -2,7 +2,6 @@
 
 import csv
 from datetime import timedelta
-from logging import Logger
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -15,13 +14,9 @@ from utils.optim import learning_rates
 class Progress:
     """A line, and points on TensorBoard's curves, every `trainer.log_step` batches."""
 
-    def __init__(self) -> None:
-        self.began = self.epoch_began = (0.0, 0)  # in this process: when, after which batch
-
     def start_epoch(self, trainer: Any) -> None:
-        """The speed is that since then, and the time left goes by all since the first call."""
-        self.epoch_began = (monotonic(), batches_done(trainer))
-        self.began = self.began if self.began[0] else self.epoch_began
+        """The speed, and so the time left, is that since this call."""
+        self.began, self.first_batch = monotonic(), trainer.batch_idx
 
     def show(self, trainer: Any) -> None:
         """Means since the last call, the learning rates, the speed, and the time left."""
@@ -31,28 +26,15 @@ class Progress:
         trainer.writer.set_step(trainer.step)
         for key, value in values.items():
             trainer.writer.add_scalar(key, value)
-        done = batches_done(trainer)
         words = [f"{key} {value:.4g}" for key, value in values.items()]
-        words.append(f"{1 / self.seconds(self.epoch_began, done):,.1f} batches/s")
-        if n_left := max(0, trainer.epochs * trainer.len_epoch - done):
-            words.append(
-                f"{timedelta(seconds=round(n_left * self.seconds(self.began, done)))} left"
-            )
-        self.say(trainer, "  ".join(words))
-
-    def seconds(self, since: tuple[float, int], done: int) -> float:
-        """Of a batch."""
-        return max(monotonic() - since[0], 1e-9) / max(done - since[1], 1)
-
-    def say(self, trainer: Any, text: str, is_shown: bool = False) -> None:
+        seconds = (monotonic() - self.began) / (trainer.batch_idx - self.first_batch)  # of a batch
+        words.append(f"{1 / max(seconds, 1e-9):,.1f} batches/s")
+        n_left = trainer.len_epoch * (trainer.epochs - trainer.epoch + 1) - trainer.batch_idx
+        if n_left > 0:
+            words.append(f"{timedelta(seconds=round(n_left * seconds))} left")
         of_all = f"/{trainer.len_epoch}" if trainer.len_epoch else ""
         place = f"epoch {trainer.epoch:3}  batch {trainer.batch_idx}{of_all}"
-        trainer.logger.debug("%s  %s", place, text, extra={"is_shown": is_shown})
-
-
-def batches_done(trainer: Any) -> int:
-    """In the whole run."""
-    return (trainer.epoch - 1) * trainer.len_epoch + trainer.batch_idx
+        trainer.logger.debug("%s  %s", place, "  ".join(words))
 
 
 class MetricsCsv:
@@ -77,26 +59,15 @@ class MetricsCsv:
             writer.writerows(self.rows)
 
 
-class EpochLog:
+def log_epoch(trainer: Any, log: dict[str, Any], is_best: bool) -> None:
     """What an epoch gave: a line on the console, a row in metrics.csv, a point on each curve."""
-
-    def __init__(self, run_dir: Path, logger: Logger) -> None:
-        self.csv = MetricsCsv(run_dir / "metrics.csv")
-        self.logger = logger
-
-    def start(self, first_epoch: int) -> None:
-        """Drop what an earlier process has logged of `first_epoch` and after."""
-        if distributed.is_main():
-            self.csv.keep_until(first_epoch)
-
-    def add(self, log: dict[str, Any], writer: Any, step: int, is_best: bool) -> None:
-        if not distributed.is_main():
-            return
-        self.csv.add(log)
-        values = {k: v for k, v in log.items() if k != "epoch" and isinstance(v, (int, float))}
-        for key, value in values.items():
-            name = key.removeprefix("val_")
-            writer.set_step(step, "train_epoch" if name == key else "valid")
-            writer.add_scalar(name, value)
-        words = "  ".join(f"{key} {value:<10.4g}" for key, value in values.items())
-        self.logger.info("epoch %3d  %s%s", log["epoch"], words, " * best" * is_best)
+    if not distributed.is_main():
+        return
+    trainer.metrics_csv.add(log)
+    values = {k: v for k, v in log.items() if k != "epoch" and isinstance(v, (int, float))}
+    for key, value in values.items():
+        name = key.removeprefix("val_")
+        trainer.writer.set_step(trainer.step, "train_epoch" if name == key else "valid")
+        trainer.writer.add_scalar(name, value)
+    words = "  ".join(f"{key} {value:<10.4g}" for key, value in values.items())
+    trainer.logger.info("epoch %3d  %s%s", log["epoch"], words, " * best" * is_best)

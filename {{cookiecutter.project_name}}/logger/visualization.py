@@ -3,12 +3,14 @@
 from importlib.util import find_spec
 from logging import Logger
 from pathlib import Path
+from time import time
 from typing import Any
 
 from utils import distributed
 from utils.errors import as_warning
 
 WITHOUT_MODE = ("add_histogram", "add_embedding")  # weights have none, embeddings no tag
+SECONDS = 10  # for which numbers wait: each that SummaryWriter gets wakes a thread, which is slow
 
 
 def _adder(name: str) -> Any:
@@ -32,6 +34,7 @@ class TensorboardWriter:
         self.enabled = enabled and distributed.is_main()
         self.step, self.mode = 0, ""
         self._writer: Any = None
+        self._waiting: list[tuple[Any, float, int, float]] = []  # (tag, number, step, time)
         if self.enabled and find_spec("tensorboard") is None:
             logger.warning("tensorboard is not installed: no event files (pip install tensorboard)")
             self.enabled = False
@@ -58,16 +61,27 @@ class TensorboardWriter:
 
     def add(self, name: str, tag: Any, *args: Any, **kwargs: Any) -> None:
         """What all of these call; an extra may put a function of its own in its place."""
-        if self.writer is not None:
-            with as_warning(self.logger, f"TensorBoard has no {tag!r}"):
+        if self.writer is None:
+            return
+        with as_warning(self.logger, f"TensorBoard has no {tag!r}"):
+            if name != "add_scalar" or len(args) != 1 or kwargs:
                 getattr(self.writer, name)(tag, *args, global_step=self.step, **kwargs)
+                return
+            self._waiting.append((tag, float(args[0]), self.step, time()))
+            if time() - self._waiting[0][-1] > SECONDS:
+                self.flush()
 
     def flush(self) -> None:
         """Write what waits to the disk."""
+        waiting, self._waiting = self._waiting, []
+        for tag, *number in waiting:
+            with as_warning(self.logger, f"TensorBoard has no {tag!r}"):
+                self.writer.add_scalar(tag, *number)
         if self._writer is not None:
             self._writer.flush()
 
     def close(self) -> None:
+        self.flush()
         if self._writer is not None:
             self._writer.close()
         self._writer = None  # a later value opens another file

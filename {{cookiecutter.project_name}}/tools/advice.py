@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from base import BaseTrainer, Callback
+from parse_config import ConfigParser
 from settings import Settings
 from utils import distributed
 from utils.errors import UserError
@@ -18,10 +19,23 @@ OTHER_LAUNCHERS = ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SI
 class Advice(Callback):
     """Warnings before the first epoch."""
 
+    def on_model_built(self, model: nn.Module, config: ConfigParser) -> None:
+        for name, parameter in model.named_parameters():
+            if nn.parameter.is_lazy(parameter):
+                how = "call the model on an example in its __init__"
+                raise UserError(f"arch: {name} has no size before the first batch: {how}")
+
     def on_train_start(self, trainer: BaseTrainer) -> None:
         refuse_lists(distributed.unwrap(trainer.model))
-        loader = getattr(trainer, "data_loader", None)
-        for line in advice(trainer.config.settings, loader):
+        loader, config = getattr(trainer, "data_loader", None), trainer.config
+        if config.resume is not None and not config.goes_on:
+            line = "%s is in no run directory: its state goes on in a new run"
+            trainer.logger.info(line, config.resume)
+        for line in advice(config.settings, loader):
+            trainer.logger.warning(line)
+        if distributed.world_size() > 1 and has_batch_norm(trainer.model):
+            line = "batch norm: each process takes the statistics of its own part of a batch;"
+            line += " parallel.sync_batch_norm=true takes those of all, on GPUs"
             trainer.logger.warning(line)
         if has_untrained_loss(trainer):
             trainer.logger.warning(
@@ -42,6 +56,12 @@ def advice(settings: Settings, data_loader: Any) -> Iterator[str]:
         yield f"n_gpu = {n}: this process uses one; torchrun --nproc-per-node={n} train.py uses all"
     if n_processes > 1 and data_loader is not None and not hasattr(data_loader, "set_epoch"):
         yield "data_loader: is no BaseDataLoader, so each process has all samples that it gives"
+
+
+def has_batch_norm(model: nn.Module) -> bool:
+    """Whether a model has batch norm that is not synchronized."""
+    norms = [type(x) for x in model.modules() if isinstance(x, nn.modules.batchnorm._BatchNorm)]
+    return bool({*norms} - {nn.SyncBatchNorm})
 
 
 def has_untrained_loss(trainer: BaseTrainer) -> bool:

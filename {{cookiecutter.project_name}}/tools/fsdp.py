@@ -31,7 +31,6 @@ from utils.device import get_device
 from utils.errors import RunError, UserError
 from utils.files import sync_names
 from utils.optim import by_name, parameters_of
-from utils.run import FiniteCheck
 
 KEY = "parallel.type"
 
@@ -61,8 +60,8 @@ class Fsdp(Callback):
         is_ready = isinstance(trainer.saver, ShardedSaver)  # in a second call of `train`
         if is_sharded(trainer.model) and not is_ready:
             trainer.saver = ShardedSaver(trainer.model, trainer.optimizer)
-            if hasattr(trainer, "finite"):
-                check_parts(trainer.finite)
+            if hasattr(trainer, "check_finite"):
+                check_parts(trainer)
 
     def on_train_end(self, trainer: BaseTrainer, outcome: str) -> None:
         """Delete the folders of a run that was sharded before and is not any more."""
@@ -112,21 +111,19 @@ def no_sync(model: Any) -> Iterator[None]:
         model.set_requires_gradient_sync(True)
 
 
-def check_parts(finite: FiniteCheck) -> None:
+def check_parts(trainer: Any) -> None:
     """Let each process look at its own parts of gradients, and all know what one has found.
 
     No optimizer of sharded weights can leave out a step by itself, so each step waits.
     """
-    look = finite.look
-    for optimizer in finite.optimizers:
-        vars(optimizer).pop("found_inf", None)
-    finite.waits = finite.policy != "ignore"
+    check = trainer.check_finite
+    trainer.checks_each_step = True
 
-    def look_at_parts(tensors: list[torch.Tensor]) -> None:
-        look([x.to_local() if hasattr(x, "to_local") else x for x in tensors])
-        dist.all_reduce(finite.found_inf, dist.ReduceOp.MAX)
+    def check_own_parts(tensors: list[torch.Tensor]) -> None:
+        check([x.to_local() if hasattr(x, "to_local") else x for x in tensors])
+        dist.all_reduce(trainer.found_inf, dist.ReduceOp.MAX)
 
-    finite.look = look_at_parts  # type: ignore[method-assign]
+    trainer.check_finite = check_own_parts
 
 
 def take_own_parts(model: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:

@@ -14,15 +14,16 @@ import torch
 from base import BaseTrainer, Callback
 from parse_config import ConfigParser, find_file
 from tools.explain import Explain
-from train import build_trainer
 from utils import extras
 from utils.errors import RunError, UserError
 from utils.files import read_config
-from utils.run import NOT_TAKEN, stop_if_asked
+from utils.run import stop_if_asked
 from utils.run_dir import LAST_NAME, is_run
 
 FLAG = {"metavar": "RUN", "help": "repeat the step of a run that was not finite and look into it"}
-FAILED = re.compile(rf"epoch \d+, step (\d+): .*{NOT_TAKEN}")  # in train.log
+# As a trainer says it, on a GPU at the next line
+NOT_FINITE = re.compile("(.*); the step was not taken|.* not finite since the last log line")
+FAILED = re.compile(rf"epoch \d+, step (\d+): (?:{NOT_FINITE.pattern})")  # in train.log
 ANOMALY = re.compile(r"Function '\w+' returned nan values")  # torch's words
 
 
@@ -32,7 +33,7 @@ class Replay(Callback):
     def on_error(self, trainer: BaseTrainer, error: Exception) -> RunError | None:
         run_dir = trainer.checkpoint_dir
         is_run = trainer.config.runs_dir in run_dir.parents  # not the folder of --check
-        if not (is_run and isinstance(error, RunError) and NOT_TAKEN in str(error)):
+        if not (is_run and isinstance(error, RunError) and NOT_FINITE.match(str(error))):
             return None
         return RunError(f"{error}. To look into it: python train.py --replay {run_dir}")
 
@@ -61,6 +62,8 @@ def run(config: ConfigParser, value: str) -> None:
 
 def rebuild(config: ConfigParser, folder: Path, start: Path | None, temporary: str) -> Any:
     """The trainer of a run as it was at a checkpoint, or at its start, writing elsewhere."""
+    from train import build_trainer  # here, as train.py looks for this file
+
     source = folder / "config.json"
     changes = {"save_dir": temporary, "verbosity": 0, "tensorboard": False, "trackers": []}
     changes |= {"non_finite": "stop", "compile": False, "report": False}
@@ -77,7 +80,7 @@ def last_step(folder: Path) -> int | None:
     """The step at which the run saw that one was not finite; None where its log does not say."""
     log = folder / "train.log"
     found = FAILED.findall(log.read_text(encoding="utf-8")) if log.exists() else []
-    return int(found[-1]) if found else None
+    return int(found[-1][0]) if found else None
 
 
 def train_again(trainer: Any, last: int | None) -> str | None:
@@ -85,12 +88,12 @@ def train_again(trainer: Any, last: int | None) -> str | None:
     first = trainer.step
 
     def stop_or_go_on() -> None:
-        stop_if_asked(trainer, 0, trainer.stop_signals.received)
+        stop_if_asked(trainer, 0)
         if last is not None and first <= last < trainer.step:
             raise NoMoreSteps
 
     trainer._save_or_stop_if_due, trainer._save = stop_or_go_on, lambda *_: None
-    trainer.asks_each_step = trainer.finite.waits = True
+    trainer.asks_each_step = trainer.checks_each_step = True
     overflows = trainer.scaler.is_enabled()  # which are no fault then
     try:
         with torch.autograd.set_detect_anomaly(True, check_nan=not overflows):
@@ -98,9 +101,9 @@ def train_again(trainer: Any, last: int | None) -> str | None:
     except NoMoreSteps:
         pass
     except RunError as error:
-        if NOT_TAKEN not in str(error):
+        if (match := NOT_FINITE.match(str(error))) is None:
             raise RunError(str(error), error.status) from None  # not shown yet
-        return str(error).partition(f"; {NOT_TAKEN}")[0]
+        return match[1]
     except RuntimeError as error:
         if not ANOMALY.match(str(error)):
             raise

@@ -3,11 +3,41 @@
 from time import monotonic
 from typing import Any
 
+import torch
+import torch.distributed as dist
+
 from base import BaseTrainer, Callback
 from utils import distributed
 from utils.run_dir import LAST_NAME
 
 KEY = "trainer.save_every.minutes"
+MOST_STEPS = 64  # between two of LatestMax, as later steps may take longer
+
+
+class LatestMax:
+    """The maximum over all processes of a number, such as that of a signal to stop; 0 means none.
+
+    All get the same number in the same step. As an all_reduce in each step takes time, there are
+    two in a second, and 0 in the steps between.
+    """
+
+    def __init__(self) -> None:
+        self.steps, self.every = 0, 1  # since the last all_reduce; from one to the next
+        self.since = monotonic()
+
+    def __call__(self, number: int) -> int:
+        if distributed.world_size() == 1:
+            return number
+        self.steps += 1
+        if self.steps < self.every:
+            return 0
+        per_second = self.steps / max(monotonic() - self.since, 1e-9)
+        self.steps, self.since = 0, monotonic()
+        every = min(max(1, int(per_second / 2)), MOST_STEPS)
+        numbers = torch.tensor([number, every])
+        dist.all_reduce(numbers, dist.ReduceOp.MAX)
+        number, self.every = numbers.tolist()
+        return number
 
 
 class SaveMinutes(Callback):
@@ -19,7 +49,7 @@ class SaveMinutes(Callback):
         minutes = trainer.config.settings.trainer.save_every.minutes
         if minutes is None or self.saved_at > 0:
             return
-        self.saved_at, latest_max = monotonic(), distributed.LatestMax()
+        self.saved_at, latest_max = monotonic(), LatestMax()
         save_or_stop_if_due: Any = trainer._save_or_stop_if_due
 
         def save_too() -> None:

@@ -3,18 +3,28 @@
 A backward pass reaches some of the parameters, which DistributedDataParallel does not take.
 """
 
+from contextlib import nullcontext
+
 import torch
 import torch.distributed as dist
 from torch import nn
 
+from base import BaseTrainer, Callback
 from utils import distributed
+
+
+class SeveralOptimizers(Callback):
+    """Averages the gradients where a trainer has several optimizers and torchrun has started it."""
+
+    def on_setup(self, trainer: BaseTrainer) -> None:
+        is_needed = distributed.world_size() > 1 and isinstance(trainer.optimizer, dict)
+        if is_needed and not hasattr(trainer.model, "no_sync"):  # else it is done already
+            average_gradients(trainer.model)
 
 
 def average_gradients(model: nn.Module) -> None:
     """Give all processes the same weights, and from then on the same gradients."""
-    if hasattr(model, "_has_hooks"):  # of an earlier call of `train`
-        return
-    model._has_hooks = True  # type: ignore[assignment]
+    model.no_sync = nullcontext  # type: ignore[assignment]
     for tensor in (*model.parameters(), *model.buffers()):
         dist.broadcast(tensor.detach(), 0)
     for parameter in model.parameters():

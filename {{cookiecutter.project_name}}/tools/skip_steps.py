@@ -1,4 +1,7 @@
-"""What `trainer.non_finite=skip` asks for: a step that is not finite is left out, up to a limit."""
+"""What `trainer.non_finite` asks for: steps that are not finite are left out, or not looked for.
+
+With "stop", a fused optimizer of a GPU leaves out the bad step and all that follow.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +11,7 @@ import torch.distributed as dist
 
 from base import BaseTrainer, Callback
 from utils import distributed
-from utils.run import FiniteCheck
+from utils.optim import by_name
 
 KEY = "trainer.non_finite"
 
@@ -18,15 +21,64 @@ class StepSkipped(Exception):
 
 
 class SkipSteps(Callback):
-    """Lets the loop go on where `heed` says that a step is left out."""
+    """Lets the loop go on."""
 
     def on_setup(self, trainer: BaseTrainer) -> None:
-        settings = trainer.config.settings.trainer
-        if settings.non_finite == "skip" and hasattr(trainer, "finite"):
-            check = SkippingCheck(settings, trainer.device, trainer.optimizer)
-            check.logger = trainer.logger
-            trainer.finite = trainer.state["finite"] = check
-            trainer.train_step = until_skipped(trainer.train_step)  # type: ignore[attr-defined]
+        policy = trainer.config.settings.trainer.non_finite
+        if not hasattr(trainer, "check_finite") or "finite" in trainer.state:
+            return
+        if policy == "ignore":
+            vars(trainer)["check_finite"] = lambda tensors: None
+        elif policy == "skip":
+            trainer.state["finite"] = SkippedSteps(trainer)
+        else:
+            hand_over(trainer)
+
+
+def hand_over(trainer: Any) -> None:
+    """Tell fused optimizers of a GPU of what is found, if GradScaler does not do that."""
+    for optimizer in by_name(trainer.optimizer).values():
+        is_fused = getattr(optimizer, "_step_supports_amp_scaling", False)
+        if is_fused and not trainer.checks_each_step and not trainer.scaler.is_enabled():
+            optimizer.found_inf = trainer.found_inf  # torch's own name
+
+
+class SkippedSteps:
+    """Counts the steps that are left out, by all processes alike."""
+
+    def __init__(self, trainer: Any) -> None:
+        self.trainer = trainer
+        self.n_skipped, self.max_skipped = 0, trainer.config.settings.trainer.max_skipped
+        self.check, self.stop = trainer.check_finite, trainer.stop_if_not_finite
+        trainer.check_finite, trainer.stop_if_not_finite = self.check_in_all, self.skip
+        trainer.train_step = until_skipped(trainer.train_step)
+        trainer.checks_each_step = True
+
+    def check_in_all(self, tensors: list[torch.Tensor]) -> None:
+        """Look for what is not finite in any process."""
+        self.check(tensors)
+        if distributed.world_size() > 1:
+            dist.all_reduce(self.trainer.found_inf, dist.ReduceOp.MAX)
+
+    def skip(self, loss: torch.Tensor | None = None) -> None:
+        """Raise StepSkipped where something was not finite, as often as may be."""
+        found_inf = self.trainer.found_inf
+        if loss is None or not found_inf.item():
+            return
+        if self.n_skipped == self.max_skipped:
+            self.stop(loss)
+        found_inf.zero_()
+        self.n_skipped += 1
+        line = "step %d skipped, number %d"
+        self.trainer.logger.warning(line, self.trainer.step, self.n_skipped)
+        self.trainer.scaler.update()  # it has looked at the gradients of this step
+        raise StepSkipped
+
+    def state_dict(self) -> dict[str, int]:
+        return {"n_skipped": self.n_skipped}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.n_skipped = state["n_skipped"]
 
 
 def until_skipped(train_step: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -39,33 +91,3 @@ def until_skipped(train_step: Callable[[Any], Any]) -> Callable[[Any], Any]:
             return {}
 
     return step
-
-
-class SkippingCheck(FiniteCheck):
-    """Counts the steps that are left out, by all processes alike."""
-
-    logger: Any
-
-    def __init__(self, settings: Any, *args: Any) -> None:
-        super().__init__(settings, *args)
-        self.n_skipped, self.max_skipped = 0, settings.max_skipped
-        self.asks_others = distributed.world_size() > 1
-
-    def heed(self, step: int, loss: torch.Tensor, scaler: torch.amp.GradScaler) -> None:
-        if self.asks_others:
-            dist.all_reduce(self.found_inf, dist.ReduceOp.MAX)
-        if not self.found_inf.item():
-            return
-        self.found_inf.zero_()
-        if self.n_skipped == self.max_skipped:
-            super().heed(step, loss, scaler)
-        self.n_skipped += 1
-        self.logger.warning("step %d skipped, number %d", step, self.n_skipped)
-        scaler.update()  # it has looked at the gradients of this step
-        raise StepSkipped
-
-    def state_dict(self) -> dict[str, int]:
-        return {"n_skipped": self.n_skipped}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        self.n_skipped = state["n_skipped"]

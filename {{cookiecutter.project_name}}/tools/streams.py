@@ -131,12 +131,12 @@ class StreamPasses:
         own, step = self._own(state), 0
         while True:
             batch, n = next(own, (None, 0))
-            mean = n if n_processes == 1 else distributed.mean(n)
+            mean = n if n_processes == 1 else distributed.all_reduce(n) / n_processes
             if mean == 0:
                 n_own = sum(place["batches"] for place in state["readers"])
                 self._compare(n_own if n_processes == 1 else max(distributed.all_gather(n_own)))
                 return
-            if n_processes > 1 and (step == 0 or distributed.mean(n == 0) > 0):
+            if n_processes > 1 and (step == 0 or distributed.all_reduce(n == 0) > 0):
                 batches = distributed.all_gather(batch)
                 if step == 0:
                     self._refuse_copies([digest(one) for one in batches if one is not None])

@@ -17,11 +17,10 @@ from base import BaseTrainer
 from base.base_data_loader import to_device
 from logger import Progress
 from parse_config import ConfigParser
-from utils import MetricTracker, distributed, run
+from utils import MetricTracker, distributed
 from utils.device import autocast, averaged_model, prepare_model
-from utils.errors import UserError
+from utils.errors import RunError, UserError
 from utils.optim import learning_rates, schedulers_for
-from utils.run import FiniteCheck
 from utils.samples import NO_BATCH, count_samples, inf_loop, length_of
 from utils.seed import preserved_random_state
 
@@ -50,18 +49,18 @@ class Trainer(BaseTrainer):
         self.autocast = autocast(settings.precision, self.device)
         self.no_autocast = autocast(settings.precision, self.device, enabled=False)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "fp16")
-        self.finite = FiniteCheck(settings, self.device, optimizer)
-        self.data_loader = data_loader
-        self.valid_data_loader = valid_data_loader
+        self.found_inf = torch.zeros((), device=self.device)  # 1 once something was not finite
+        self.one = torch.ones_like(self.found_inf)
+        self.checks_each_step = self.device.type != "cuda"  # which would have to be waited for
+        self.data_loader, self.valid_data_loader = data_loader, valid_data_loader
         self.do_validation = valid_data_loader is not None
         self.lr_scheduler = lr_scheduler
         self.epoch_is_pass = (len_epoch or settings.len_epoch) is None  # over the data
         self.len_epoch = len_epoch or settings.len_epoch or length_of(data_loader) or 0  # unknown
         if self.len_epoch == 0 and not hasattr(data_loader, "state_dict"):
             raise UserError("trainer.len_epoch: a data loader without length needs it")
-        self.accumulate_steps = settings.accumulate_steps
+        self.accumulate_steps, self.log_step = settings.accumulate_steps, settings.log_step
         self.clip_grad_norm = settings.clip_grad_norm or None
-        self.log_step = settings.log_step
         self.progress = Progress()
         self.train_metrics = MetricTracker(metrics=metric_ftns)
         self.valid_metrics = MetricTracker(metrics=metric_ftns)
@@ -70,7 +69,7 @@ class Trainer(BaseTrainer):
         self.loss_weight = 1.0  # of a micro-batch in the mean over its step
         self._endless: Iterator[Any] | None = None  # batches of passes that epochs do not end
         self.after_step: list[Any] = []  # what else to call after each optimizer step
-        self.state |= {"scaler": self.scaler, "finite": self.finite}
+        self.state["scaler"] = self.scaler
         self.rank_state["train_metrics"] = self.train_metrics
         self._loader_counts = type(self).batch_size is Trainer.batch_size
         if hasattr(data_loader, "state_dict"):
@@ -96,7 +95,8 @@ class Trainer(BaseTrainer):
     def optimize(self, loss: torch.Tensor, optimizer: Any = None) -> None:
         """One step of `optimizer`, taken with the last micro-batch; `loss` is a mean over samples.
 
-        Raises RunError before the step where loss or gradients are not finite: see utils/run.py.
+        Raises RunError before a step with a loss or gradients that are not finite. Where that is on
+        a GPU, the next log line or checkpoint raises it.
         """
         optimizer = optimizer or self.optimizer
         if self.is_first_micro_batch:
@@ -113,21 +113,33 @@ class Trainer(BaseTrainer):
         if self.clip_grad_norm is not None:
             norm = nn.utils.clip_grad_norm_(parameters, self.clip_grad_norm)
             gradients = [norm.full_tensor() if hasattr(norm, "full_tensor") else norm]  # of FSDP
-        # One kernel for all: `found_inf` is 1 where something is not finite, and a GPU's optimizer
-        # leaves the step out. GradScaler looks at fp16 gradients by itself.
-        tensors = [loss.detach()] if self.scaler.is_enabled() else [loss.detach(), *gradients]
-        finite = self.finite
-        try:
-            torch._amp_foreach_non_finite_check_and_unscale_(tensors, finite.found_inf, finite.one)
-        except (AttributeError, RuntimeError):  # sharded tensors; sparse or complex, mixed types
-            finite.look(tensors)
-        if finite.waits and (finite.asks_others or finite.found_inf.item()):
-            finite.heed(self.step, loss, self.scaler)
+        # GradScaler looks at fp16 gradients by itself
+        self.check_finite([loss.detach(), *([] if self.scaler.is_enabled() else gradients)])
+        if self.checks_each_step:
+            self.stop_if_not_finite(loss)
         if self.clip_grad_norm is not None:
             self.train_metrics.update("grad_norm", gradients[0])
         self.scaler.step(optimizer)
         self.scaler.update()  # for each of several optimizers, as these take no micro-batches
         torch.clear_autocast_cache()  # it holds the weights from before the step
+
+    def check_finite(self, tensors: list[torch.Tensor]) -> None:
+        """Set `found_inf` to 1 where something is not finite, without waiting for a GPU."""
+        try:  # one kernel for all
+            torch._amp_foreach_non_finite_check_and_unscale_(tensors, self.found_inf, self.one)
+        except (AttributeError, RuntimeError):  # sharded tensors; sparse or complex, mixed types
+            values = [x.coalesce().values() if x.is_sparse else x for x in tensors]
+            finite = [x.isfinite().all().to(self.device) for x in values]
+            self.found_inf.logical_or_(~torch.stack(finite).all())
+
+    def stop_if_not_finite(self, loss: torch.Tensor | None = None) -> None:
+        """Raise RunError where `check_finite` has found something: now, if there is a `loss`."""
+        if not self.found_inf.item():
+            return
+        if loss is None:
+            raise RunError("the loss or a gradient is not finite since the last log line")
+        fault = "a gradient is not finite" if loss.isfinite() else f"the loss is {loss.item()}"
+        raise RunError(f"{fault}; the step was not taken")
 
     def measure(self, output: Any, target: Any) -> dict[str, Any]:
         """The metrics of a batch by name."""
@@ -169,13 +181,13 @@ class Trainer(BaseTrainer):
             for call in after_step:
                 call()
             if self.batch_idx % self.log_step < len(micro_batches):
-                self.finite.look_back()
+                self.stop_if_not_finite()
                 self.progress.show(self)
             if self.stop_signals.received or self.asks_each_step:
                 self._save_or_stop_if_due()
         if self.batch_idx == 0:
             raise UserError(NO_BATCH)
-        self.finite.look_back()
+        self.stop_if_not_finite()
         log = self.train_metrics.result()
         if self.do_validation:
             log |= {f"val_{key}": value for key, value in self._valid_epoch(epoch).items()}
@@ -185,6 +197,10 @@ class Trainer(BaseTrainer):
             scheduler.step(self._monitored(log)) if on_plateau else scheduler.step()
         self.batch_idx = 0
         return log
+
+    def _save(self, epochs_done: int, names: list[str]) -> None:
+        self.stop_if_not_finite()  # no checkpoint has weights that are not finite
+        super()._save(epochs_done, names)
 
     def _epoch_batches(self) -> Iterator[tuple[Any, int, float]]:
         """(batch, its samples here, and in a process on average), for the rest of the epoch."""
@@ -196,8 +212,9 @@ class Trainer(BaseTrainer):
             self._endless = self._endless or inf_loop(loader)
             batches = islice(self._endless, n_left)
         for batch in batches:
-            n, mean = self._n_samples(batch, loader), getattr(loader, "n_samples_mean", 0.0)
-            yield batch, n, mean if mean and self._loader_counts else distributed.mean(n)
+            n = self._n_samples(batch, loader)
+            mean = getattr(loader, "n_samples_mean", 0.0) if self._loader_counts else 0.0
+            yield batch, n, mean or distributed.all_reduce(n) / distributed.world_size()
 
     def _n_samples(self, batch: Any, data_loader: Any) -> int:
         n = getattr(data_loader, "n_samples_in_batch", None)  # 0 where others count the batch
@@ -210,7 +227,6 @@ class Trainer(BaseTrainer):
     def evaluate(self, data_loader: Any) -> dict[str, Any]:
         """The means of what `valid_step` gives, over all samples of a loader."""
         self.valid_metrics.reset()
-        may_stop = self.batch_idx > 0 and distributed.world_size() == 1  # several: after the epoch
         with preserved_random_state(self.device), averaged_model(self):
             self.model.eval()
             self.metrics, self.loss_weight = self.valid_metrics, 1.0
@@ -221,8 +237,5 @@ class Trainer(BaseTrainer):
                 batch = to_device(batch, self.device)
                 with self.autocast:
                     self.valid_metrics.add(self.valid_step(batch), n)
-                if may_stop and self.stop_signals.received:
-                    break
         self.metrics = self.train_metrics
-        run.stop_if_asked(self, self.epoch - 1, may_stop and self.stop_signals.received)
         return self.valid_metrics.result()

@@ -46,10 +46,6 @@ def prepare_model(model: Any, settings: Any) -> None:
     """Set up the model, in place, as `settings` of the trainer say."""
     import torch
 
-    for name, parameter in model.named_parameters():
-        if torch.nn.parameter.is_lazy(parameter):
-            how = "call the model on an example in its __init__"
-            raise UserError(f"arch: {name} has no size before the first batch: {how}")
     torch.set_float32_matmul_precision("high" if settings.precision == "tf32" else "highest")
     if settings.channels_last:
         model.to(memory_format=torch.channels_last)

@@ -4,15 +4,16 @@ The words are those of torch.distributed.
 """
 
 import gc
-import logging
 import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from time import monotonic, sleep
+from time import sleep
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from utils.errors import UserError, in_full
 
 if TYPE_CHECKING or "TORCHELASTIC_RUN_ID" in os.environ:  # else --help would wait for torch
     import torch
@@ -21,8 +22,6 @@ if TYPE_CHECKING or "TORCHELASTIC_RUN_ID" in os.environ:  # else --help would wa
     from torch import nn
 
 T = TypeVar("T")
-SECONDS = 0.5  # from one all_reduce of LatestMax to the next, where steps take less
-STEPS = 64  # between the two at most, as later steps may take longer
 
 
 def world_size() -> int:
@@ -92,13 +91,13 @@ def all_gather(value: T) -> list[T]:
     return values
 
 
-def mean(number: float) -> float:
-    """The mean over all processes, by way of the CPU."""
+def all_reduce(number: float, op: str = "SUM") -> float:
+    """The sum, or "MAX", of a number over all processes, by way of the CPU."""
     if world_size() == 1:
         return number
-    total = torch.tensor(number, dtype=torch.float64)
-    dist.all_reduce(total)
-    return total.item() / world_size()
+    result = torch.tensor(number, dtype=torch.float64)
+    dist.all_reduce(result, getattr(dist.ReduceOp, op))
+    return result.item()
 
 
 def broadcast_buffers(model: "nn.Module") -> None:
@@ -107,54 +106,21 @@ def broadcast_buffers(model: "nn.Module") -> None:
         dist.broadcast(buffer, 0)
 
 
-class LatestMax:
-    """The maximum over all processes of a number, such as that of a signal to stop; 0 means none.
-
-    All get the same number in the same step, twice in a second or with `wait`; in between, 0.
-    """
-
-    def __init__(self) -> None:
-        self._calls, self._every = 0, 1  # since the last all_reduce; from one to the next
-        self._since = monotonic()
-
-    def __call__(self, number: int, wait: bool = False) -> int:
-        if world_size() == 1:
-            return number
-        self._calls += 1
-        if self._calls < self._every and not wait:
-            return 0
-        pace = int(self._calls * SECONDS / max(monotonic() - self._since, 1e-9))
-        self._calls, self._since = 0, monotonic()
-        numbers = torch.tensor([number, max(1, min(STEPS, pace))])
-        dist.all_reduce(numbers, dist.ReduceOp.MAX)
-        number, self._every = numbers.tolist()
-        return number
-
-
-latest_max = LatestMax()
-
-
-def wrap(model: "nn.Module", device: "torch.device", settings: Any) -> "nn.Module":
-    """The model with its gradients averaged over all processes, as the config's `parallel` says."""
-    if world_size() == 1 or hasattr(model, "no_sync"):  # of FSDP, which averages by itself
+def wrap(trainer: Any) -> "nn.Module":
+    """Its model with gradients averaged over all processes, as the config's `parallel` says."""
+    model, device = trainer.model, trainer.device
+    if world_size() == 1 or hasattr(model, "no_sync"):  # of an extra that averages by itself
         return model
+    if isinstance(trainer.optimizer, dict):  # a backward pass reaches some of the parameters only
+        raise UserError(f"several optimizers with torchrun: {in_full()}")
     # The strides of a dimension of size 1, as of one channel, say nothing, and do not fit
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     return nn.parallel.DistributedDataParallel(
         model,
         [device.index] if device.type == "cuda" else None,
-        find_unused_parameters=settings.find_unused_parameters,
+        find_unused_parameters=trainer.config.settings.parallel.find_unused_parameters,
         gradient_as_bucket_view=True,  # with no second copy of the gradients
     )
-
-
-def warn_of_batch_norm(model: "nn.Module") -> None:
-    if world_size() > 1:
-        norms = [x for x in model.modules() if isinstance(x, nn.modules.batchnorm._BatchNorm)]
-        if {*map(type, norms)} - {nn.SyncBatchNorm}:
-            line = "batch norm: each process takes the statistics of its own part of a batch;"
-            line += " parallel.sync_batch_norm=true takes those of all, on GPUs"
-            logging.getLogger("trainer").warning(line)
 
 
 def unwrap(model: Any) -> "nn.Module":

@@ -26,7 +26,7 @@ FLAGS = """--convert --fast-dev-run --find-lr --overfit-batches --profile --repl
 --summary --unshard --verify-resume""".split()
 KEYS = """init_from freeze parallel.type parallel.recompute parallel.sync_batch_norm trainer.ema
 trainer.non_finite trainer.save_every.minutes trainer.trackers trainer.histograms""".split()
-IN_ANY: tuple = (None, False, [], {}, "ddp", "stop", "ignore")
+IN_ANY: tuple = (None, False, [], {}, "ddp", "stop")
 
 
 @cache
