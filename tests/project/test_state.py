@@ -540,6 +540,23 @@ def test_metrics_go_on_where_the_model_is(make_trainer, kind, before, after):
     assert samples_of(resumed.train_metrics.collectors[0]) == (4 * 64, {after})
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize(("before", "after"), [("cuda", "cuda"), ("cuda", "cpu"), ("cpu", "cuda")])
+def test_the_state_of_a_loader_stays_on_the_cpu(make, before, after):
+    """Such as that of its generator."""
+
+    def trainer(device, **kwargs):
+        plain = make(Walk(), changes={"device": device}, **kwargs)
+        parts = plain.model, plain.criterion, [], plain.optimizer, plain.config
+        return Noting(*parts, device, plain.data_loader)
+
+    straight = trainer(before)
+    straight.train()
+    resumed = trainer(after, resume=stop_after(trainer(before), 3))
+    resumed.train()
+    assert resumed.seen == straight.seen[12:]
+
+
 NAMES = {"sums": "MulticlassAccuracy", "lists": "MulticlassAUROC"}
 NAMES |= {"inner metrics": "CompositionalMetric", "shared states": "MetricCollection_"}
 

@@ -169,7 +169,7 @@ def pack(state: Any, device: torch.device) -> Any:
     return tree_map(mark, state)
 
 
-def unpack(state: Any, device: torch.device) -> Any:
+def unpack(state: Any, device: torch.device | str) -> Any:
     """The counterpart of `pack`, with tensors on `device` but for those that were elsewhere."""
 
     def is_marked(value: Any) -> bool:
@@ -264,7 +264,9 @@ def restore(trainer: Any, state: State) -> None:
         trainer.not_improved_count = state["not_improved_count"]
     own = ranks[distributed.rank()] if is_ours else {}
     for name, part in trainer.rank_state.items():
-        set_state(part, unpack(own.get(name), trainer.device))
+        if name != "train_metrics" or trainer.batch_idx > 0:  # else they begin anew
+            device = "cpu" if name == "data_loader" else trainer.device
+            set_state(part, unpack(own.get(name), device))
     if is_ours:
         set_random_state(own["random"])
     is_within_pass = trainer.batch_idx > 0 or (trainer.step > 0 and not trainer.epoch_is_pass)
