@@ -45,9 +45,11 @@ def state_of_rank(trainer: BaseTrainer, before: list[State], rank: int) -> State
         own["data_loader"] = position  # the same in all
     own["train_metrics"] = None
     if "train_metrics" in trainer.rank_state and before[0]["batch_idx"] > 0:
-        states = [unpack(one["train_metrics"], trainer.device) for one in before[rank::n]]
-        own["train_metrics"] = merged(trainer.rank_state["train_metrics"], states)
-    return {**own, "train_metrics": pack(own["train_metrics"], trainer.device)}
+        found = [one.get("train_metrics") for one in before[rank::n]]
+        states = [unpack(state, trainer.device) for state in found if state is not None]
+        together = merged(trainer.rank_state["train_metrics"], states)
+        own["train_metrics"] = pack(together, trainer.device)
+    return own
 
 
 def merged(tracker: MetricTracker, states: list[State]) -> State | None:
