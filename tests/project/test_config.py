@@ -59,6 +59,11 @@ def parse(*argv, options=()):
 
 
 BAD_VALUES = [
+    (
+        {"zzz": 5},
+        "zzz: unknown key; valid: arch, data_loader, optimizer, loss, init_from, freeze, metrics, "
+        "lr_scheduler, task, name, seed, deterministic, device, n_gpu, parallel, trainer",
+    ),
     ({"epochz": 5}, "epochz: unknown key; did you mean 'trainer.epochs'?"),
     ({"trainer.epochz": 5}, "trainer.epochz: unknown key; did you mean 'epochs'?"),
     ({"arch.arg": {}}, "arch.arg: unknown key; did you mean 'args'?"),

@@ -77,7 +77,8 @@ def read_arguments(
     mistakes += [Mistake((*path, name), ": is missing") for name in required if name not in args]
     blocks = {name: one.annotation for name, one in known.items() if is_dataclass(one.annotation)}
     inside = [f"{name}.{field.name}" for name, block in blocks.items() for field in fields(block)]
-    inside += flat({name: value for name, value in args.items() if name in known})
+    given_inside = flat({name: value for name, value in args.items() if name in known})
+    inside += [name for name in given_inside if "." in name]
     for name in args:
         if name not in known and not takes_any:
             near = nearest(name, [*inside, *known])
