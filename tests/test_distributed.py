@@ -70,7 +70,7 @@ class NotingLoader(MnistDataLoader):
                 file.write(" ".join(map(str, indices)) + "\\n")
             return get(indices)
 
-        dataset.__getitems__ = self._passes.samples.make = note
+        dataset.__getitems__ = note
         dataset.fingerprint = lambda: "digits"  # else the manifest looks at some samples
 """
 

@@ -92,6 +92,19 @@ def test_the_split_is_the_same_every_time_and_follows_its_own_seed():
     assert valid != seen(other.split_validation())
 
 
+def test_a_subclass_may_leave_the_sampler_to_torch():
+    """As victoresque's `_split_sampler` does where nothing is split off."""
+
+    class Old(BaseDataLoader):
+        def _split_sampler(self, split):
+            return None, None
+
+    loader = Old(Numbers(), 4, True, 0.0, 0)
+    first, second = seen(loader), seen(loader)
+    assert first != second and sorted(first) == sorted(second) == list(range(20))
+    assert seen(Old(Numbers(), 4, False, 0.0, 0)) == list(range(20))
+
+
 def test_no_shuffle_means_in_order():
     loader = BaseDataLoader(Numbers(), 4, False, 5, 0)
     assert seen(loader) == sorted(seen(loader))
@@ -347,14 +360,32 @@ def test_workers_that_stay_are_told_each_epoch(workers):
     assert len(pids) == (workers or 1)
 
 
-def start(worker):
-    torch.utils.data.get_worker_info().dataset.epoch = 10 + worker
+class Opened(Numbers):
+    """Samples that say which worker has opened the file that they are read from."""
+
+    def __getitem__(self, index):
+        return torch.tensor(self.opened_by)
+
+
+def open_file(worker):
+    torch.utils.data.get_worker_info().dataset.opened_by = worker
 
 
 def test_a_worker_init_fn_finds_the_data_set_itself():
-    loader = BaseDataLoader(Told(8), 4, False, 0, 2, worker_init_fn=start)
-    loader._passes.samples.epoch = "untold"
-    assert torch.cat(list(loader))[:, 1].tolist() == [10] * 4 + [11] * 4
+    loader = BaseDataLoader(Opened(8), 4, False, 0, 2, worker_init_fn=open_file)
+    assert seen(loader) == [0] * 4 + [1] * 4
+
+
+class Broken(Numbers):
+    def __getitem__(self, index):
+        raise UserError("images/7.png: no picture")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_mistake_that_a_data_set_names_is_one_line(workers):
+    with pytest.raises(UserError) as caught:
+        seen(BaseDataLoader(Broken(), 4, False, 0, workers))
+    assert str(caught.value) == "images/7.png: no picture"
 
 
 def test_the_indices_of_a_sampler_may_be_set_to_a_list():

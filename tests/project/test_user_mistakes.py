@@ -46,7 +46,6 @@ class Endless(IterableDataset):
 @pytest.mark.parametrize(
     ("dataset", "options", "message"),
     [
-        (range(9), {"timeout": 5}, "timeout is for workers"),
         (range(9), {"sampler": iter(range(9))}, "the sampler, a range_iterator, has no length"),
         (Endless(), {}, ".* expected unspecified shuffle option"),
         (iter(()), {}, "the data set, a tuple_iterator, has no length"),

@@ -4,9 +4,9 @@
 process, `SeededSamples` makes the samples. Change it for another order of the data.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
+from functools import cached_property
 from hashlib import blake2b
 from typing import Any
 
@@ -14,7 +14,8 @@ import torch
 from torch.utils.data import BatchSampler, Dataset, Sampler, get_worker_info
 
 from utils import distributed
-from utils.seed import preserved_random_state, seeded_each, seeded_list
+from utils.errors import UserError, in_full
+from utils.seed import CPU_GENERATORS, preserved_random_state, seed_cpu
 
 ODD, MOST = 0x9E3779B97F4A7C15, 2**64 - 1  # seeds of neighbours have little in common
 
@@ -25,24 +26,26 @@ def derive_seed(*numbers: Any) -> int:
     return int.from_bytes(digest, "little")
 
 
+def sample_seed(base: int, index: Any) -> int:
+    """The seed for a sample: faster than `derive_seed`, which takes any index."""
+    return (base + index * ODD) & MOST if type(index) is int else derive_seed(base, index)
+
+
 class EpochSampler(Sampler):
-    """The given indices, in order or shuffled: the order is a function of (seed, epoch)."""
+    """The given indices, in order or shuffled: the order is a function of `seed`."""
 
     order_name = "randperm"
+    seed = 0  # a batch sampler sets that of each epoch
 
     def __init__(self, indices: Any, shuffle: bool) -> None:
         self.indices, self.shuffle = torch.as_tensor(indices), shuffle
-        self.set_epoch(seed=0, epoch=0)
-
-    def set_epoch(self, seed: int, epoch: int) -> None:
-        self.seed, self.epoch = seed, epoch
 
     def order(self) -> Any:
-        """The indices in the order of this epoch; `order[a:b]` are some of them."""
+        """The indices in this order; `order[a:b]` are some of them."""
         if not self.shuffle:
             return self.indices
-        seed, n = derive_seed(self.seed, self.epoch), len(self.indices)
-        order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+        generator = torch.Generator().manual_seed(self.seed)
+        order = torch.randperm(len(self.indices), generator=generator)
         return torch.as_tensor(self.indices)[order]  # a loader may have set a list
 
     def __iter__(self) -> Iterator[int]:
@@ -53,10 +56,11 @@ class EpochSampler(Sampler):
 
 
 class EpochBatchSampler(BatchSampler):
-    """The batches of (seed, epoch), the first `samples` left out; then those of the next epoch.
+    """The batches of this process in a pass, which is a function of (seed, epoch).
 
     Of several processes each has its part of every batch, on average `batch_size` samples. In
     training, fewer than two for each at the end, too few for batch norm, join the batch before.
+    The next pass is that of the next epoch, or the same again if it `is_fixed`, as for validation.
     """
 
     sampler: Any
@@ -65,15 +69,24 @@ class EpochBatchSampler(BatchSampler):
         self, sampler: Any, batch_size: int, drop_last: bool = False, is_fixed: bool = False
     ) -> None:
         super().__init__(sampler, batch_size, drop_last)
-        self.is_fixed = is_fixed  # every pass is that of the same epoch, as for validation
+        self.is_fixed = is_fixed
         self.rank, self.world_size = distributed.rank(), distributed.world_size()
-        # Of each batch: samples here, in a process on average, and of the pass when it is done
-        self.positions: deque[tuple[int, float, int]] = deque()
         self.set_epoch(seed=0, epoch=0)
 
     def set_epoch(self, seed: int, epoch: int, samples: int = 0) -> None:
         """Let the next pass be this one, from that sample on."""
         self.seed, self.epoch, self.samples = seed, epoch, samples
+        self.place = {"seed": seed, "epoch": epoch, "samples": samples}  # that a loader has reached
+
+    def state_dict(self) -> dict[str, Any]:
+        """How much of which pass was given out: the same in all processes, for any number."""
+        return self.place | {"order": getattr(self.sampler, "order_name", "own")}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Let the next pass be the rest of this one; UserError for an order that is not there."""
+        if state.get("order") == "feistel" != self.state_dict()["order"]:
+            raise UserError(f"data_loader: an order of many samples: {in_full()}")
+        self.set_epoch(state["seed"], state["epoch"], state["samples"])
 
     def count(self, skip: int = 0) -> int:
         """How many batches there are after the first `skip` samples of an epoch."""
@@ -87,32 +100,41 @@ class EpochBatchSampler(BatchSampler):
 
     def __iter__(self) -> Iterator["SeededBatch"]:
         seed, epoch, skip = self.seed, self.epoch, self.samples
-        self.set_epoch(seed, epoch + (not self.is_fixed))
-        positions = self.positions = deque()
+        self.epoch, self.samples = epoch + (not self.is_fixed), 0
         order = self.order(seed, epoch)
+        for number, low, high, _, _ in self.parts(skip):
+            yield SeededBatch(order[low:high], (seed, epoch, number, self.rank))
+
+    def parts(self, skip: int) -> Iterator[tuple[int, int, int, float, int]]:
+        """Of each batch of this process: number, from, to, size in the mean, samples then done."""
         for number, start, stop in self.cuts(skip):
             n = stop - start
             low = start + n * self.rank // self.world_size
             high = start + n * (self.rank + 1) // self.world_size
             if high > low:
-                positions.append((high - low, n / self.world_size, stop))
-                yield SeededBatch(order[low:high], (seed, epoch, number, self.rank))
+                yield number, low, high, n / self.world_size, stop
 
     def cuts(self, skip: int) -> Iterator[tuple[int, int, int]]:
         """Of each batch of all processes its number, and its samples from, to."""
-        count, n_of_all = self.count(skip), self.batch_size * self.world_size
-        for start in range(skip, skip + count * n_of_all, n_of_all):
-            is_last = start == skip + (count - 1) * n_of_all and not self.drop_last
-            yield start // n_of_all, start, len(self.sampler) if is_last else start + n_of_all
+        n_of_all = self.batch_size * self.world_size
+        last = skip + (self.count(skip) - 1) * n_of_all
+        for start in range(skip, last + 1, n_of_all):
+            takes_rest = start == last and not self.drop_last
+            yield start // n_of_all, start, len(self.sampler) if takes_rest else start + n_of_all
 
     def order(self, seed: int, epoch: int) -> Any:
         """The samples of a pass in their order, or what a sampler of another class gives."""
+        seed = derive_seed(seed, epoch)
         if isinstance(self.sampler, EpochSampler):
-            self.sampler.set_epoch(seed, epoch)
+            self.sampler.seed = seed
             return self.sampler.order()
         if hasattr(self.sampler, "set_epoch"):
             self.sampler.set_epoch(epoch)  # as in torch
-        return seeded_list(self.sampler, derive_seed(seed, epoch))
+        with preserved_random_state():
+            seed_cpu(seed)
+            if (generator := getattr(self.sampler, "generator", None)) is not None:
+                generator.manual_seed(seed)
+            return list(self.sampler)
 
 
 class SeededBatch(list):
@@ -127,11 +149,23 @@ class SeededBatch(list):
             self.tensor = indices
         super().__init__(indices.tolist() if is_tensor else indices)
         self.place = place
-        self.seed = derive_seed("batch", *place)
-        self.seeded: Callable = list.__iter__
+        self.drawn: list[Any] = []  # the generators that samples are known to draw from
+
+    @cached_property
+    def seed(self) -> int:
+        return derive_seed("batch", *self.place)
 
     def __iter__(self) -> Iterator[Any]:
-        return self.seeded(self)
+        base = derive_seed("samples", *self.place[:2])
+        others = [one for one in CPU_GENERATORS if one not in self.drawn]
+        with nullcontext() if get_worker_info() else preserved_random_state():
+            for set_seed, _, _ in others:  # to seed these for each sample too would take long
+                set_seed(0)
+            for index in self[:]:
+                for set_seed, _, _ in self.drawn:
+                    set_seed(sample_seed(base, index))
+                yield index
+            self.drawn += [(s, draw, first) for s, draw, first in others if draw() != first]
 
     def __reduce__(self) -> tuple:  # how it goes to a worker
         return SeededBatch, (self[:], self.place)
@@ -141,23 +175,19 @@ class SeededSamples(Dataset):
     """What makes the batches of a data set, for `DataLoader` and its workers."""
 
     def __init__(self, dataset: Any, is_fixed: bool) -> None:
-        self.dataset, self.make = dataset, getattr(dataset, "__getitems__", None)
-        self.epoch: Any = None if hasattr(dataset, "set_epoch") and not is_fixed else "untold"
-        self.used: list[int] = []  # of the generators, those that samples have drawn from
+        self.dataset, self.is_fixed = dataset, is_fixed
+        self.epoch: int | None = None  # that the data set was told
+        self.drawn: list[Any] = []
 
     def __getitems__(self, batch: SeededBatch) -> Any:
-        batch.seeded, epoch = self._seeded, batch.place[1]
-        if self.epoch not in ("untold", epoch):
+        epoch, n_drawn = batch.place[1], len(self.drawn)
+        if epoch != self.epoch and hasattr(self.dataset, "set_epoch") and not self.is_fixed:
             self.epoch = epoch
             self.dataset.set_epoch(epoch)
-        while True:
-            n_used = len(self.used)
-            samples = self.make(batch) if self.make else [*map(self.dataset.__getitem__, batch)]
-            if len(self.used) == n_used:  # else once more, with the new ones seeded too
-                return samples
-
-    def _seeded(self, batch: SeededBatch) -> Iterator[Any]:
-        base, ids = derive_seed("samples", *batch.place[:2]), batch[:]
-        seeds = [(base + i * ODD) & MOST if type(i) is int else derive_seed(base, i) for i in ids]
-        with nullcontext() if get_worker_info() else preserved_random_state(is_fast=True):
-            yield from seeded_each(ids, seeds, self.used)
+        batch.drawn = self.drawn
+        if make := getattr(self.dataset, "__getitems__", None):
+            samples = make(batch)
+        else:
+            samples = [self.dataset[index] for index in batch]
+        # Once more, where a generator was found that is to be seeded too
+        return samples if len(self.drawn) == n_drawn else self.__getitems__(batch)

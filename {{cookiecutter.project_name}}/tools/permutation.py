@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from base import Callback
-from base.sampler import EpochSampler, derive_seed
-from utils.samples import count_held_out, split_indices
+from base.base_data_loader import count_held_out, split_indices
+from base.sampler import EpochSampler
 
 ROUNDS = 6
 BLOCK = 4096  # numbers are computed ahead, as it takes long for each alone
@@ -40,9 +40,9 @@ def keep_order(loader: Any, order: str) -> None:
 
 
 def split_many(n_samples: int, split: float, seed: int) -> tuple[Any, Any]:
-    """As utils.samples.split_indices, without a list."""
+    """As base.base_data_loader.split_indices, without a list."""
     if (count := count_held_out(n_samples, split)) == 0:
-        return range(n_samples), None
+        return range(n_samples), range(0)
     return Permutation(n_samples, seed, start=count), Permutation(n_samples, seed, stop=count)
 
 
@@ -53,13 +53,11 @@ class ManySampler(EpochSampler):
 
     def __init__(self, indices: Any, shuffle: bool) -> None:
         self.indices, self.shuffle = indices, shuffle
-        self.set_epoch(seed=0, epoch=0)
 
     def order(self) -> Any:
         if self.order_name != "feistel" or not self.shuffle:
             return super().order()
-        seed = derive_seed(self.seed, self.epoch)
-        return Permutation(len(self.indices), seed, of=self.indices)
+        return Permutation(len(self.indices), self.seed, of=self.indices)
 
 
 class Permutation:

@@ -107,8 +107,7 @@ class StreamPasses:
         self.next["readers"] = [START] * max(1, self.loader.num_workers)
         self._state: dict[str, Any] = self.next
 
-    @property
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """How much of which pass was given out."""
         return deepcopy(self._state)
 

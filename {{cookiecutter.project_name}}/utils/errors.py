@@ -16,6 +16,10 @@ class UserError(ValueError):
     status = 2
     is_shown = False
 
+    def __init__(self, message: str) -> None:
+        # A worker of a data loader puts a traceback before it
+        super().__init__(message.rpartition("UserError: ")[2].strip())
+
 
 class RunError(UserError):
     """The end of a run that had begun: one line; `is_shown` where it is on the console already."""

@@ -1,47 +1,9 @@
-"""Samples: which are held out for validation, how many are in a batch, passes without end."""
+"""How many samples a batch has, how many batches a loader gives, and passes without end."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from utils.errors import UserError
-
-
-def refuse_mistakes(dataset: Any, sampler: Any, options: dict[str, Any]) -> None:
-    """Raises UserError for what a BaseDataLoader, or a DataLoader with `options`, cannot do."""
-    from torch.utils.data import IterableDataset  # slow, and inf_loop does without
-
-    for name, part in (("data set", dataset), ("sampler", sampler)):
-        if part is not None and not (isinstance(part, IterableDataset) or hasattr(part, "__len__")):
-            raise UserError(f"data_loader: the {name}, a {type(part).__name__}, has no length")
-    if options.get("timeout") and not options["num_workers"]:
-        raise UserError("data_loader: timeout is for workers: num_workers must be 1 or more")
-
-
-def count_held_out(n_samples: int, split: float) -> int:
-    """How many samples go to validation; UserError where it, or training, would have none.
-
-    `split` is a fraction of the samples or, if it is an int, their number.
-    """
-    if n_samples == 0:
-        raise UserError("data_loader: the data set has no samples")
-    count = split if type(split) is int else int(n_samples * split)
-    if not 0 <= count < n_samples or (split > 0 and count == 0):
-        raise UserError(
-            f"validation_split = {split}: must be 0, or a fraction or number that leaves at "
-            f"least one of the {n_samples} samples on either side"
-        )
-    return count
-
-
-def split_indices(n_samples: int, split: float, seed: int) -> tuple[Any, Any]:
-    """The indices for training and, unless `split` is 0, those for validation, else None."""
-    import torch
-
-    if (count := count_held_out(n_samples, split)) == 0:
-        return torch.arange(n_samples), None
-    numbers = torch.randperm(n_samples, generator=torch.Generator().manual_seed(seed))
-    return numbers[count:].sort().values, numbers[:count].sort().values
-
 
 T = TypeVar("T")
 NO_BATCH = "the data loader gives no batch"
