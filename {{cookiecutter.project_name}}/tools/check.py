@@ -184,14 +184,9 @@ def refuse_short_schedule(trainer: Any) -> None:
     for interval, n in lengths.items():
         for scheduler in schedulers_for(interval, trainer.lr_scheduler, trainer.config):
             if (length := getattr(scheduler, "total_steps", n)) < n:
-                key = "lr_scheduler.args.total_steps"
-                raise UserError(compare_lengths(trainer, key, length, interval, n))
-
-
-def compare_lengths(trainer: Any, key: str, length: int, interval: str, n: int) -> str:
-    """The words on a schedule of `length` steps where the run takes `n`."""
-    run = f"the run {n} (interval = {interval}, trainer.epochs = {trainer.epochs})"
-    return f"{key}: the schedule has {length} steps, but {run}"
+                run = f"the run {n} (interval = {interval}, trainer.epochs = {trainer.epochs})"
+                line = f"lr_scheduler.args.total_steps: the schedule has {length} steps, but {run}"
+                raise UserError(line)
 
 
 ADVICE = {  # on what torch says

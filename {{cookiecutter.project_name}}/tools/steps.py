@@ -18,7 +18,6 @@ from torch.optim.lr_scheduler import (
 )
 
 from base import Callback
-from tools.check import compare_lengths
 from utils.errors import UserError, in_one_line
 from utils.optim import by_name, parameters_of
 
@@ -106,6 +105,12 @@ def schedules(trainer: Any) -> Iterator[tuple[str, str, Any, int]]:
         interval = getattr(settings.get(name), "interval", "epoch")
         n = getattr(scheduler, "last_epoch", 0) + (n_epochs if interval == "epoch" else n_steps)
         yield f"lr_scheduler.{name}".rstrip("."), interval, scheduler, n
+
+
+def compare_lengths(trainer: Any, key: str, length: int, interval: str, n: int) -> str:
+    """The words on a schedule of `length` steps where the run takes `n`."""
+    run = f"the run {n} (interval = {interval}, trainer.epochs = {trainer.epochs})"
+    return f"{key}: the schedule has {length} steps, but {run}"
 
 
 def end_of(scheduler: Any, n: int) -> str:
