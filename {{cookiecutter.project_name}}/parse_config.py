@@ -103,7 +103,7 @@ class ConfigParser:
             modification["device",] = f"cuda:{device}" if device.isdecimal() else device
         given = {target: getattr(args, target) for target in targets}
         modification |= {target: one for target, one in given.items() if one is not None}
-        file = find_file(args.config) if args.config else default_config()
+        file = args.config or default_config()
         resume = find_file(args.resume) if args.resume else None
         if args.resume in NAMES:
             resume = find_named(cls.from_file(file, modification), args.resume, to_train)
