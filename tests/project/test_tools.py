@@ -122,7 +122,7 @@ def test_check_finds_a_state_that_no_checkpoint_can_hold(train, monkeypatch, tmp
 
     monkeypatch.setattr("trainer.Trainer", Stateful)
     status, output, _ = train("--check")
-    assert status == 2 and "cannot hold 'memory': memory.now is a ConfigParser" in output
+    assert status == 2 and "checkpoint.memory.now is a ConfigParser" in output
     assert not any(tmp_path.iterdir())
 
 
