@@ -1,10 +1,11 @@
 import json
+import os
 import shutil
-from pathlib import Path
+from hashlib import sha256
 
 import pytest
 
-from helpers import ROOT, TIME_LIMIT, python, time_limit
+from helpers import ROOT, TIME_LIMIT, once, python, time_limit
 
 LEFTOVERS = (".git", ".venv", "build", "saved", "__pycache__", ".*_cache")
 
@@ -37,14 +38,26 @@ def cookiecutter(template, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def bake(cookiecutter, tmp_path_factory):
-    """Bake with some answers, the defaults for the others; the folder of the new project."""
+def shared(tmp_path_factory):
+    """A folder that all workers of a run have."""
+    own = tmp_path_factory.getbasetemp()
+    return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+
+
+@pytest.fixture(scope="session")
+def bake(cookiecutter, shared, tmp_path_factory):
+    """Bake with some answers, the defaults for the others; the folder of the new project.
+
+    The same answers are baked once: later projects are copies.
+    """
 
     def bake(**answers):
-        folder = tmp_path_factory.mktemp("baked")
-        done = cookiecutter("--no-input", *(f"{k}={v}" for k, v in answers.items()), cwd=folder)
-        assert done.returncode == 0, done.stdout + done.stderr
-        [project] = Path(folder).iterdir()
-        return project
+        def make(folder):
+            done = cookiecutter("--no-input", *given, cwd=folder)
+            assert done.returncode == 0, done.stdout + done.stderr
+
+        given = [f"{key}={value}" for key, value in sorted(answers.items())]
+        [baked] = once(shared / sha256(json.dumps(given).encode()).hexdigest(), make).iterdir()
+        return shutil.copytree(baked, tmp_path_factory.mktemp("baked") / baked.name)
 
     return bake

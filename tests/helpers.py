@@ -1,5 +1,6 @@
 import atexit
 import faulthandler
+import fcntl
 import multiprocessing
 import os
 import re
@@ -10,11 +11,13 @@ import subprocess
 import sys
 import time
 import traceback
+import warnings
 from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 from subprocess import CompletedProcess
 from tempfile import TemporaryDirectory
+from types import ModuleType
 
 if sys.version_info >= (3, 11):
     import tomllib  # noqa: F401
@@ -23,6 +26,7 @@ else:
 
 ROOT = Path(__file__).parent.parent
 PROJECT = ROOT / "{{cookiecutter.project_name}}"
+OF_TESTS = (ROOT, PROJECT, ROOT / "benchmarks", ROOT / "tests", ROOT / "tests" / "project")
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 
 # No bytecode, so that the files of a project are those that it wrote on purpose; one thread, since
@@ -31,16 +35,17 @@ OF_MAKE = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")  # `make` in a test is no part of
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in OF_MAKE}
 ENVIRONMENT |= {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
 ENVIRONMENT |= {"PYTHONFAULTHANDLER": "1"}  # a process that is aborted says where it was
+COPIED = ("-c", "-m", "-W")  # options of Python that `run_main` knows
 TIME_LIMIT = 600  # seconds for a test: one that hangs costs no more
 
 
 def python(*arguments, cwd, **options):
     """Run Python as a user would; the finished process, with output and errors as text.
 
-    A script without options runs in a copy of a process that has torch, seconds sooner.
+    Where nothing else is asked for, it runs in a copy of a process that has torch, seconds sooner.
     """
     arguments = [*map(str, arguments)]
-    if arguments[0].endswith(".py") and not options:
+    if not options and (arguments[0] in COPIED or arguments[0].endswith(".py")):
         with TemporaryDirectory() as folder:
             files = [Path(folder, name) for name in ("stdout", "stderr")]
             status = launch(run_script, cwd, arguments, *files, ENVIRONMENT)
@@ -53,6 +58,18 @@ def python(*arguments, cwd, **options):
         encoding="utf-8",
         **options,
     )
+
+
+def once(folder, make):
+    """The folder, with what `make` writes into it for the first of all workers that comes here."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (done := folder.with_name(f"{folder.name}.done")).exists():
+            return folder
+        make(folder)
+        done.touch()
+    return folder
 
 
 def succeed(*arguments, cwd):
@@ -173,16 +190,31 @@ def run_script(folder, arguments, output, errors=None, environment=ENVIRONMENT, 
     os.chdir(folder)
     multiprocessing.process.ORIGINAL_DIR = str(folder)
     sys.dont_write_bytecode = True
-    sys.path[:] = [one for one in sys.path if one != str(PROJECT)]
+    sys.path[:] = [one for one in sys.path if one not in map(str, OF_TESTS)]
     (run or run_main)(*arguments)
 
 
-def run_main(script, *arguments):
-    """What `python script *arguments` does."""
-    sys.path.insert(0, os.path.dirname(os.path.abspath(script)))
-    sys.argv = [script, *arguments]
+def run_main(what, *arguments):
+    """What `python what *arguments` does, for a script or an option."""
+    if what == "-W":
+        sys.warnoptions.append(arguments[0])
+        warnings.simplefilter(arguments[0])
+        return run_main(*arguments[1:])
+    if what == "-m" and arguments[0] == "torch.distributed.run":
+        return run_agent(*arguments[1:])
+    folder = "" if what in COPIED else os.path.dirname(what)
+    sys.path.insert(0, os.path.abspath(folder))
+    sys.argv = [what, *arguments]
     try:
-        runpy.run_path(script, run_name="__main__")
+        if what == "-c":
+            sys.argv.pop(1)
+            main = sys.modules["__main__"] = ModuleType("__main__")
+            exec(compile(arguments[0], "<string>", "exec"), main.__dict__)
+        elif what == "-m":
+            sys.argv.pop(0)
+            runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+        else:
+            runpy.run_path(what, run_name="__main__")
     finally:
         atexit._run_exitfuncs()
 
