@@ -1,4 +1,5 @@
 import atexit
+import ctypes
 import faulthandler
 import fcntl
 import multiprocessing
@@ -16,7 +17,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 from subprocess import CompletedProcess
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from types import ModuleType
 
 if sys.version_info >= (3, 11):
@@ -35,29 +36,65 @@ OF_MAKE = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")  # `make` in a test is no part of
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in OF_MAKE}
 ENVIRONMENT |= {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
 ENVIRONMENT |= {"PYTHONFAULTHANDLER": "1"}  # a process that is aborted says where it was
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+PDEATHSIG = 1  # of Linux's prctl
 COPIED = ("-c", "-m", "-W")  # options of Python that `run_main` knows
 TIME_LIMIT = 600  # seconds for a test: one that hangs costs no more
 
 
-def python(*arguments, cwd, **options):
+def python(*arguments, cwd=None, env=None, **options):
     """Run Python as a user would; the finished process, with output and errors as text.
 
-    Where nothing else is asked for, it runs in a copy of a process that has torch, seconds sooner.
+    Where nothing else is asked for, it is a copy of a process that has torch, seconds sooner.
     """
     arguments = [*map(str, arguments)]
+    env = ENVIRONMENT if env is None else env
     if not options and (arguments[0] in COPIED or arguments[0].endswith(".py")):
-        with TemporaryDirectory() as folder:
-            files = [Path(folder, name) for name in ("stdout", "stderr")]
-            status = launch(run_script, cwd, arguments, *files, ENVIRONMENT)
-            return CompletedProcess(arguments, status, *(f.read_text("utf-8") for f in files))
+        process = Copy(arguments, cwd, env)
+        output = process.communicate()
+        return CompletedProcess(arguments, process.returncode, *output)
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=cwd,
-        env=ENVIRONMENT,
+        env=env,
         capture_output=True,
         encoding="utf-8",
         **options,
     )
+
+
+class Copy:
+    """A process of Python like one of `subprocess.Popen`, but a copy of one that has torch."""
+
+    def __init__(self, arguments, cwd=None, env=None, before=None):
+        self.folder = Path(mkdtemp())
+        self.files = [self.folder / name for name in ("stdout", "stderr")]
+        env = ENVIRONMENT if env is None else env
+        todo = (cwd or os.getcwd(), [*map(str, arguments)], *self.files, env, run_main, before)
+        os.environ["OMP_NUM_THREADS"] = "1"
+        self.process = FORKSERVER.Process(target=run_script, args=todo)
+        self.process.start()
+        self.pid = self.process.pid
+
+    def poll(self):
+        """The status; None while it lives."""
+        return self.process.exitcode
+
+    @property
+    def returncode(self):
+        return self.process.exitcode
+
+    def kill(self):
+        self.process.kill()
+
+    def communicate(self, timeout=None):
+        """Wait for its end; what it has printed, and its errors."""
+        self.process.join(timeout)
+        if self.process.is_alive():
+            raise TimeoutError(f"{timeout} seconds are over")
+        texts = tuple(x.read_text("utf-8") if x.exists() else "" for x in self.files)
+        shutil.rmtree(self.folder)
+        return texts
 
 
 def once(folder, make):
@@ -165,16 +202,9 @@ FORKSERVER = multiprocessing.get_context("forkserver")
 FORKSERVER.set_forkserver_preload(["torch._dynamo", "matplotlib.figure"])
 
 
-def launch(function, *arguments):
-    """The exit status of a copy of a process that has torch, which calls a function."""
-    os.environ["OMP_NUM_THREADS"] = "1"
-    process = FORKSERVER.Process(target=function, args=arguments)
-    process.start()
-    process.join()
-    return process.exitcode
-
-
-def run_script(folder, arguments, output, errors=None, environment=ENVIRONMENT, run=None):
+def run_script(
+    folder, arguments, output, errors=None, environment=ENVIRONMENT, run=None, before=None
+):
     """Run a script in this process, which ends with it; `output` takes the errors, too.
 
     The process is the first of its group, so that it can be killed with all that it starts.
@@ -191,6 +221,9 @@ def run_script(folder, arguments, output, errors=None, environment=ENVIRONMENT, 
     multiprocessing.process.ORIGINAL_DIR = str(folder)
     sys.dont_write_bytecode = True
     sys.path[:] = [one for one in sys.path if one not in map(str, OF_TESTS)]
+    sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
+    if before is not None:
+        before()
     (run or run_main)(*arguments)
 
 
@@ -234,6 +267,7 @@ def run_agent(*arguments):
 
 def run_rank(*arguments):
     """A script with the signal handlers of a fresh Python, in place of the agent's."""
+    ctypes.CDLL(None).prctl(PDEATHSIG, 0)  # an agent that ends tells no process of torchrun's
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from helpers import python, time_limit
+from helpers import TORCHRUN, python, time_limit
 
 HANGS = """
 import os, signal, sys, threading
@@ -20,7 +20,6 @@ if number == int(os.environ.get("WORLD_SIZE", 1)) - 1:
 threading.Event().wait()
 """
 PLACE = r'hangs.py", line \d+ in <module>'
-TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 import migrate
-from helpers import PROJECT, ROOT, files, python, succeed
+from helpers import PROJECT, ROOT, TORCHRUN, files, python, succeed
 from migrate_cases import CHANGES, ENDS, IMPORTS, READ, SCRIPT
 from migrating import config as old_config
 from migrating.carry import Carried, carry
@@ -189,8 +189,7 @@ def test_an_old_project_trains_resumes_and_is_tested(name, tmp_path):
         [straight] = set(new.glob("saved/*/*")) - {run}
         assert last_row(straight) == row
         before = set(new.glob("saved/*/*"))
-        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-        succeed(*launch, "train.py", "-c", "config.json", cwd=new)
+        succeed(*TORCHRUN, "train.py", "-c", "config.json", cwd=new)
         [of_two] = set(new.glob("saved/*/*")) - before
         assert last_row(of_two)["epoch"] == "3"
     if name == "kfold":

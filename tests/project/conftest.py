@@ -1,6 +1,4 @@
 import os
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -8,6 +6,7 @@ import pytest
 import torch
 
 import digits_example
+from helpers import ENVIRONMENT, TORCHRUN, python
 from parse_config import ConfigParser
 from train import build_trainer
 from utils.files import PROJECT_DIR
@@ -51,10 +50,7 @@ def in_two_processes(tmp_path):
         script = tmp_path / "script.py"
         script.write_text(source, encoding="utf-8")
         path = os.pathsep.join([str(PROJECT_DIR), str(Path(__file__).parent)])
-        environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-        command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", script]
-        command = [sys.executable, *command, *arguments]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        done = python(*TORCHRUN, script, *arguments, env=ENVIRONMENT | {"PYTHONPATH": path})
         assert done.returncode == 0, done.stderr
         return done.stdout
 

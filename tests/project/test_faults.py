@@ -4,8 +4,6 @@ import os
 import re
 import resource
 import signal
-import subprocess
-import sys
 import time
 import warnings
 from contextlib import nullcontext
@@ -18,6 +16,7 @@ from torch import nn
 
 from base import BaseDataLoader
 from digits_example import CONFIG, DIGITS
+from helpers import ENVIRONMENT, Copy
 from test import main as evaluate
 from tools.background import BackgroundSaver
 from tools.compare import first_difference
@@ -38,14 +37,12 @@ TESTS_DIR = Path(__file__).parent
 
 
 def start(save_dir, *args, **kwargs):
-    """A training of 120 steps in a process of its own; what it prints goes to a pipe."""
-    command = [sys.executable, "-c", "import digits_example; digits_example.main()", "-d", "cpu"]
+    """A training of 120 steps in a process of its own, and of a group of its own."""
+    command = ["-c", "import digits_example; digits_example.main()", "-d", "cpu"]
     command += [] if "last.pth" in str(args) else ["-c", CONFIG]
     command += [f"trainer.save_dir={save_dir}", "trainer.tensorboard=false", *LENGTH, *args]
     paths = os.pathsep.join(map(str, [PROJECT_DIR, TESTS_DIR]))
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, env=env, **pipes, **kwargs)
+    return Copy(command, env=ENVIRONMENT | {"PYTHONPATH": paths}, **kwargs)
 
 
 def finish(save_dir, *args, **kwargs):
@@ -98,7 +95,7 @@ slow = pytest.mark.slow
 )
 def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, straight, name, status, workers):
     args = ["-r", "auto", f"data_loader.args.num_workers={workers}"]
-    process = start(tmp_path, *args, start_new_session=True)
+    process = start(tmp_path, *args)
     wait_for(lambda: [*tmp_path.glob("*/*/last.pth")], process)
     os.killpg(process.pid, getattr(signal, name))  # as a terminal or a cluster does: workers too
     _, err = process.communicate(timeout=60)
@@ -167,14 +164,17 @@ def test_auto_starts_anew_where_there_is_nothing_and_passes_over_damage(
     assert capsys.readouterr().err == f"{run_dir / 'last.pth'}: {fault}\n"
 
 
+def limit_files():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+
 @slow
 def test_a_full_disk_is_one_line_and_what_was_saved_before_is_intact(tmp_path):
     """A limit on the size of files stands for the disk: the system refuses the write for real."""
     finish(tmp_path, "trainer.epochs=1")
     run_dir = the_run(tmp_path)
     before = (run_dir / "last.pth").read_bytes()
-    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # noqa: E731
-    status, _, err = finish(tmp_path, "-r", run_dir / "last.pth", preexec_fn=limit)
+    status, _, err = finish(tmp_path, "-r", run_dir / "last.pth", before=limit_files)
     assert status == 1 and len(err.splitlines()) == 1
     assert "last.pth: cannot be written: File too large; the others are intact. Go on with" in err
     assert (run_dir / "last.pth").read_bytes() == before and not [*run_dir.glob(".*.tmp")]

@@ -10,6 +10,7 @@ from datetime import datetime
 
 import pytest
 
+from helpers import Copy, python
 from runs import Run, find_runs, main
 from tools.history import RecordedRun, duration, is_alive
 from train import build_trainer
@@ -65,18 +66,18 @@ def test_running_and_killed(tmp_path):
     args = [f"trainer.save_dir={tmp_path}", "trainer.epochs=100000000"]
     args += ["trainer.len_epoch=4", "trainer.tensorboard=false", "trainer.early_stop=null"]
     args += ["trainer.save_period=1000", "trainer.save_every.steps=4", "-d", "cpu"]
-    command = [sys.executable, PROJECT_DIR / "train.py", *args]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    command = [PROJECT_DIR / "train.py", *args]
+    process = Copy(command)
     deadline = time.monotonic() + 60
     while not (found := [*tmp_path.glob("*/*/last.pth")]):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
     [run] = find_runs(tmp_path)
     assert run.status == "running or killed" and RecordedRun(run.path).status == "running"
-    again = subprocess.run([*command, "-r", found[0]], capture_output=True, text=True)
+    again = python(*command, "-r", found[0])
     assert again.returncode == 2 and f"process {process.pid} is training this run" in again.stderr
     process.kill()
-    process.wait()
+    process.communicate()
     [run] = find_runs(tmp_path)
     assert run.status == "running or killed" and run.epochs > 0
     assert RecordedRun(run.path).status == "interrupted"

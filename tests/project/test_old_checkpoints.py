@@ -1,15 +1,13 @@
 """Files that other code has written, made here by that code's means."""
 
-import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from digits_example import CONFIG, DigitsModel
+from helpers import ENVIRONMENT, python
 from tools.convert import read_inert, without_prefixes
 from train import build_trainer, main
 from utils import UserError, checkpoint
@@ -69,16 +67,10 @@ if __name__ == "__main__":
 def old(tmp_path_factory):
     folder = tmp_path_factory.mktemp("old")
     (folder / "parse_config.py").write_text(OLD_PROJECT)
-    command = [
-        sys.executable,
-        "parse_config.py",
-        PROJECT_DIR,
-        "-",
-        folder / "code_was_run",
-        Path(__file__).parent,
-    ]
-    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
-    subprocess.run(command, cwd=folder, env=environment, check=True)
+    arguments = [PROJECT_DIR, "-", folder / "code_was_run", Path(__file__).parent]
+    environment = ENVIRONMENT | {"PYTHONPATH": str(folder)}
+    done = python("parse_config.py", *arguments, cwd=folder, env=environment)
+    assert done.returncode == 0, done.stderr
     return folder
 
 

@@ -1,11 +1,8 @@
 """Checkpoints that are folders: whenever a process is killed, one of them can be loaded."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 
+from helpers import ENVIRONMENT, python
 from utils import UserError
 from utils.files import PROJECT_DIR
 
@@ -100,9 +97,7 @@ print(n)
 @pytest.mark.parametrize("kind", ["a_folder", "a_file", "a_copy"])
 def test_a_kill_leaves_the_old_checkpoint_or_the_new_one(tmp_path, kind):
     """In place of a sharded one; a file is what a run gets that goes on without FSDP."""
-    env = {**os.environ, "PYTHONPATH": str(PROJECT_DIR)}
-    command = [sys.executable, "-c", KILLING, kind, tmp_path]
-    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    done = python("-c", KILLING, kind, tmp_path, env=ENVIRONMENT | {"PYTHONPATH": str(PROJECT_DIR)})
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 4  # moments to be killed at
 

@@ -1,8 +1,6 @@
 """A new run from the weights of other code, some of which are trained later or never."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +8,7 @@ import torch
 from torch import nn
 
 from digits_example import CONFIG, DigitsModel
+from helpers import ENVIRONMENT, TORCHRUN, python
 from model import model
 from model.model import BaseModel
 from train import build_trainer
@@ -205,11 +204,9 @@ def test_two_processes_train_as_one(tmp_path):
     script = tmp_path / "worker.py"
     script.write_text(WORKER)
     path = os.pathsep.join([str(PROJECT_DIR), str(Path(__file__).parent)])
-    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    for name, start in (("one", []), ("two", launcher)):
-        command = [sys.executable, *start, script, tmp_path / name]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    environment = ENVIRONMENT | {"PYTHONPATH": path}
+    for name, start in (("one", []), ("two", TORCHRUN)):
+        done = python(*start, script, tmp_path / name, env=environment)
         assert done.returncode == 0, done.stderr
     one, two = (torch.load(tmp_path / f"{name}.pth") for name in ("one", "two"))
     torch.manual_seed(0)

@@ -13,6 +13,7 @@ from torch.utils.data import IterableDataset
 
 import digits_example
 from base import BaseDataLoader
+from helpers import python
 from model import metric
 from parse_config import ConfigParser
 from tools.check import describe
@@ -167,9 +168,8 @@ def test_texts_of_a_batch_are_described_once():
 
 
 def test_data_that_are_not_there_are_one_line(tmp_path):
-    command = [sys.executable, "train.py", f"data_loader.args.data_dir={tmp_path}"]
-    command.append(f"trainer.save_dir={tmp_path / 'saved'}")
-    done = subprocess.run(command, cwd=PROJECT_DIR, capture_output=True, text=True)
+    changes = [f"data_loader.args.data_dir={tmp_path}", f"trainer.save_dir={tmp_path / 'saved'}"]
+    done = python("train.py", *changes, cwd=PROJECT_DIR)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
     assert "data_loader: [Errno 2] No such file" in done.stderr
     assert str(tmp_path / "mnist_5k.npz") in done.stderr
