@@ -5,7 +5,7 @@ from hashlib import sha256
 
 import pytest
 
-from helpers import ROOT, TIME_LIMIT, once, python, time_limit
+from helpers import ROOT, TIME_LIMIT, once, python, succeed, time_limit
 
 LEFTOVERS = (".git", ".venv", "build", "saved", "__pycache__", ".*_cache")
 
@@ -61,3 +61,18 @@ def bake(cookiecutter, shared, tmp_path_factory):
         return shutil.copytree(baked, tmp_path_factory.mktemp("baked") / baked.name)
 
     return bake
+
+
+@pytest.fixture(scope="session")
+def train(bake, shared, tmp_path_factory):
+    """The full project of a starter after a run with the defaults, which is made once, as bakes."""
+
+    def train(starter):
+        def make(folder):
+            project = shutil.copytree(bake(starter=starter, size="full"), folder / "project")
+            succeed("train.py", "-c", "config.json", cwd=project)
+
+        trained = once(shared / f"trained_{starter}", make) / "project"
+        return shutil.copytree(trained, tmp_path_factory.mktemp("trained") / "project")
+
+    return train

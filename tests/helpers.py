@@ -198,8 +198,10 @@ def interpreter(version):
     return str(runs[0]) if runs else None
 
 
+PRELOADED = ["torch._dynamo", "torch.utils.tensorboard", "torch.distributed.checkpoint.state_dict"]
+PRELOADED += ["matplotlib.figure", "matplotlib.backends.backend_agg"]
 FORKSERVER = multiprocessing.get_context("forkserver")
-FORKSERVER.set_forkserver_preload(["torch._dynamo", "matplotlib.figure"])
+FORKSERVER.set_forkserver_preload(PRELOADED)
 
 
 def run_script(
@@ -245,11 +247,29 @@ def run_main(what, *arguments):
             exec(compile(arguments[0], "<string>", "exec"), main.__dict__)
         elif what == "-m":
             sys.argv.pop(0)
+            if arguments[0] == "pytest":
+                start_copies()
             runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
         else:
             runpy.run_path(what, run_name="__main__")
     finally:
         atexit._run_exitfuncs()
+
+
+def start_copies():
+    """Python that tests of this process, a copy, start are copies, too."""
+    forkserver._forkserver.ensure_running = lambda: None  # it runs, as a parent of this process
+
+    def run(command, of_python=subprocess.run, cwd=None, **options):
+        if command[0] != sys.executable or options != {"capture_output": True, "text": True}:
+            return of_python(command, cwd=cwd, **options)
+        sys.path.append(os.path.dirname(__file__))  # to find this module
+        try:
+            return python(*command[1:], cwd=cwd, env=dict(os.environ))
+        finally:
+            sys.path.pop()
+
+    subprocess.run = run
 
 
 def run_agent(*arguments):

@@ -52,11 +52,9 @@ def test_road_from_bake_to_evaluation(row, bake):
 
 
 @pytest.fixture(scope="module")
-def trained(bake):
+def trained(train):
     """A project with the defaults after one run with the defaults."""
-    project = bake(size="full")
-    succeed("train.py", "-c", "config.json", cwd=project)
-    return project
+    return train("mnist")
 
 
 def test_a_trained_model_is_used(trained, tmp_path):

@@ -11,13 +11,12 @@ from contextlib import suppress
 import pytest
 import torch
 
-from helpers import ENVIRONMENT, FORKSERVER, PROJECT, launch, run_agent, run_script, succeed
+from helpers import PROJECT, TORCHRUN, Copy, succeed
 from utils import UserError
 
 pytestmark = pytest.mark.slow
 
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
-TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 KINDS = {"TarDataLoader": ("webdataset", 0), "ParquetDataLoader": ("datasets", 2)}
 
 
@@ -40,7 +39,7 @@ def project(request, bake, tmp_path):
     succeed("-c", before + script, cwd=tmp_path)
     args = json.dumps({"folder": str(tmp_path), "batch_size": 32, "num_workers": 2})
     changes = [f"data_loader.type={request.param}", f"data_loader.args={args}"]
-    return baked, [*changes, "trainer.epochs=4", "trainer.save_every.steps=5"]
+    return baked, [*changes, "trainer.epochs=2", "trainer.save_every.steps=5"]
 
 
 def end_of(save_dir):
@@ -51,20 +50,13 @@ def end_of(save_dir):
 def train_until_a_save(arguments, folder, save_dir):
     """Start, and kill all processes as soon as there is another checkpoint than before."""
     before = {path.stat().st_mtime_ns for path in save_dir.glob("*/*/last.pth")}
-    process = FORKSERVER.Process(target=run_script, args=todo(arguments, folder, save_dir))
-    process.start()
-    while process.is_alive():
+    process = Copy([*TORCHRUN, *arguments], folder)
+    while process.poll() is None:
         if {path.stat().st_mtime_ns for path in save_dir.glob("*/*/last.pth")} - before:
             break
     with suppress(ProcessLookupError):  # it has just come to its end
         os.killpg(process.pid, signal.SIGKILL)
-    process.join()
-
-
-def todo(arguments, folder, save_dir):
-    """What `run_script` is given to do as torchrun does, in copies of a process."""
-    log = save_dir.with_name("log.txt")
-    return folder, [*TORCHRUN[2:], *arguments], log, None, ENVIRONMENT, run_agent
+    process.communicate()
 
 
 def test_shards_are_trained_on_killed_and_resumed(project, tmp_path):
@@ -74,8 +66,7 @@ def test_shards_are_trained_on_killed_and_resumed(project, tmp_path):
     again = ["train.py", "-r", "auto", *arguments, f"trainer.save_dir={killed}"]
     for _ in range(2):
         train_until_a_save(again, folder, killed)
-    status = launch(run_script, *todo(again, folder, killed))
-    assert status == 0, killed.with_name("log.txt").read_text()
+    succeed(*TORCHRUN, *again, cwd=folder)
     path, expected = end_of(straight)
     _, found = end_of(killed)
     assert found["step"] == expected["step"] and found["data_loader"]["samples"] == 4000

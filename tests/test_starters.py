@@ -56,11 +56,9 @@ TARGETS = {
 
 
 @pytest.fixture(scope="module", params=STARTER_FILES)
-def trained(request, bake):
+def trained(request, train):
     """A project of each starter after one run with the defaults, and the starter's name."""
-    project = bake(starter=request.param, size="full")
-    succeed("train.py", "-c", "config.json", cwd=project)
-    return project, request.param
+    return train(request.param), request.param
 
 
 def test_each_starter_reaches_the_result_in_its_readme(trained):
