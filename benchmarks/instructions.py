@@ -50,7 +50,7 @@ def main(argv=None):
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("kinds", nargs="*", metavar="KIND", help=", ".join(NAMES))
-    parser.add_argument("--work", nargs="+", choices=WORKS, default=WORKS)
+    parser.add_argument("--work", nargs="+", choices=(*WORKS, "quick"), default=WORKS)
     args = parser.parse_args(argv)
     if shutil.which("valgrind") is None:
         sys.exit("valgrind counts the instructions, and is not installed")

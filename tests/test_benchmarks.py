@@ -58,10 +58,10 @@ def test_the_quick_run_measures_everything_and_writes_table_and_plot(template, t
         ("checkpoint.py", ["1"], "blocked / torch.save"),
         ("distributed.py", ["2", "1", "FSDP by blocks"], "FSDP by blocks"),
         ("start.py", [PROJECT, "1"], "sum: added to import torch"),
-        ("sweep.py", ["1", "2", "3"], "| a trial, copies of a process with torch |"),
+        ("sweep.py", ["1", "1", "2"], "| a trial, copies of a process with torch |"),
         (
             "speed.py",
-            ["--work", "tiny", "tiny_metrics", "loading", "--rounds", "1", "--processes", "1"],
+            ["--work", "tiny_metrics", "loading", "--rounds", "1", "--processes", "1"],
             "The project's loader alone",
         ),
         ("data.py", ["--samples", "1000"], "this template"),
@@ -89,18 +89,16 @@ def test_the_picture_of_the_readme_is_made(template, tmp_path):
 def test_the_loop_does_little_beside_the_step(template, tmp_path):
     """Counted in instructions, which do not depend on how busy the machine is."""
     script = template / "benchmarks" / "instructions.py"
-    lines = succeed(script, "bare", "ours", "--work", "tiny", cwd=tmp_path).splitlines()
+    lines = succeed(script, "bare", "ours", "--work", "quick", cwd=tmp_path).splitlines()
     [ours] = [line for line in lines if line.startswith("this template")]
-    assert 1 < float(ours.split()[-1]) < 1.164
+    assert 1 < float(ours.split()[-1]) < 1.173  # of 1,000 steps, not 100, it would be 0.009 less
 
 
 @pytest.mark.slow
 def test_weights_are_compared_bit_for_bit(template, tmp_path):
     script, file = template / "scripts" / "digest_weights.py", tmp_path / "before.json"
     one = ["minimal", "--processes", 1]
-    succeed(script, *one, "--save", file, cwd=tmp_path)
-    file.write_text(file.read_text().replace('minimal, 1 process": "', 'minimal, 1 process": "0'))
-    output = succeed(script, *one, "--compare", file, cwd=tmp_path)
+    file.write_text('{"minimal, 1 process": "0"}')
+    output = succeed(script, *one, "--compare", file, "--save", file, cwd=tmp_path)
     assert output.count("  DIFFERENT") == 1
-    file.write_text(file.read_text().replace('": "0', '": "'))
     assert succeed(script, *one, "--compare", file, cwd=tmp_path).count("  same") == 1
