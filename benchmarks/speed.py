@@ -168,7 +168,7 @@ def loading(rounds, folders):
 def first_steps(kinds, rounds, folders):
     """Seconds from the start of a process to its first step."""
     rows = {kind: [] for kind in kinds}
-    for number in range(rounds + 1):
+    for number in range(rounds + 1) if rounds > 1 else [1]:
         for kind in kinds:
             start = perf_counter()
             trainee = Trainee(kind, "start", folders, FIRST_STEP="1")

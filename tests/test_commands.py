@@ -169,7 +169,8 @@ def test_make(bash, clone):
     assert "All checks passed" in bash("make lint", clone)
     for target in ("fast", "test"):
         [recipe] = bash(f"make --dry-run {target}", clone).splitlines()
-        assert re.search(r" tests? collected|tests collected", bash(f"{recipe} --co -q", clone))
+        one = "tests/test_helpers.py"  # to collect all takes a while; this very run does it
+        assert re.search(r"\btests? collected", bash(f"{recipe} --co -q {one}", clone))
     bash("make clean", clone)
     assert not (clone / ".venv").exists() and Path(sys.prefix, "bin").exists()
 

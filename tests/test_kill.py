@@ -12,7 +12,7 @@ from helpers import FORKSERVER, run_script, succeed
 pytestmark = pytest.mark.slow
 
 KILLS = 24
-ARGUMENTS = ["train.py", "-r", "auto", "trainer.epochs=3", "trainer.save_every.steps=3"]
+ARGUMENTS = ["train.py", "-r", "auto", "trainer.epochs=2", "trainer.save_every.steps=3"]
 ARGUMENTS += ["trainer.report=false"]
 COMPARE = """
 import sys
