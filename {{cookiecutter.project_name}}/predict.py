@@ -127,7 +127,7 @@ def main(argv: list[str] | None = None) -> None:
                 writer.writeheader()
                 writer.writerows(rows)
         except OSError as error:
-            raise UserError(f"{args.output}: {error.strerror}") from None
+            raise UserError(f"{args.output or 'standard output'}: {error.strerror}") from None
 
 
 if __name__ == "__main__":

@@ -436,3 +436,14 @@ def test_from_checkpoint_says_what_does_not_fit(trained, path, tmp_path):
     torch.save({"model_state_dict": trained.model.state_dict()}, tmp_path / "bare.pth")
     with pytest.raises(UserError, match="has no config in it"):
         cls.from_checkpoint(tmp_path / "bare.pth")
+
+
+def test_an_output_that_nobody_reads_is_named(predict, digits, tmp_path, monkeypatch):
+    class Closed(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError(32, "Broken pipe")  # as of a `head` that has enough
+
+    np.save(tmp_path / "digits.npy", digits)
+    monkeypatch.setattr("sys.stdout", Closed())
+    status, _, err = predict(tmp_path / "digits.npy")
+    assert status == 2 and err == "standard output: Broken pipe\n"
