@@ -40,7 +40,7 @@ def test_finished_and_stopped_early(make_trainer):
     ("trouble", "status", "reason"),
     [
         (OSError("no such file"), "failed", "no such file"),
-        (ZeroDivisionError("oh"), "failed", "ZeroDivisionError('oh')"),
+        (ZeroDivisionError("oh"), "failed", r"trainer/trainer\.py:\d+: ZeroDivisionError: oh"),
         (KeyboardInterrupt(), "interrupted", ""),
         (signal.SIGTERM, "interrupted", ""),
     ],
@@ -58,7 +58,8 @@ def test_failed_and_interrupted(make_trainer, trouble, status, reason):
     with pytest.raises((RunError, ZeroDivisionError, KeyboardInterrupt)):
         trainer.train()
     run = RecordedRun(trainer.checkpoint_dir)
-    assert (run.status, run.reason, run.best, run.seconds) == (status, reason, {}, 0)
+    assert (run.status, run.best, run.seconds) == (status, {}, 0)
+    assert re.fullmatch(reason, run.reason)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="only there can it be told")
