@@ -58,7 +58,7 @@ def test_the_quick_run_measures_everything_and_writes_table_and_plot(template, t
         ("checkpoint.py", ["1"], "blocked / torch.save"),
         ("distributed.py", ["2", "1", "FSDP by blocks"], "FSDP by blocks"),
         ("start.py", [PROJECT, "1"], "sum: added to import torch"),
-        ("sweep.py", ["1", "1", "2"], "| a trial, copies of a process with torch |"),
+        ("sweep.py", ["1", "2", "3"], "| a trial, copies of a process with torch |"),
         (
             "speed.py",
             ["--work", "tiny_metrics", "loading", "--rounds", "1", "--processes", "1"],
