@@ -14,6 +14,7 @@ from utils.check import Range
 from utils.command_line import end_workers, start_worker
 from utils.errors import UserError
 from utils.extras import find_hook
+from utils.samples import split_indices
 
 MANY = 1_000_000  # samples: tools/permutation.py makes no list of more
 
@@ -28,31 +29,6 @@ def to_device(batch: Any, device: torch.device) -> Any:
         moved = [to_device(value, device) for value in batch]
         return type(batch)(*moved) if hasattr(batch, "_fields") else type(batch)(moved)
     return batch
-
-
-def count_held_out(n_samples: int, split: float) -> int:
-    """How many samples go to validation; UserError where it, or training, would have none.
-
-    `split` is a fraction of the samples or, if it is an int, their number.
-    """
-    if n_samples == 0:
-        raise UserError("data_loader: the data set has no samples")
-    count = split if type(split) is int else int(n_samples * split)
-    if not 0 <= count < n_samples or (split > 0 and count == 0):
-        raise UserError(
-            f"validation_split = {split}: must be 0, or a fraction or number that leaves at "
-            f"least one of the {n_samples} samples on either side"
-        )
-    return count
-
-
-def split_indices(n_samples: int, split: float, seed: int) -> tuple[Any, Any]:
-    """The indices for training, and those for validation."""
-    is_valid = torch.zeros(n_samples, dtype=torch.bool)
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(n_samples, generator=generator)
-    is_valid[order[: count_held_out(n_samples, split)]] = True
-    return (~is_valid).nonzero().flatten(), is_valid.nonzero().flatten()
 
 
 class BaseDataLoader(DataLoader):

@@ -6,7 +6,6 @@ process, `SeededSamples` makes the samples. Change it for another order of the d
 
 from collections.abc import Iterator
 from contextlib import nullcontext
-from functools import cached_property
 from hashlib import blake2b
 from typing import Any
 
@@ -149,11 +148,8 @@ class SeededBatch(list):
             self.tensor = indices
         super().__init__(indices.tolist() if is_tensor else indices)
         self.place = place
+        self.seed = derive_seed("batch", *place)
         self.drawn: list[Any] = []  # the generators that samples are known to draw from
-
-    @cached_property
-    def seed(self) -> int:
-        return derive_seed("batch", *self.place)
 
     def __iter__(self) -> Iterator[Any]:
         base = derive_seed("samples", *self.place[:2])

@@ -1,9 +1,37 @@
-"""How many samples a batch has, how many batches a loader gives, and passes without end."""
+"""Samples: which are held out for validation, how many are in a batch, passes without end."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from utils.errors import UserError
+
+
+def count_held_out(n_samples: int, split: float) -> int:
+    """How many samples go to validation; UserError where it, or training, would have none.
+
+    `split` is a fraction of the samples or, if it is an int, their number.
+    """
+    if n_samples == 0:
+        raise UserError("data_loader: the data set has no samples")
+    count = split if type(split) is int else int(n_samples * split)
+    if not 0 <= count < n_samples or (split > 0 and count == 0):
+        raise UserError(
+            f"validation_split = {split}: must be 0, or a fraction or number that leaves at "
+            f"least one of the {n_samples} samples on either side"
+        )
+    return count
+
+
+def split_indices(n_samples: int, split: float, seed: int) -> tuple[Any, Any]:
+    """The indices for training, and those for validation."""
+    import torch  # slow, and inf_loop does without
+
+    is_valid = torch.zeros(n_samples, dtype=torch.bool)
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(n_samples, generator=generator)
+    is_valid[order[: count_held_out(n_samples, split)]] = True
+    return (~is_valid).nonzero().flatten(), is_valid.nonzero().flatten()
+
 
 T = TypeVar("T")
 NO_BATCH = "the data loader gives no batch"
