@@ -19,18 +19,6 @@ from utils.samples import split_indices
 MANY = 1_000_000  # samples: tools/permutation.py makes no list of more
 
 
-def to_device(batch: Any, device: torch.device) -> Any:
-    """The same batch with every tensor in its tuples, lists and dicts on `device`."""
-    if hasattr(batch, "to"):
-        return batch.to(device, non_blocking=True)
-    if isinstance(batch, dict):
-        return {key: to_device(value, device) for key, value in batch.items()}
-    if isinstance(batch, (list, tuple)):
-        moved = [to_device(value, device) for value in batch]
-        return type(batch)(*moved) if hasattr(batch, "_fields") else type(batch)(moved)
-    return batch
-
-
 class BaseDataLoader(DataLoader):
     """Base of all data loaders: a `DataLoader` that splits off a validation set.
 
