@@ -63,7 +63,7 @@ def predict(config: Any, args: Any) -> Iterator[dict[str, Any]]:
     import torch
     from torch.utils.data import default_collate
 
-    from trainer.trainer import to_device
+    from base.base_data_loader import to_device
 
     _, device, model, criterion, _ = load_model(config)
     part = config.settings.data_loader

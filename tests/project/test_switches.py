@@ -11,9 +11,10 @@ from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from base.base_data_loader import to_device
 from tools.compare import first_difference
 from train import build_trainer
-from trainer.trainer import Trainer, to_device
+from trainer.trainer import Trainer
 from utils import UserError, checkpoint
 from utils.errors import RunError
 from utils.optim import learning_rates

@@ -19,6 +19,18 @@ from utils.samples import split_indices
 MANY = 1_000_000  # samples: tools/permutation.py makes no list of more
 
 
+def to_device(batch: Any, device: torch.device) -> Any:
+    """The same batch with every tensor in its tuples, lists and dicts on `device`."""
+    if hasattr(batch, "to"):
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, dict):
+        return {key: to_device(value, device) for key, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        moved = [to_device(value, device) for value in batch]
+        return type(batch)(*moved) if hasattr(batch, "_fields") else type(batch)(moved)
+    return batch
+
+
 class BaseDataLoader(DataLoader):
     """Base of all data loaders: a `DataLoader` that splits off a validation set.
 
@@ -114,22 +126,23 @@ class BaseDataLoader(DataLoader):
         return BaseDataLoader(validation_split=0, **order, **self.init_kwargs)
 
     def __iter__(self) -> Any:
-        is_stream = self._loader is None
-        for batch, n, mean in self._passes if is_stream else self._counted_batches():
+        for batch, n, mean in self._counted_batches() if self._loader else self._passes:
             self.n_samples_in_batch, self.n_samples_mean = n, mean
             yield batch
 
     def _counted_batches(self) -> Iterator[tuple[Any, int, float]]:
         """Each batch of a pass, its samples in this process, and in a process on average."""
         sampler, loader = self._passes, self._loader
-        seed, epoch, skip = sampler.seed, sampler.epoch, sampler.samples
+        seed, epoch, counts = sampler.seed, sampler.epoch, None
         if loader.num_workers or loader.pin_memory:
             batches: Any = iter(loader)
         else:  # the short way
             batches = map(self.collate_fn, map(loader.dataset.__getitems__, sampler))
-        for batch, (_, low, high, mean, done) in zip(batches, sampler.parts(skip), strict=False):
-            sampler.place = {"seed": seed, "epoch": epoch, "samples": done}
-            yield batch, high - low, mean
+        for batch in batches:
+            counts = sampler.counts if counts is None else counts  # those of this pass
+            n, mean, samples = counts.popleft()
+            sampler.place = {"seed": seed, "epoch": epoch, "samples": samples}
+            yield batch, n, mean
 
     def set_epoch(self, seed: int, epoch: int) -> None:
         """Make the next pass that of (seed, epoch); without a call it is the next, with seed 0."""

@@ -4,6 +4,7 @@
 process, `SeededSamples` makes the samples. Change it for another order of the data.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import nullcontext
 from hashlib import blake2b
@@ -63,6 +64,7 @@ class EpochBatchSampler(BatchSampler):
     """
 
     sampler: Any
+    counts: deque[tuple[int, float, int]]  # of batches: samples, in the mean, of the pass by then
 
     def __init__(
         self, sampler: Any, batch_size: int, drop_last: bool = False, is_fixed: bool = False
@@ -100,18 +102,15 @@ class EpochBatchSampler(BatchSampler):
     def __iter__(self) -> Iterator["SeededBatch"]:
         seed, epoch, skip = self.seed, self.epoch, self.samples
         self.epoch, self.samples = epoch + (not self.is_fixed), 0
+        counts = self.counts = deque()
         order = self.order(seed, epoch)
-        for number, low, high, _, _ in self.parts(skip):
-            yield SeededBatch(order[low:high], (seed, epoch, number, self.rank))
-
-    def parts(self, skip: int) -> Iterator[tuple[int, int, int, float, int]]:
-        """Of each batch of this process: number, from, to, size in the mean, samples then done."""
         for number, start, stop in self.cuts(skip):
             n = stop - start
             low = start + n * self.rank // self.world_size
             high = start + n * (self.rank + 1) // self.world_size
             if high > low:
-                yield number, low, high, n / self.world_size, stop
+                counts.append((high - low, n / self.world_size, stop))
+                yield SeededBatch(order[low:high], (seed, epoch, number, self.rank))
 
     def cuts(self, skip: int) -> Iterator[tuple[int, int, int]]:
         """Of each batch of all processes its number, and its samples from, to."""

@@ -16,10 +16,10 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
 from base import BaseTrainer, Callback
+from base.base_data_loader import to_device
 from base.base_model import interpret
 from base.sampler import EpochSampler
 from tools.drawing import caption, contact_sheet
-from trainer.trainer import to_device
 from utils import distributed
 from utils.check import flat
 from utils.device import averaged_model

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_leaves
 
+from base.base_data_loader import to_device
 from base.base_model import interpret
 from parse_config import ConfigParser
 from runs import Run
 from tools.drawing import caption, contact_sheet, new_figure, png_of
 from train import build_model, part_modules
 from trainer import Trainer
-from trainer.trainer import to_device
 from utils import checkpoint
 from utils.errors import UserError
 

@@ -14,6 +14,7 @@ from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from base import BaseTrainer
+from base.base_data_loader import to_device
 from logger import Progress
 from parse_config import ConfigParser
 from utils import MetricTracker, distributed
@@ -22,18 +23,6 @@ from utils.errors import RunError, UserError
 from utils.optim import learning_rates, schedulers_for
 from utils.samples import NO_BATCH, count_samples, inf_loop, length_of
 from utils.seed import preserved_random_state
-
-
-def to_device(batch: Any, device: torch.device) -> Any:
-    """The same batch with every tensor in its tuples, lists and dicts on `device`."""
-    if hasattr(batch, "to"):
-        return batch.to(device, non_blocking=True)
-    if isinstance(batch, dict):
-        return {key: to_device(value, device) for key, value in batch.items()}
-    if isinstance(batch, (list, tuple)):
-        moved = [to_device(value, device) for value in batch]
-        return type(batch)(*moved) if hasattr(batch, "_fields") else type(batch)(moved)
-    return batch
 
 
 class Trainer(BaseTrainer):
