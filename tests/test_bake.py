@@ -51,7 +51,6 @@ EXTRAS = """
     tools/changes.py tools/compare.py tools/convert.py tools/data_wait.py
     tools/worker_data.py
     tools/parameter_groups.py
-    tools/explain.py
     tools/drawing.py tools/fast_dev_run.py tools/find_lr.py tools/first_batches.py tools/freeze.py
     tools/from_data.py tools/fsdp.py
     tools/history.py tools/init_from.py tools/manifest.py tools/metrics.py tools/monitor.py

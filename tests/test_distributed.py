@@ -438,12 +438,12 @@ with distributed.process_group():
 def test_each_starter_trains_with_several_processes(bake, tmp_path, starter):
     """Also with a last batch of one sample each, batch norm and two optimizers."""
     more = ["-d", "cpu", "trainer.epochs=2", f"trainer.save_dir={tmp_path}", "trainer.report=false"]
-    size = "full" if starter == "minimal" else "essential"  # the former has advice
-    project = bake(starter=starter, size=size)
+    project = bake(starter=starter)
     status, out, err = torchrun(project, "train.py", "-c", "config.json", *more)
     assert status == 0 and "Warning" not in err, err
     assert len(rows(tmp_path)) == 2
-    assert out.count("batch norm: each process takes") == (size == "full")
+    has_batch_norm = "BatchNorm" in (project / "model/model.py").read_text(encoding="utf-8")
+    assert out.count("batch norm: each process takes") == has_batch_norm
 
 
 # A GAN's trainer that ends where the weights of two processes differ

@@ -3,6 +3,7 @@ import os
 import re
 import shutil
 from collections import Counter, OrderedDict, defaultdict
+from enum import Enum, IntEnum
 from pathlib import Path
 
 import numpy as np
@@ -216,11 +217,22 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     assert checkpoint.load(path)["best"] == 0.5
 
 
+class Colour(str, Enum):
+    RED = "red"
+
+
+class Level(IntEnum):
+    HIGH = 3
+
+
 class Marked(torch.Tensor):
     """A tensor of a kind of its own."""
 
 
 PLAIN = [
+    (Colour.RED, "red"),
+    (Level.HIGH, 3),
+    ({Level.HIGH: 1, Colour.RED: (Level.HIGH,)}, {3: 1, "red": (3,)}),
     (np.float32(0.5), 0.5),
     (np.int64(7), 7),
     (np.bool_(True), True),

@@ -19,8 +19,8 @@ from digits_example import CONFIG, DIGITS
 from helpers import ENVIRONMENT, Copy
 from test import main as evaluate
 from tools.background import BackgroundSaver
+from tools.check import explain
 from tools.compare import first_difference
-from tools.explain import explain
 from tools.manifest import fingerprint
 from tools.verify_resume import run as verify_resume
 from train import build_trainer, main

@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +47,7 @@ class Endless(IterableDataset):
 @pytest.mark.parametrize(
     ("dataset", "options", "message"),
     [
+        (range(9), {"timeout": 5}, "timeout is for workers"),
         (range(9), {"sampler": iter(range(9))}, "the sampler, a range_iterator, has no length"),
         (Endless(), {}, ".* expected unspecified shuffle option"),
         (iter(()), {}, "the data set, a tuple_iterator, has no length"),
@@ -131,6 +134,15 @@ def test_of_many_names_none_is_listed_that_is_not_near(make_config):
         make_config({"loss": "nope"}).check_parts(part_modules())
 
 
+def test_a_python_without_torch():
+    code = "import sys; sys.modules['torch'] = None; import runpy; sys.argv = ['train.py']\n"
+    code += "runpy.run_path('train.py', run_name='__main__')"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=PROJECT_DIR, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == f"{sys.executable} has no torch: pip install -r requirements.txt\n"
+
+
 def test_a_list_for_an_argument_that_is_a_tensor(make_config):
     modules = part_modules()["loss"]
     args = {"pos_weight": [1, 2.5]}
@@ -202,3 +214,20 @@ def test_a_loader_of_torch_alone_trains_without_validation(make_config, monkeypa
     changes = {"data_loader.type": "plain_loader", "data_loader.args": {}}
     trainer = build_trainer(make_config(changes | {"trainer.monitor": "off"}))
     assert trainer.valid_data_loader is None and "loss" in trainer.train()
+
+
+class OwnTensor(torch.Tensor):
+    pass
+
+
+class KeepsTensor:
+    def __init__(self):
+        self.sum = torch.zeros(2).as_subclass(OwnTensor)
+
+    def compute(self):
+        return 0.0
+
+
+def test_a_metric_that_cannot_be_copied():
+    with pytest.raises(UserError, match=r"^metrics: KeepsTensor cannot be copied: The default"):
+        MetricTracker(metrics=[KeepsTensor()])

@@ -43,7 +43,6 @@ class BaseDataLoader(DataLoader):
     `n_samples_mean` that in a process on average.
     """
 
-    batch_size: int
     n_samples_in_batch: int | None = None  # where a subclass makes its batches by itself
     n_samples_mean = 0.0
     _loader: Any = None  # makes the batches; that of a stream is its own
@@ -71,6 +70,8 @@ class BaseDataLoader(DataLoader):
         for name, part in (("data set", dataset), ("sampler", sampler)):
             if not (part is None or is_stream or hasattr(part, "__len__")):
                 raise UserError(f"data_loader: the {name}, a {type(part).__name__}, has no length")
+        if options.get("timeout") and not num_workers:
+            raise UserError("data_loader: timeout is for workers: num_workers must be 1 or more")
         defaults: dict[str, Any] = {
             "num_workers": num_workers,
             "collate_fn": collate_fn,

@@ -180,9 +180,7 @@ class SeededSamples(Dataset):
             self.epoch = epoch
             self.dataset.set_epoch(epoch)
         batch.drawn = self.drawn
-        if make := getattr(self.dataset, "__getitems__", None):
-            samples = make(batch)
-        else:
-            samples = [self.dataset[index] for index in batch]
+        make = getattr(self.dataset, "__getitems__", None)
+        samples = make(batch) if make else [self.dataset[index] for index in batch]
         # Once more, where a generator was found that is to be seeded too
         return samples if len(self.drawn) == n_drawn else self.__getitems__(batch)

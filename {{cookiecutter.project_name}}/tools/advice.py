@@ -33,10 +33,6 @@ class Advice(Callback):
             trainer.logger.info(line, config.resume)
         for line in advice(config.settings, loader):
             trainer.logger.warning(line)
-        if distributed.world_size() > 1 and has_batch_norm(trainer.model):
-            line = "batch norm: each process takes the statistics of its own part of a batch;"
-            line += " parallel.sync_batch_norm=true takes those of all, on GPUs"
-            trainer.logger.warning(line)
         if has_untrained_loss(trainer):
             trainer.logger.warning(
                 "loss: its parameters are not trained: the model is to hold them"
@@ -56,12 +52,6 @@ def advice(settings: Settings, data_loader: Any) -> Iterator[str]:
         yield f"n_gpu = {n}: this process uses one; torchrun --nproc-per-node={n} train.py uses all"
     if n_processes > 1 and data_loader is not None and not hasattr(data_loader, "set_epoch"):
         yield "data_loader: is no BaseDataLoader, so each process has all samples that it gives"
-
-
-def has_batch_norm(model: nn.Module) -> bool:
-    """Whether a model has batch norm that is not synchronized."""
-    norms = [type(x) for x in model.modules() if isinstance(x, nn.modules.batchnorm._BatchNorm)]
-    return bool({*norms} - {nn.SyncBatchNorm})
 
 
 def has_untrained_loss(trainer: BaseTrainer) -> bool:

@@ -12,11 +12,12 @@ from traceback import walk_stack, walk_tb
 from typing import Any
 
 import torch
+from torch import nn
 
 from base import BaseTrainer, Callback
 from parse_config import ConfigParser
-from utils import checkpoint, extras
-from utils.errors import UserError, in_one_line, place_of
+from utils import checkpoint, distributed, extras
+from utils.errors import RunError, UserError, in_one_line, place_of
 from utils.meter import name_of
 from utils.optim import by_name, learning_rates, parameters_of, schedulers_for
 from utils.run_dir import BEST_NAME, LAST_NAME, make_run_dir
@@ -206,6 +207,15 @@ ADVICE = {  # on what torch says
     r"for scalar outputs": "the loss is to be one number, the mean over the batch",
     r"graph a second time": "self.optimize(loss) does the backward pass: leave out loss.backward()",
 }
+EXPLANATIONS = {  # of errors, by what they say
+    "MemoryError|out of memory|allocate memory": "out of memory: take a smaller batch_size",
+    "Connection closed by peer": "another process has ended; its own message says why",
+    "unused_parameters=True": "unused parameters: parallel.find_unused_parameters=true allows it",
+    "device-side assert": "a class or an index is out of range: -d cpu shows where",
+    r"DataLoader worker \(pid.* (is killed|exited)": (
+        "a data loader's worker died, as where memory is short"
+    ),
+}
 COLLATE = "give the data loader a collate_fn that makes a batch of such samples"
 OWN_STEP = "train_step: call self.optimize(loss) in place of optimizer.step(): it clears, clips and"
 OWN_STEP += " checks the gradients"
@@ -228,6 +238,10 @@ class FirstSteps(Callback):
             line = "trainer.monitor = %r keeps the worst epoch: did you mean '%s %s'?"
             self.logger.warning(line, trainer.monitor, mode, trainer.mnt_metric)
         refuse_short_schedule(trainer)
+        if distributed.world_size() > 1 and has_batch_norm(trainer.model):
+            line = "batch norm: each process takes the statistics of its own part of a batch;"
+            line += " parallel.sync_batch_norm=true takes those of all, on GPUs"
+            self.logger.warning(line)
         if hasattr(trainer, "is_first_micro_batch"):  # else it has a loop of its own
             optimizers = [x for x in by_name(trainer.optimizer).values() if hasattr(x, "step")]
             self.handles = [x.register_step_pre_hook(self.on_step) for x in optimizers]
@@ -265,11 +279,35 @@ class FirstSteps(Callback):
             return UserError(f"{in_one_line(error)}: {COLLATE}")
         advice = next((text for words, text in ADVICE.items() if re.search(words, str(error))), "")
         in_step = names & {"train_step", "valid_step"}
-        if not advice or not in_step or isinstance(error, UserError):
+        if isinstance(error, UserError):
             return None
+        if not advice or not in_step:
+            meaning = explain(error)
+            return RunError(meaning) if meaning else None
         what = describe(next(x.f_locals["batch"] for x in frames if "batch" in x.f_locals))
         if re.fullmatch(r"u?int\d+ \(\d+,\), float\d+ \(\d+, .+\)", what):  # swapped
             advice = "the data loader is to give (input, target)"
         trainer.logger.info("In full:", exc_info=error, extra={"is_shown": True})
         words = f"{place_of(error)}{in_one_line(error)}".rstrip(".")
         return UserError(f"{words}; the batch is {what}: {advice}")
+
+
+def has_batch_norm(model: nn.Module) -> bool:
+    """Whether a model has batch norm that is not synchronized."""
+    norms = [type(x) for x in model.modules() if isinstance(x, nn.modules.batchnorm._BatchNorm)]
+    return bool({*norms} - {nn.SyncBatchNorm})
+
+
+def explain(error: BaseException) -> str | None:
+    """What an error means, as far as that is known; for one of files, what it says."""
+    if isinstance(error, (ConnectionError, EOFError)):  # of a worker that has just died
+        try:
+            time.sleep(3)
+        except RuntimeError as death:  # which DataLoader's signal handler tells
+            error = death
+    message = f"{type(error).__name__}: {error}: {error.__context__}"
+    for pattern, meaning in EXPLANATIONS.items():
+        if re.search(pattern, message):
+            return meaning
+    # An error in a worker brings its traceback
+    return str(error).strip().rpartition("\n")[2] if isinstance(error, OSError) else None

@@ -13,7 +13,7 @@ import torch
 
 from base import BaseTrainer, Callback
 from parse_config import ConfigParser, find_file
-from tools.explain import Explain
+from tools.check import FirstSteps
 from utils import extras
 from utils.errors import RunError, UserError
 from utils.files import read_config
@@ -72,7 +72,7 @@ def rebuild(config: ConfigParser, folder: Path, start: Path | None, temporary: s
     trainer.logger.disabled = True  # what it says is about another run
     if start is not None:
         trainer._resume_checkpoint(start)  # with the callbacks, which may edit the state
-    trainer.callbacks = [Explain()]
+    trainer.callbacks = [FirstSteps()]
     return trainer
 
 

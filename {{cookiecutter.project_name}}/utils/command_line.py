@@ -28,6 +28,11 @@ def exit_on_user_error() -> Iterator[None]:
                 sleep(3)  # torchrun ends it meanwhile, if the main process has told the same
             print(distributed.speaker() + str(error), file=sys.stderr)
         sys.exit(error.status)
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "numpy"):
+            raise
+        sys.stderr.write(f"{sys.executable} has no {error.name}: pip install -r requirements.txt\n")
+        sys.exit(2)
 
 
 class CommandLine(argparse.ArgumentParser):

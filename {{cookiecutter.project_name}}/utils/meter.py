@@ -25,7 +25,7 @@ class MetricTracker:
     def __init__(self, *keys: str, writer: Any = None, metrics: Iterable[Any] = ()) -> None:
         self.keys, self.writer, metrics = keys, writer, list(metrics)
         self.functions = {name_of(m): m for m in metrics if not hasattr(m, "compute")}
-        self.collectors = [copy.deepcopy(m) for m in metrics if hasattr(m, "compute")]
+        self.collectors = [copied(m) for m in metrics if hasattr(m, "compute")]
         for metric in self.collectors:
             if distributed.world_size() > 1:
                 check_merge(metric)
@@ -107,6 +107,13 @@ class MetricTracker:
                 metric.load_state_dict(collected)
             else:
                 vars(metric).update(collected)
+
+
+def copied(metric: Any) -> Any:
+    try:
+        return copy.deepcopy(metric)
+    except Exception as error:  # what some subclasses of Tensor raise
+        raise UserError(f"metrics: {name_of(metric)} cannot be copied: {error}") from error
 
 
 def name_of(metric: Any) -> str:
