@@ -136,7 +136,7 @@ def to_plain(value: Any, path: str = "checkpoint") -> Any:
     if value is None or type(value) in (torch.Tensor, nn.Parameter, str, bytes, bool, int, float):
         return value
     for kind, to_kind in ((str, str.__str__), (int, int.__int__), (float, float.__float__)):
-        if isinstance(value, kind):  # such as a member of an Enum
+        if issubclass(type(value), kind):  # such as a member of an Enum
             return to_kind(value)
     if isinstance(value, torch.Tensor):
         return value.detach().as_subclass(torch.Tensor)
