@@ -14,7 +14,7 @@ from utils.check import Range
 from utils.command_line import end_workers, start_worker
 from utils.errors import UserError
 from utils.extras import find_hook
-from utils.samples import split_indices
+from utils.samples import refuse_mistakes, split_indices
 
 MANY = 1_000_000  # samples: tools/permutation.py makes no list of more
 
@@ -67,11 +67,6 @@ class BaseDataLoader(DataLoader):
         is_stream, is_own = isinstance(dataset, IterableDataset), sampler is not batch_sampler
         if validation_split and (is_stream or is_own):
             raise UserError("data_loader: a stream or a sampler goes with validation_split = 0")
-        for name, part in (("data set", dataset), ("sampler", sampler)):
-            if not (part is None or is_stream or hasattr(part, "__len__")):
-                raise UserError(f"data_loader: the {name}, a {type(part).__name__}, has no length")
-        if options.get("timeout") and not num_workers:
-            raise UserError("data_loader: timeout is for workers: num_workers must be 1 or more")
         defaults: dict[str, Any] = {
             "num_workers": num_workers,
             "collate_fn": collate_fn,
@@ -79,6 +74,7 @@ class BaseDataLoader(DataLoader):
             "persistent_workers": num_workers > 0,
         }
         options = defaults | options
+        refuse_mistakes(dataset, sampler, options)
         held_out = dataset if valid_dataset is None else valid_dataset
         self.init_kwargs = {"dataset": held_out, "batch_size": batch_size, **options}
         self.shuffle, self.validation_split, self.split_seed = shuffle, validation_split, split_seed

@@ -6,6 +6,17 @@ from typing import Any, TypeVar
 from utils.errors import UserError
 
 
+def refuse_mistakes(dataset: Any, sampler: Any, options: dict[str, Any]) -> None:
+    """Raises UserError for what a BaseDataLoader, or a DataLoader with `options`, cannot do."""
+    from torch.utils.data import IterableDataset  # slow, and inf_loop does without
+
+    for name, part in (("data set", dataset), ("sampler", sampler)):
+        if not (part is None or isinstance(dataset, IterableDataset) or hasattr(part, "__len__")):
+            raise UserError(f"data_loader: the {name}, a {type(part).__name__}, has no length")
+    if options.get("timeout") and not options["num_workers"]:
+        raise UserError("data_loader: timeout is for workers: num_workers must be 1 or more")
+
+
 def count_held_out(n_samples: int, split: float) -> int:
     """How many samples go to validation; UserError where it, or training, would have none.
 
