@@ -123,7 +123,7 @@ class BaseDataLoader(DataLoader):
         return BaseDataLoader(validation_split=0, **order, **self.init_kwargs)
 
     def __iter__(self) -> Any:
-        for batch, n, mean in self._counted_batches() if self._loader else self._passes:
+        for batch, n, mean in self._passes if self._loader is None else self._counted_batches():
             self.n_samples_in_batch, self.n_samples_mean = n, mean
             yield batch
 
