@@ -161,7 +161,7 @@ def test_2_resume_goes_through_the_override(tmp_path, config):
     path = trainer.checkpoint_dir / "checkpoint-epoch2.pth"
     resumed = old_trainer(ConfigParser(config_of(tmp_path, epochs=3), resume=path))
     assert resumed.train()["epoch"] == 3
-    assert resumed.extra == 2 and resumed.start_epoch == 3
+    assert resumed.extra == 2 and resumed.start_epoch == 4
     assert torch.equal(resumed.model.weight, straight.model.weight)
 
 
@@ -185,7 +185,7 @@ def test_2_a_trainer_that_saves_and_resumes_all_by_itself(tmp_path, config):
     first.train()
     path = first.checkpoint_dir / "checkpoint-epoch2.pth"
     second = own(ConfigParser(config_of(tmp_path, epochs=3), resume=path))
-    assert second.train()["epoch"] == 3 and second.start_epoch == 3
+    assert second.train()["epoch"] == 3 and second.start_epoch == 4
 
 
 # 3. Trainer

@@ -137,6 +137,13 @@ def rows_of(trainer):
         return list(csv.DictReader(file))
 
 
+def test_a_table_that_cannot_be_written_is_a_warning(make_trainer, caplog):
+    trainer = make_trainer()
+    (trainer.checkpoint_dir / "metrics.csv").mkdir()
+    assert trainer.train()["epoch"] == 2
+    assert caplog.text.count("metrics.csv is not written: IsADirectoryError") == 2
+
+
 def test_event_files_of_a_resumed_run_hold_what_metrics_csv_says(make_trainer, events):
     changes = {"trainer.tensorboard": True, "trainer.log_step": 1, "trainer.epochs": 3}
     first = make_trainer(changes)

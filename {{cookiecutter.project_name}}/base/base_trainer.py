@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from logger import MetricsCsv, TensorboardWriter, log_epoch
+from logger import TensorboardWriter, log_epoch
 from parse_config import ConfigParser
 from settings import SaveEvery
 from utils import checkpoint, distributed, run
@@ -49,7 +49,7 @@ class BaseTrainer(ABC):
         self.mnt_best = -inf if self.mnt_mode == "max" else inf
         self.early_stop = (self.mnt_mode != "off" and settings.early_stop) or inf
         self.not_improved_count = 0  # epochs since the best one
-        self.start_epoch = 1
+        self.start_epoch = 1  # with which `train` begins, or goes on when it is called again
         self.epoch = 0  # the one that runs
         self.step = 0  # optimizer steps so far
         self.batch_idx = 0  # batches done of the epoch that runs
@@ -58,11 +58,9 @@ class BaseTrainer(ABC):
         self.outcome = ""  # how the last call of `train` ended
         self.checkpoint_dir = config.save_dir
         self.writer = TensorboardWriter(config.save_dir, self.logger, settings.tensorboard)
-        self.metrics_csv = MetricsCsv(config.save_dir / "metrics.csv")
         self.callbacks = config.callbacks
         self.saver: Any = checkpoint.Saver()
         self.stop_signals = StopSignals()
-        self._epochs_done = 0  # from start_epoch on: a second call of `train` goes on
         self.asks_each_step = settings.save_every != SaveEvery() or distributed.world_size() > 1
 
     @abstractmethod
@@ -74,7 +72,7 @@ class BaseTrainer(ABC):
         run.prepare(self)
         log: dict[str, Any] = {}
         with self.stop_signals, run.ending_well(self):
-            for epoch in range(self.start_epoch + self._epochs_done, self.epochs + 1):
+            for epoch in range(self.start_epoch, self.epochs + 1):
                 if self.not_improved_count >= self.early_stop:
                     self.outcome = "stopped early"
                     self.logger.info("No better %s for %d epochs", self.mnt_metric, self.early_stop)
@@ -91,7 +89,7 @@ class BaseTrainer(ABC):
                     self._save_checkpoint(epoch, save_best=is_best)
                 for callback in self.callbacks:
                     callback.on_epoch_end(self, log)
-                self._epochs_done += 1
+                self.start_epoch = epoch + 1
                 run.stop_if_asked(self, epoch)
             else:
                 self.outcome = "finished"

@@ -7,6 +7,7 @@ from time import monotonic
 from typing import Any
 
 from utils import distributed
+from utils.errors import as_warning
 from utils.files import atomic_write
 from utils.optim import learning_rates
 
@@ -37,33 +38,26 @@ class Progress:
         trainer.logger.debug("%s  %s", place, "  ".join(words))
 
 
-class MetricsCsv:
-    """A table with one row for each epoch, on disk as soon as the epoch ends."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.rows: list[dict[str, Any]] = []
-
-    def keep_until(self, epoch: int) -> None:
-        """Take up what the table of an earlier process has before `epoch`."""
-        if self.path.exists():
-            with self.path.open(newline="", encoding="utf-8") as file:
-                self.rows = [row for row in csv.DictReader(file) if int(row["epoch"]) < epoch]
-
-    def add(self, row: dict[str, Any]) -> None:
-        self.rows.append(row)
-        columns = dict.fromkeys(key for one in self.rows for key in one)
-        with atomic_write(self.path) as file:
-            writer = csv.DictWriter(file, columns, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self.rows)
+def add_row(path: Path, row: dict[str, Any]) -> None:
+    """Add the row of an epoch to a table, in place of those that it has from this epoch on."""
+    rows: list[dict[str, Any]] = []
+    if path.exists():
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [one for one in csv.DictReader(file) if int(one["epoch"]) < row["epoch"]]
+    rows.append(row)
+    with atomic_write(path) as file:
+        columns = dict.fromkeys(key for one in rows for key in one)
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def log_epoch(trainer: Any, log: dict[str, Any], is_best: bool) -> None:
     """What an epoch gave: a line on the console, a row in metrics.csv, a point on each curve."""
     if not distributed.is_main():
         return
-    trainer.metrics_csv.add(log)
+    with as_warning(trainer.logger, "metrics.csv is not written"):
+        add_row(trainer.checkpoint_dir / "metrics.csv", log)
     values = {k: v for k, v in log.items() if k != "epoch" and isinstance(v, (int, float))}
     for key, value in values.items():
         name = key.removeprefix("val_")

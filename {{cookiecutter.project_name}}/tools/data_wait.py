@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Any
 
 from base import BaseTrainer, Callback
-from logger.progress import MetricsCsv
+from logger.progress import add_row
 from utils import distributed
 from utils.errors import as_warning
 
@@ -24,10 +24,6 @@ class DataWait(Callback):
     is_told = False
 
     def on_train_start(self, trainer: BaseTrainer) -> None:
-        self.table = MetricsCsv(trainer.checkpoint_dir / "data_wait.csv")
-        if distributed.is_main():
-            with as_warning(trainer.logger, "data_wait.csv begins anew"):
-                self.table.keep_until(trainer.start_epoch)
         epoch_batches: Any = getattr(trainer, "_epoch_batches", None)
         if epoch_batches is not None:  # else a loop of one's own
 
@@ -51,7 +47,8 @@ class DataWait(Callback):
         trainer.logger.info(line, 100 * self.share, what, extra={"is_shown": is_quiet})
         self.is_told = not is_quiet or self.is_told
         with as_warning(trainer.logger, "data_wait.csv is not written"):
-            self.table.add({"epoch": log["epoch"], "share": round(self.share, 4), "advice": what})
+            row = {"epoch": log["epoch"], "share": round(self.share, 4), "advice": what}
+            add_row(trainer.checkpoint_dir / "data_wait.csv", row)
 
     def on_train_end(self, trainer: BaseTrainer, outcome: str) -> None:
         vars(trainer).pop("_epoch_batches", None)

@@ -41,7 +41,7 @@ class Freeze(Callback):
                 parameter.requires_grad_(False)
 
     def on_train_start(self, trainer: BaseTrainer) -> None:
-        self.set_up(trainer, trainer.start_epoch + trainer._epochs_done)
+        self.set_up(trainer, trainer.start_epoch)
 
     def on_epoch_end(self, trainer: BaseTrainer, log: dict[str, Any]) -> None:
         self.set_up(trainer, log["epoch"] + 1)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from base import BaseTrainer, Callback
-from logger.progress import MetricsCsv
+from logger.progress import add_row
 from tools.history import NAME, is_alive, read_starts
 from utils import distributed
 from utils.errors import UserError, as_warning
@@ -32,20 +32,18 @@ class Record(Callback):
         run_dir = trainer.checkpoint_dir
         if (pid := distributed.on_main(lambda: other_process(run_dir))) is not None:
             raise UserError(f"{run_dir}: process {pid} is training this run")
-        self.times = MetricsCsv(run_dir / "times.csv")
         self.began = monotonic()
         if distributed.is_main():
             with as_warning(trainer.logger, f"{NAME} is not written"):
                 found = (one.changes for one in trainer.callbacks if hasattr(one, "changes"))
                 record_start(run_dir, trainer.device, next(found, {}))
-            with as_warning(trainer.logger, "times.csv begins anew"):
-                self.times.keep_until(trainer.start_epoch)
 
     def on_epoch_end(self, trainer: BaseTrainer, log: dict[str, Any]) -> None:
         if distributed.is_main():
             seconds, self.began = monotonic() - self.began, monotonic()
             with as_warning(trainer.logger, "times.csv is not written"):
-                self.times.add({"epoch": log["epoch"], "seconds": round(seconds, 3)})
+                row = {"epoch": log["epoch"], "seconds": round(seconds, 3)}
+                add_row(trainer.checkpoint_dir / "times.csv", row)
 
     def on_train_end(self, trainer: BaseTrainer, outcome: str) -> None:
         if distributed.is_main():

@@ -97,7 +97,7 @@ def check_length(trainer: Any, key: str, interval: str, scheduler: Any, n: int) 
 
 def schedules(trainer: Any) -> Iterator[tuple[str, str, Any, int]]:
     """Each schedule with its key and interval, and how often it has moved on when the run ends."""
-    n_epochs = n_steps = trainer.epochs - (trainer.start_epoch + trainer._epochs_done - 1)
+    n_epochs = n_steps = trainer.epochs - (trainer.start_epoch - 1)
     if (per_step := getattr(trainer, "accumulate_steps", None)) is not None:
         n_steps = n_epochs * -(-trainer.len_epoch // per_step) - trainer.batch_idx // per_step
     settings = by_name(trainer.config.settings.lr_scheduler)

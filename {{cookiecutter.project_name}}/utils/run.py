@@ -31,12 +31,11 @@ def prepare(trainer: Any) -> None:
     except Exception:
         config.discard_run(with_files=True)
         raise
-    say, done = trainer.logger.info, trainer.start_epoch + trainer._epochs_done - 1
+    say = trainer.logger.info
     config.start_run()
     say("%s\nRun directory: %s", distributed.unwrap(trainer.model), trainer.checkpoint_dir)
-    trainer.metrics_csv.keep_until(done + 1)
-    if done >= trainer.epochs:
-        say("All %d epochs are done; set trainer.epochs for more.", done)
+    if trainer.start_epoch > trainer.epochs:
+        say("All %d epochs are done; set trainer.epochs for more.", trainer.start_epoch - 1)
 
 
 def begin_pass(trainer: Any, epoch: int) -> None:
