@@ -53,7 +53,7 @@ def main():
         edit(CONFIG, f"{quote}tensorboard{quote}: true", f"{quote}tensorboard{quote}: false")
         edit("requirements.txt", "tensorboard\n", "")
         edit("pyproject.toml", '    "tensorboard",\n', "")
-    if GITHUB_ACTIONS == "no":
+    if GITHUB_ACTIONS == "no" or SIZE == "essential":
         remove(".github/workflows/tests.yml")
     if DOCKER == "no":
         for name in ("Dockerfile", ".dockerignore", ".devcontainer/devcontainer.json"):
@@ -82,7 +82,7 @@ def choose_starter():
             target = path.relative_to(folder)
             target.parent.mkdir(parents=True, exist_ok=True)
             move(path, target.as_posix())
-            if target.parent.name == "data" and target.name != "README.md":
+            if target.parent.name == "data":
                 edit(".gitignore", "!data/mnist_5k.npz", f"!{target.as_posix()}")
     move("starters/README.md", "README.md")
     for name in STARTERS:

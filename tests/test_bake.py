@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from hashlib import sha256
 from importlib.metadata import version
 from itertools import combinations, product
+from pathlib import Path
 
 import pytest
 import yaml
@@ -22,7 +23,6 @@ ESSENTIAL = """
     settings.py test.py train.py
     base/__init__.py base/base_data_loader.py base/base_model.py base/base_trainer.py
     base/callback.py base/sampler.py
-    data/README.md
     data_loader/__init__.py data_loader/data_loaders.py
     docs/config.md docs/data.md docs/model.md docs/runs.md
     logger/__init__.py logger/logger.py
@@ -120,15 +120,23 @@ def test_files(project, row):
     chosen = {f"config.{row['config_format']}", *STARTER_FILES[row["starter"]]}
     if row["license"] != "none":
         chosen.add("LICENSE")
-    if row["github_actions"] == "yes":
-        chosen.add(".github/workflows/tests.yml")
     if row["docker"] == "yes":
         chosen |= {"Dockerfile", ".dockerignore", ".devcontainer/devcontainer.json"}
     if row["size"] == "full":
         chosen |= {*EXTRAS, *["notebooks/first_steps.ipynb"] * (row["starter"] == "mnist")}
+        chosen |= {*[".github/workflows/tests.yml"] * (row["github_actions"] == "yes")}
     if row["size"] == "full" or row["config_format"] == "yaml":
         chosen.add("utils/yaml_config.py")
     assert files(project) == {*ESSENTIAL, *chosen}
+
+
+def test_the_docs_say_where_the_data_are_from(project, row):
+    """Those of the starter, with the license that is to be kept with them."""
+    [data_file] = [path.name for path in (project / "data").iterdir()]
+    _, own = (project / "docs/data.md").read_text(encoding="utf-8").split("data of this project\n")
+    named = {Path(name).name for names in STARTER_FILES.values() for name in names}
+    assert {name for name in named if name in own} == {data_file}
+    assert "opyright" in own or "CC0" in own
 
 
 @pytest.mark.parametrize("starter", STARTER_FILES)
@@ -189,7 +197,8 @@ def test_nothing_of_the_template_is_left(project):
 
 def test_all_but_a_few_files_are_as_in_the_template(project, row):
     """All go through Jinja, so that `cookiecutter -s` can skip any; few have something for it."""
-    rendered = {"LICENSE", "README.md", "pyproject.toml", ".devcontainer/devcontainer.json"}
+    rendered = {"LICENSE", "README.md", "docs/data.md", "pyproject.toml"}
+    rendered.add(".devcontainer/devcontainer.json")
     starter = PROJECT / "starters" / row["starter"]
     edited = {".gitignore", "config.json", "config.yaml", "requirements.txt"}  # by the hook
     for name in files(project) - rendered - edited:

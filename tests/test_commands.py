@@ -182,7 +182,7 @@ def test_pytest_in_the_project(bash, bake):
 
 def test_the_workflow_of_the_project(bash, bake):
     """Its steps, as far as without a package index; the CPU build of torch comes first."""
-    project = bake()
+    project = bake(size="full")
     workflow = yaml.safe_load((project / ".github/workflows/tests.yml").read_text("utf-8"))
     lines = [step["run"] for step in workflow["jobs"]["tests"]["steps"] if "run" in step]
     assert lines[0] == "pip install torch --index-url https://download.pytorch.org/whl/cpu"
