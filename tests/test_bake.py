@@ -34,7 +34,7 @@ ESSENTIAL = """
     utils/__init__.py utils/check.py
     utils/checkpoint.py utils/command_line.py
     utils/device.py utils/distributed.py utils/errors.py utils/extras.py
-    utils/files.py utils/meter.py
+    utils/files.py utils/find_run.py utils/meter.py
     utils/optim.py
     utils/run.py utils/run_dir.py utils/seed.py utils/samples.py
 """.split()

@@ -20,7 +20,7 @@ from utils.check import Keys, Mistake, arguments_of, check_part, look_up, read_v
 from utils.errors import UserError, in_full
 from utils.files import PROJECT_DIR, project_path, read_config, to_plain, write_json
 from utils.optim import by_name
-from utils.run_dir import NAMES, discard, find_named, is_run, make_run_dir, mark_start
+from utils.run_dir import discard, is_run, make_run_dir, mark_start
 
 
 class Option(NamedTuple):
@@ -105,9 +105,12 @@ class ConfigParser:
         modification |= {target: one for target, one in given.items() if one is not None}
         file = args.config or default_config()
         resume = find_file(args.resume) if args.resume else None
-        if args.resume in NAMES:
-            resume = find_named(cls.from_file(file, modification), args.resume, to_train)
-        if resume is None or (args.config and args.resume not in NAMES):
+        if is_named := args.resume in ("auto", "best"):
+            config = cls.from_file(file, modification)
+            from utils.find_run import find_named  # takes torch
+
+            resume = find_named(config, args.resume, to_train)
+        if resume is None or (args.config and not is_named):
             config = cls.from_file(file, modification, resume=resume)
         else:
             from utils.checkpoint import read  # takes torch

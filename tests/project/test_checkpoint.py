@@ -20,7 +20,8 @@ from train import build_trainer, main
 from utils import UserError, checkpoint
 from utils.errors import RunError
 from utils.files import read_json, write_json
-from utils.run_dir import MARK_NAME, mark, newest_intact, remove_old
+from utils.find_run import newest_intact
+from utils.run_dir import MARK_NAME, mark, remove_old
 
 
 def same(a, b):

@@ -14,7 +14,8 @@ import torch
 import torch.distributed.checkpoint as dcp
 from tools import fsdp
 from utils import checkpoint
-from utils.run_dir import mark_start, newest_intact
+from utils.find_run import newest_intact
+from utils.run_dir import mark_start
 from utils.run_dir import BEST_NAME, LAST_NAME, MARK_NAME
 
 def write(run_dir, step):

@@ -7,9 +7,7 @@ import re
 import shutil
 from contextlib import suppress
 from datetime import datetime
-from logging import getLogger
 from pathlib import Path
-from typing import Any
 
 from utils.errors import UserError
 from utils.files import read_json, write_json
@@ -20,8 +18,6 @@ BEST_NAME = "model_best.pth"
 LAST_NAME = "last.pth"
 MARK_NAME = ".run"  # says when the run was last started, and how that ended
 TIME = "%Y%m%d_%H%M%S"
-NAMES = ("auto", "best")  # what find_named finds
-OVER = ("finished", "stopped early")  # outcomes of a run that `-r auto` leaves alone
 
 
 def make_run_dir(parent: Path, run_id: str | None = None) -> tuple[Path, list[Path]]:
@@ -98,40 +94,3 @@ def remove_old(run_dir: Path, keep_last: int | None, epochs_done: int) -> None:
     for epoch in epochs[:-keep_last]:
         with suppress(OSError):  # one that cannot be deleted ends no run
             (run_dir / EPOCH_NAME.format(epoch)).unlink()
-
-
-def newest_intact(run_dir: Path) -> Path | None:
-    """The newest checkpoint of a run that can be read: last.pth, else by the number in the name."""
-    from utils.checkpoint import read  # takes torch
-
-    names = map(EPOCH_NAME.format, reversed(saved_epochs(run_dir)))
-    for path in [run_dir / name for name in (LAST_NAME, *names, BEST_NAME)]:
-        try:
-            if path.exists():
-                read(path)
-                return path
-        except UserError as error:
-            getLogger("train").info("%s; looking for the one before it", error)
-    return None
-
-
-def find_named(config: Any, name: str, to_train: bool = False) -> Path | None:
-    """The newest checkpoint ("auto") of the run of a config last started, or its best ("best").
-
-    None for "auto" with `to_train` where there is none, or the run is over; else UserError.
-    """
-    logger = config.get_logger("train")
-    runs = [mark.parent for mark in config.runs_dir.rglob(MARK_NAME)]
-    runs.sort(key=lambda run: (read_mark(run).get("started", ""), run.name), reverse=True)
-    path = next(filter(None, map(newest_intact, runs)), None)
-    if name == "auto" and to_train:
-        if path is not None and read_mark(path.parent).get("outcome") in OVER:
-            line = "-r auto: the last run is over, a new one begins; -r %s goes on with it"
-            logger.info(line, path)
-            return None
-        return path
-    if path is not None and name == "best":
-        path = path.with_name(BEST_NAME)
-    if path is not None and path.exists():
-        return path
-    raise UserError(f"command line: -r {name}: there is no such checkpoint in {config.runs_dir}")
