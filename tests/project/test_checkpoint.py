@@ -16,6 +16,7 @@ from parse_config import ConfigParser
 from runs import find_runs
 from test import main as evaluate
 from tools.background import BackgroundSaver
+from tools.check import FirstSteps
 from train import build_trainer, main
 from utils import UserError, checkpoint
 from utils.errors import RunError
@@ -426,7 +427,7 @@ def test_each_change_is_in_the_log_with_its_step(train):
 
 
 def test_without_the_extra_another_optimizer_is_refused(make_trainer, monkeypatch):
-    monkeypatch.setattr("utils.extras.load_callbacks", list)
+    monkeypatch.setattr("utils.extras.load_callbacks", lambda: [FirstSteps()])
     trainer = make_trainer({"trainer.epochs": 1})
     trainer.train()
     last = trainer.checkpoint_dir / "last.pth"

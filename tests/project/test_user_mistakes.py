@@ -16,7 +16,7 @@ from base import BaseDataLoader
 from helpers import python
 from model import metric
 from parse_config import ConfigParser
-from tools.check import describe
+from tools.check import describe, refuse_without_merge
 from tools.convert import complete
 from train import build_trainer, part_modules
 from utils import UserError, extras
@@ -193,7 +193,7 @@ def test_with_several_processes_a_metric_without_merge_is_refused_at_the_start(m
             return 0.0
 
     with pytest.raises(UserError, match="Alone needs a method merge, which takes in what another"):
-        MetricTracker(metrics=[Alone()])
+        refuse_without_merge([Alone()])
 
 
 def test_no_device_may_be_empty_text(make_config):

@@ -17,7 +17,7 @@ from torch import nn
 from base import BaseTrainer, Callback
 from parse_config import ConfigParser
 from utils import checkpoint, distributed, extras
-from utils.errors import RunError, UserError, in_one_line, place_of
+from utils.errors import RunError, UserError, in_full, in_one_line, place_of
 from utils.meter import name_of
 from utils.optim import by_name, learning_rates, parameters_of, schedulers_for
 from utils.run_dir import BEST_NAME, LAST_NAME, make_run_dir
@@ -232,7 +232,21 @@ class FirstSteps(Callback):
             kind = f"a {type(data_loader).__name__} has no __iter__, so it gives no batches"
             raise UserError(f"data_loader.type = {config['data_loader']['type']!r}: {kind}")
 
+    def on_checkpoint_load(self, trainer: Any, state: checkpoint.State) -> None:
+        is_ours = state["random"] is not None  # else other code has written it
+        for key in ("optimizer", "lr_scheduler") if is_ours else ():
+            if state["config"].get(key) != trainer.config.given[key]:
+                what = f"{key}: differs from that of {trainer.config.resume}"
+                raise UserError(f"{what}: to change it, {in_full()}")
+        is_within_pass = state["batch_idx"] > 0 or (state["step"] > 0 and not trainer.epoch_is_pass)
+        positions = trainer.rank_state.get("data_loader"), state.get("data_loader")
+        if is_within_pass and None in positions:
+            line = "No state of the data loader: its pass starts again, samples may come twice in"
+            trainer.logger.warning("%s epoch %d", line, state["epoch"] + 1)
+
     def on_train_start(self, trainer: Any) -> None:
+        refuse_state(trainer)
+        refuse_without_merge(trainer.metric_ftns)
         self.logger, self.has_stepped = trainer.logger, False
         if trainer.mnt_mode != "off" and (mode := better(trainer)) not in (None, trainer.mnt_mode):
             line = "trainer.monitor = %r keeps the worst epoch: did you mean '%s %s'?"
@@ -266,6 +280,9 @@ class FirstSteps(Callback):
     def on_train_end(self, trainer: Any, outcome: str) -> None:
         self.leave()
 
+    def on_test_start(self, trainer: Any) -> None:
+        refuse_without_merge(trainer.metric_ftns)
+
     def leave(self, *_: Any) -> None:
         """Remove the hooks: they are for the first step."""
         for handle in self.handles:
@@ -290,6 +307,29 @@ class FirstSteps(Callback):
         trainer.logger.info("In full:", exc_info=error, extra={"is_shown": True})
         words = f"{place_of(error)}{in_one_line(error)}".rstrip(".")
         return UserError(f"{words}; the batch is {what}: {advice}")
+
+
+def refuse_state(trainer: Any) -> None:
+    """Raises UserError where a checkpoint could not hold all of a trainer, with what and where."""
+    if taken := checkpoint.DEFAULTS.keys() & {*trainer.state, *trainer.rank_state}:
+        raise UserError(f"trainer.state: a checkpoint has a key {taken.pop()!r} of its own")
+    own = dict(trainer.rank_state)
+    own.pop("data_loader", None)  # some start workers to tell their state
+    try:
+        shared = checkpoint.get_state(checkpoint.shared_parts(trainer))
+        own = checkpoint.pack(checkpoint.get_state(own), trainer.device)
+        checkpoint.to_plain(shared | own)
+    except (AttributeError, TypeError) as error:
+        raise UserError(f"trainer.state: {error}") from None
+
+
+def refuse_without_merge(metrics: list[Any]) -> None:
+    """Raises UserError for a metric that collects, but cannot do so over several processes."""
+    for metric in metrics if distributed.world_size() > 1 else ():
+        can_merge = hasattr(metric, "merge") or hasattr(metric, "persistent")  # of torchmetrics
+        if hasattr(metric, "compute") and not can_merge:
+            how = "a method merge, which takes in what another process has collected"
+            raise UserError(f"metrics: {name_of(metric)} needs {how}")
 
 
 def has_batch_norm(model: nn.Module) -> bool:

@@ -33,23 +33,6 @@ NUMPY, ON_CPU = "of NumPy", "on the CPU"  # marks of tensors
 TUTORIAL = {"model_state_dict": "state_dict", "optimizer_state_dict": "optimizer"}
 
 
-class Saver:
-    """Writes and reads the checkpoints of a run; a callback may give `trainer.saver` another."""
-
-    def save(self, state: State, *paths: Path, then: Callable[[], None] = lambda: None) -> None:
-        """Write `state` to all `paths` in the main process, and call `then` when it is done."""
-        if distributed.is_main():
-            save(state, *paths)
-            then()
-
-    def load(self, path: Path) -> State:
-        """The counterpart of `save`."""
-        return load(path)
-
-    def wait(self) -> None:
-        """Until the last save is complete; raises what went wrong with it."""
-
-
 def save(state: State, path: Path, *more_paths: Path) -> None:
     """Write `state` under one name or several, each in one step: no half file ever has the name.
 
@@ -73,7 +56,6 @@ def save(state: State, path: Path, *more_paths: Path) -> None:
 def link(path: Path, other: Path) -> None:
     """Give a file a second name, or make a copy where the file system has no links."""
     temporary = other.with_name(f".{other.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
     try:
         os.link(path, temporary)
     except OSError:
@@ -84,6 +66,21 @@ def link(path: Path, other: Path) -> None:
 def load(path: str | Path) -> State:
     """The state in a checkpoint, on the CPU. Runs no code from the file; UserError if it is bad."""
     return complete(read(Path(path), mmap=distributed.world_size() > 1), path)
+
+
+class Saver:
+    """Writes and reads the checkpoints of a run; a callback may give `trainer.saver` another."""
+
+    load = staticmethod(load)
+
+    def save(self, state: State, *paths: Path, then: Callable[[], None] = lambda: None) -> None:
+        """Write `state` to all `paths` in the main process, and call `then` when it is done."""
+        if distributed.is_main():
+            save(state, *paths)
+            then()
+
+    def wait(self) -> None:
+        """Until the last save is complete; raises what went wrong with it."""
 
 
 def read(path: Path, mmap: bool = True) -> State:
@@ -160,14 +157,13 @@ def weights_to_use(state: State) -> State:
 
 
 def pack(state: Any, device: torch.device) -> Any:
-    """`state` with marks that tell `unpack` of NumPy's arrays, and of tensors not on `device`."""
+    """`state` with NumPy's arrays, and tensors not on `device`, each in a dict that says so."""
 
     def mark(value: Any) -> Any:
         if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biufc":
             return {NUMPY: torch.from_numpy(np.array(value))}
-        if isinstance(value, torch.Tensor) and value.device.type != device.type:
-            return {ON_CPU: value}
-        return value
+        is_elsewhere = isinstance(value, torch.Tensor) and value.device.type != device.type
+        return {ON_CPU: value} if is_elsewhere else value
 
     return tree_map(mark, state)
 
@@ -231,27 +227,12 @@ def collect(trainer: Any, epochs_done: int) -> State:
     }
 
 
-def check(trainer: Any) -> None:
-    """Raises UserError where a checkpoint could not hold all of a trainer, with what and where."""
-    if taken := DEFAULTS.keys() & {*trainer.state, *trainer.rank_state}:
-        raise UserError(f"trainer.state: a checkpoint has a key {taken.pop()!r} of its own")
-    own = dict(trainer.rank_state)
-    own.pop("data_loader", None)  # some start workers to tell their state
-    try:
-        to_plain(get_state(shared_parts(trainer)) | pack(get_state(own), trainer.device))
-    except (AttributeError, TypeError) as error:
-        raise UserError(f"trainer.state: {error}") from None
-
-
 def restore(trainer: Any, state: State) -> None:
     """The counterpart of `collect`. Raises UserError where something does not fit."""
     resume, ranks, n = trainer.config.resume, [state, *state["ranks"]], distributed.world_size()
     is_ours = state["random"] is not None  # else other code has written it
     if is_ours and len(ranks) != n:
         raise UserError(f"{resume}: is of {len(ranks)} processes, not of {n}: {in_full()}")
-    for key in ("optimizer", "lr_scheduler"):
-        if is_ours and state["config"].get(key) != trainer.config.given[key]:
-            raise UserError(f"{key}: differs from that of {resume}: to change it, {in_full()}")
     parts = shared_parts(trainer)
     set_weights(parts.pop("state_dict"), state["state_dict"], resume)
     for name, part in parts.items():
@@ -265,14 +246,11 @@ def restore(trainer: Any, state: State) -> None:
     if state["monitor_best"] is not None:
         trainer.mnt_best = float(state["monitor_best"])
         trainer.not_improved_count = state["not_improved_count"]
-    own = ranks[distributed.rank()] if is_ours else {}
+    if not is_ours:
+        return
+    own = ranks[distributed.rank()]
     for name, part in trainer.rank_state.items():
         if name != "train_metrics" or trainer.batch_idx > 0:  # else they begin anew
             device = "cpu" if name == "data_loader" else trainer.device
             set_state(part, unpack(own.get(name), device))
-    if is_ours:
-        set_random_state(own["random"])
-    is_within_pass = trainer.batch_idx > 0 or (trainer.step > 0 and not trainer.epoch_is_pass)
-    if is_within_pass and None in (trainer.rank_state.get("data_loader"), own.get("data_loader")):
-        line = "No state of the data loader: its pass starts again, samples may come twice in epoch"
-        trainer.logger.warning("%s %d", line, state["epoch"] + 1)
+    set_random_state(own["random"])

@@ -27,8 +27,6 @@ class MetricTracker:
         self.functions = {name_of(m): m for m in metrics if not hasattr(m, "compute")}
         self.collectors = [copied(m) for m in metrics if hasattr(m, "compute")]
         for metric in self.collectors:
-            if distributed.world_size() > 1:
-                check_merge(metric)
             for part in getattr(metric, "modules", list)():
                 if hasattr(part, "persistent"):  # of torchmetrics: so its state_dict has the state
                     part.persistent(True)
@@ -101,12 +99,9 @@ class MetricTracker:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._sums |= state["sums"]
         for metric in self.collectors:
-            if (collected := state["collected"].get(name_of(metric))) is None:
-                continue  # it was not there before
-            if hasattr(metric, "load_state_dict"):
-                metric.load_state_dict(collected)
-            else:
-                vars(metric).update(collected)
+            collected = state["collected"].get(name_of(metric))
+            if collected is not None:  # else the metric was not there before
+                getattr(metric, "load_state_dict", vars(metric).update)(collected)
 
 
 def copied(metric: Any) -> Any:
@@ -160,13 +155,6 @@ def of_all(metric: Any) -> Any:
     for state in distributed.all_gather(state_of(metric)):
         together.merge(state)
     return together
-
-
-def check_merge(metric: Any) -> None:
-    """Raises UserError for a metric that collects, where it cannot do so over processes."""
-    if not hasattr(metric, "merge") and not hasattr(metric, "persistent"):
-        how = "a method merge, which takes in what another process has collected"
-        raise UserError(f"metrics: {name_of(metric)} needs {how}")
 
 
 def state_of(metric: Any) -> dict[str, Any]:

@@ -27,7 +27,6 @@ def prepare(trainer: Any) -> None:
             loader.load_state_dict(loader.state_dict())
         for callback in trainer.callbacks:
             callback.on_train_start(trainer)
-        checkpoint.check(trainer)
     except Exception:
         config.discard_run(with_files=True)
         raise
