@@ -230,7 +230,7 @@ def task_of(trainer: Any, inputs: Inputs) -> str:
     """What the outputs mean; "none" where that is not certain, or where they are not one tensor."""
     import torch
 
-    from base.base_model import interpret
+    from utils.task import interpret
 
     args, kwargs = inputs
     with torch.no_grad():

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from parse_config import ConfigParser
-from test import load_model
+from test import restore
 from train import part_modules
 from utils.check import look_up
 from utils.command_line import CommandLine, exit_on_user_error
@@ -65,7 +65,7 @@ def predict(config: Any, args: Any) -> Iterator[dict[str, Any]]:
 
     from base.base_data_loader import to_device
 
-    _, device, model, criterion, _ = load_model(config)
+    device, model, criterion, _, _ = restore(config)
     part = config.settings.data_loader
     loader = look_up(part.type, part_modules()["data_loader"])
     if not hasattr(loader, "prepare"):
@@ -87,7 +87,7 @@ def predict(config: Any, args: Any) -> Iterator[dict[str, Any]]:
 
 def columns_of(outputs: Any, config: Any, criterion: Any, classes: Any) -> dict[str, Any]:
     """What the table has of a batch: of a dict the values, else what they mean by the task."""
-    from base.base_model import interpret
+    from utils.task import interpret
 
     task, columns = "none", {}
     if not isinstance(outputs, dict):

@@ -2,9 +2,12 @@
 
 python test.py -r saved/<name>/<run_id>/model_best.pth
 python test.py -r best                                        of the run that was last started
+
+In code of your own, `from test import load_model` gives a trained model: see docs/runs.md.
 """
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from parse_config import ConfigParser
 from train import build_model, part_modules
@@ -12,8 +15,22 @@ from utils import distributed
 from utils.command_line import CommandLine, exit_on_user_error
 from utils.errors import UserError
 
-if TYPE_CHECKING:
-    from trainer import Trainer
+
+def load_model(path: str | Path, device: str = "auto") -> Any:
+    """The model of a checkpoint, or of "best" or "auto" as with -r, in evaluation mode."""
+    given = ["-r", str(path), "-d", device]
+    return restore(ConfigParser.from_args(CommandLine(None), argv=given, to_train=False))[1]
+
+
+def restore(config: ConfigParser) -> tuple[Any, Any, Any, list[Any], int]:
+    """What `build_model` gives, with the weights of `config.resume`, and the epoch of these."""
+    from utils import checkpoint
+
+    assert config.resume is not None
+    state = checkpoint.load(config.resume)
+    device, model, criterion, metrics = build_model(config)
+    checkpoint.set_weights(model, checkpoint.weights_to_use(state), config.resume)
+    return device, model.eval(), criterion, metrics, state["epoch"]
 
 
 def build_test_loader(config: ConfigParser) -> Any:
@@ -26,37 +43,19 @@ def build_test_loader(config: ConfigParser) -> Any:
         raise UserError(f"data_loader: test.py calls it with {needed}: {error}") from error
 
 
-def load_model(config: ConfigParser) -> tuple[int, Any, Any, Any, list[Any]]:
-    """The epoch of the checkpoint `config.resume`; what `build_model` gives, with its weights."""
-    from utils import checkpoint
-
-    assert config.resume is not None
-    state = checkpoint.load(config.resume)
-    device, model, criterion, metrics = build_model(config)
-    checkpoint.set_weights(model, checkpoint.weights_to_use(state), config.resume)
-    return state["epoch"], device, model.eval(), criterion, metrics
-
-
-def load(config: ConfigParser) -> tuple["Trainer", int]:
+def load(config: ConfigParser) -> tuple[Any, int]:
     """A trainer with the model of the checkpoint `config.resume` and the test data; its epoch."""
     from trainer import Trainer
 
-    epoch, device, model, criterion, metrics = load_model(config)
-    assert config.resume is not None
+    device, model, criterion, metrics, epoch = restore(config)
     data_loader = build_test_loader(config)
+    assert config.resume is not None
     config.save_dir = config.resume.parent  # no run begins here
     trainer = Trainer(model, criterion, metrics, None, config, device, data_loader)
     trainer.writer.enabled = False  # for a valid_step that shows pictures
     for callback in trainer.callbacks:
         callback.on_test_start(trainer)
     return trainer, epoch
-
-
-def evaluate(config: ConfigParser) -> tuple[dict[str, Any], int, int]:
-    """The loss and metrics of the checkpoint on the test data, its epoch and their number."""
-    trainer, epoch = load(config)
-    log, loader = trainer.evaluate(trainer.data_loader), trainer.data_loader
-    return log, epoch, loader.n_samples or loader.state_dict()["samples"]  # of a stream
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -67,8 +66,11 @@ def main(argv: list[str] | None = None) -> None:
         if config.resume is None:
             raise UserError("command line: -r CHECKPOINT is missing: which model to test")
         with distributed.process_group():
-            log, epoch, n_samples = evaluate(config)
+            trainer, epoch = load(config)
+            log = trainer.evaluate(trainer.data_loader)
     if distributed.is_main():
+        loader = trainer.data_loader
+        n_samples = loader.n_samples or loader.state_dict()["samples"]  # of a stream
         print(f"{config.resume}: epoch {epoch}, {n_samples:,} test samples")
         for name, value in log.items():
             print(f"{name:<19} {value:.4f}")

@@ -17,7 +17,7 @@ from model import model
 from model.model import BaseModel
 from parse_config import ConfigParser
 from runs import Run
-from test import load_model
+from test import load_model, restore
 from tools.groups import groups_of
 from train import build_trainer
 from utils.errors import UserError
@@ -177,10 +177,10 @@ def test_arguments_come_from_the_data_and_stay_as_numbers(offering):
     }
     # What uses the model needs no data for it
     last = built.checkpoint_dir / "last.pth"
-    assert Sized.from_checkpoint(last, "cpu").fc.out_features == 10
+    assert load_model(last, "cpu").fc.out_features == 10
     given = ["-r", str(last), "-d", "cpu"]
     config = ConfigParser.from_args(train.CommandLine(None), argv=given, to_train=False)
-    _, _, restored, criterion, _ = load_model(config)
+    _, restored, criterion, _, _ = restore(config)
     assert restored.vocabulary == 17 and criterion.weight.tolist() == pytest.approx(weights)
 
 

@@ -14,17 +14,17 @@ import torch.nn.functional as F
 
 import trainer
 from base import BaseDataLoader
-from base.base_model import interpret
 from data_loader import data_loaders
 from digits_example import DIGITS
 from model import metric, model
 from model.model import BaseModel
 from parse_config import ConfigParser
-from test import evaluate
+from test import load
 from train import CommandLine, build_trainer
 from utils.errors import RunError, UserError
 from utils.files import PROJECT_DIR, read_json
 from utils.meter import MetricTracker
+from utils.task import interpret
 
 pytest.importorskip("torchmetrics")
 pytestmark = pytest.mark.filterwarnings("ignore:No positive samples:UserWarning")
@@ -77,7 +77,8 @@ def test_they_are_exact_over_the_epoch(make_trainer):
     assert first == {"type": "auroc", "args": {"task": "multiclass", "from_logits": True}}
     given = ["-r", str(trained.checkpoint_dir / "last.pth"), "-d", "cpu"]
     config = ConfigParser.from_args(CommandLine(None), argv=given, to_train=False)
-    tested, _, _ = evaluate(config)
+    tester, _ = load(config)
+    tested = tester.evaluate(tester.data_loader)
     assert 0 < tested["auroc"] < 1
     of_test = [tested[f"confusion_matrix_{i}_{j}"] for i in range(10) for j in range(10)]
     assert sum(of_test) == 297

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from logger import TensorboardWriter, log_epoch
 from parse_config import ConfigParser
-from test import evaluate
+from test import load
 from tools.drawing import contact_sheet, to_bytes
 from tools.pictures import Pictures, image_batches, worst_mistakes, write_histograms
 from train import CommandLine, build_trainer
@@ -344,7 +344,8 @@ def test_pictures_of_the_first_batch_of_each_validation(make_trainer, events, mo
     before = sorted(path.name for path in trainer.checkpoint_dir.iterdir())
     last = str(trainer.checkpoint_dir / "last.pth")
     config = ConfigParser.from_args(CommandLine(None), argv=["-r", last], to_train=False)
-    evaluate(config)
+    tester, _ = load(config)
+    tester.evaluate(tester.data_loader)
     assert sorted(path.name for path in trainer.checkpoint_dir.iterdir()) == before
 
 

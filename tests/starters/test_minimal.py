@@ -11,6 +11,7 @@ from model.metric import accuracy
 from model.model import LinearModel
 from parse_config import ConfigParser, default_config
 from predict import main as predict
+from test import load_model
 from train import build_trainer
 from utils import UserError
 
@@ -90,7 +91,7 @@ def test_a_model_of_each_task_is_trained_and_asked(task, tmp_path):
         assert ((said > 0.5) == (targets > 0.5)).mean() > 0.95
         assert 0 <= said.min() < said.max() <= 1
     else:
-        best_model = type(trainer.model).from_checkpoint(best, "cpu")
+        best_model = load_model(best, "cpu")
         with torch.no_grad():
             assert np.allclose(said, best_model(torch.from_numpy(inputs)).numpy(), atol=1e-5)
         assert task == "none" or np.abs(said - targets).mean() < 0.05

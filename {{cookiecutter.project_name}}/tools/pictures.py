@@ -17,7 +17,6 @@ from torch.utils.data import DataLoader, IterableDataset, Subset
 
 from base import BaseTrainer, Callback
 from base.base_data_loader import to_device
-from base.base_model import interpret
 from base.sampler import EpochSampler
 from tools.drawing import caption, contact_sheet
 from utils import distributed
@@ -25,6 +24,7 @@ from utils.check import flat
 from utils.device import averaged_model
 from utils.errors import in_one_line
 from utils.seed import preserved_random_state
+from utils.task import interpret
 
 KEY = "trainer.histograms"
 

@@ -13,7 +13,6 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from base.base_data_loader import to_device
-from base.base_model import interpret
 from parse_config import ConfigParser
 from runs import Run
 from tools.drawing import caption, contact_sheet, new_figure, png_of
@@ -21,6 +20,7 @@ from train import build_model, part_modules
 from trainer import Trainer
 from utils import checkpoint
 from utils.errors import UserError
+from utils.task import interpret
 
 MANY = 20  # classes: more have no numbers in the confusion matrix
 WORST = 16  # samples are shown

@@ -1,0 +1,36 @@
+"""What the outputs of a model mean: for predict.py, and for extras that show or measure outputs."""
+
+from functools import partial
+from typing import Any
+
+import torch
+
+from utils.errors import UserError
+
+TASKS = {  # by the losses of PyTorch that make them certain
+    "multiclass": "cross_entropy CrossEntropyLoss nll_loss NLLLoss",
+    "regression": "mse_loss MSELoss l1_loss L1Loss smooth_l1_loss SmoothL1Loss "
+    "huber_loss HuberLoss",
+    "binary": "binary_cross_entropy_with_logits BCEWithLogitsLoss binary_cross_entropy BCELoss",
+}
+
+
+def interpret(config: Any, criterion: Any, outputs: torch.Tensor) -> tuple[str, torch.Tensor]:
+    """The task, and the outputs for a batch as probabilities where the task has some.
+
+    Raises UserError for outputs that do not fit the task.
+    """
+    if not isinstance(outputs, torch.Tensor):
+        raise UserError(f"the model gives a {type(outputs).__name__}, not a tensor")
+    loss = criterion.func if isinstance(criterion, partial) else type(criterion)
+    name = loss.__name__ if loss.__module__.startswith("torch.") else ""  # else it may be any loss
+    n = outputs.shape[1] if outputs.ndim > 1 else 1  # classes or labels
+    found = next((task for task, losses in TASKS.items() if name in losses.split()), "none")
+    task = config["task"] or ("multilabel" if found == "binary" and n != 1 else found)
+    if (task == "binary" and n != 1) or (task == "multiclass" and n == 1):
+        shape = tuple(outputs.shape[1:])
+        raise UserError(f"task = {task!r}: does not fit outputs of {shape} for a sample")
+    if task == "multiclass":
+        return task, outputs.float().softmax(dim=1)
+    is_logit = task in ("binary", "multilabel") and name not in ("binary_cross_entropy", "BCELoss")
+    return task, outputs.float().sigmoid() if is_logit else outputs
