@@ -27,7 +27,7 @@ STARTERS = ("mnist", "minimal", "text", "tabular", "gan")
 # What only a full project has, and what of it any project has
 EXTRAS = ["tools/*", "docs/**/*", "notebooks/*", "export.py", "report.py", "sweep.py"]
 EXTRAS += [".editorconfig", ".pre-commit-config.yaml"]
-ESSENTIAL = ["tools/__init__.py", "tools/check.py"]
+ESSENTIAL = ["tools/__init__.py", "tools/arguments.py", "tools/check.py"]
 ESSENTIAL += ["tools/several_optimizers.py"] * (STARTER == "gan")
 ESSENTIAL += ["docs/config.md", "docs/data.md", "docs/model.md", "docs/runs.md"]
 # What belongs to the starter "mnist" alone, and what "gan" has too

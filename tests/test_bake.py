@@ -29,7 +29,7 @@ ESSENTIAL = """
     logger/progress.py logger/visualization.py
     model/__init__.py model/loss.py model/metric.py model/model.py
     tests/test_project.py
-    tools/__init__.py tools/check.py
+    tools/__init__.py tools/arguments.py tools/check.py
     trainer/__init__.py trainer/trainer.py
     utils/__init__.py utils/check.py
     utils/checkpoint.py utils/command_line.py

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from logger import setup_logging
 from settings import Settings
 from utils import distributed, extras
-from utils.check import Keys, Mistake, arguments_of, check_part, look_up, read_value
+from utils.check import Keys, Mistake, look_up, read_value
 from utils.errors import UserError, in_full
 from utils.files import PROJECT_DIR, project_path, read_config, to_plain, write_json
 from utils.optim import by_name
@@ -51,6 +51,7 @@ class ConfigParser:
         self.run_id = run_id
         self.source = source  # the file, for messages
         self.args: Any = None  # what else was on the command line
+        self.modules: dict[str, Any] = {}  # where types are looked up, by the keys of the config
         self._made: list[Path] = []  # the folders that were made for this run
         self.modification = {_keys(k): to_plain(v) for k, v in (modification or {}).items()}
         config = to_plain(config)
@@ -125,17 +126,20 @@ class ConfigParser:
         return self.config[name]
 
     def check_parts(self, modules: dict[str, Any], before_data: bool = False) -> None:
-        """Compare each part with the code that it names, and raise all mistakes at once.
+        """Compare the parts with the code that they name, and raise all mistakes at once.
 
         `modules` maps keys of the config to the modules where their types are looked up, in order.
         `before_data` says that the data are still to be read: see `Callback.on_check`.
         """
-        mistakes = _check_together(self.settings)
+        self.modules, mistakes = modules, []
         for key, places in modules.items():
-            value = getattr(self.settings, key)
-            value = dict(enumerate(value)) if isinstance(value, list) else by_name(value)
-            for name, part in value.items():
-                mistakes += check_part((key,) if name == "" else (key, name), part, places)
+            for path, part in self.parts(key).items():
+                try:
+                    look_up(part.type, places)
+                except UserError as error:
+                    is_all = key != "metrics" or extras.modules_of(key)
+                    more = "" if is_all else f"; {in_full('more are')}"
+                    mistakes.append(Mistake((*path, "type"), f": {error}{more}"))
         for callback in self.callbacks:
             callback.on_check(self, mistakes, before_data)
         for key in extras.not_served(self.settings):
@@ -173,8 +177,9 @@ class ConfigParser:
 
         part = self.part(name)
         found, args = look_up(part["type"], module), dict(part["args"])
-        for key, argument in arguments_of(found)[0].items():  # a list becomes a tensor
-            if isinstance(args.get(key), list) and "torch.Tensor" in str(argument.annotation):
+        function: Any = found.__init__ if isclass(found) else found
+        for key, hint in getattr(function, "__annotations__", {}).items():
+            if isinstance(args.get(key), list) and "Tensor" in str(hint):  # a list becomes one
                 args[key] = torch.tensor(args[key], dtype=torch.get_default_dtype(), device=device)
         ready: Any = found(**args) if isclass(found) else partial(found, **args)
         ready.__name__ = part["name"] or found.__name__
@@ -186,6 +191,13 @@ class ConfigParser:
         if isinstance(value, dict):
             return {name: build((key, name), name) for name in value}
         return build((key,), "")
+
+    def parts(self, key: str) -> dict[Keys, Any]:
+        """The parts under a key of the config, by the keys that lead to each."""
+        value = getattr(self.settings, key)
+        if isinstance(value, list):
+            return {(key, index): part for index, part in enumerate(value)}
+        return {(key, name) if name else (key,): part for name, part in by_name(value).items()}
 
     def part(self, name: Any) -> Any:
         """What is under `name`, a key or a tuple of keys, with "type" and "args"; None for null."""
@@ -298,21 +310,3 @@ def default_config() -> Path:
     """The project's own config file."""
     in_json, in_yaml = PROJECT_DIR / "config.json", PROJECT_DIR / "config.yaml"
     return in_yaml if in_yaml.exists() and not in_json.exists() else in_json
-
-
-def _check_together(settings: Settings) -> list[Mistake]:
-    """Mistakes in what belongs together: each key alone would be right."""
-    found, names = [], {"loss", "lr", "epoch"}
-    for index, metric in enumerate(settings.metrics):
-        name = metric.name or metric.type.rpartition(".")[2]
-        if name in names:
-            text = f': the name {name!r} is taken; give it another, "name": "…"'
-            found.append(Mistake(("metrics", index), text))
-        names.add(name)
-    optimizers = by_name(settings.optimizer)
-    if settings.trainer.accumulate_steps > 1 and "" not in optimizers:
-        found.append(Mistake(("trainer", "accumulate_steps"), ": goes with one optimizer alone"))
-    for name in by_name(settings.lr_scheduler).keys() - optimizers.keys():
-        several = ", ".join(optimizers) or "one alone"
-        found.append(Mistake(("lr_scheduler",), f" {name}: must go with optimizer: {several}"))
-    return found

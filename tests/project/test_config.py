@@ -12,9 +12,9 @@ from base import BaseDataLoader, BaseModel
 from digits_example import CONFIG
 from model import loss, metric, model
 from parse_config import ConfigParser, Option
+from tools.arguments import arguments_of, check_arguments
 from train import part_modules
-from utils import UserError
-from utils.check import arguments_of, read_arguments
+from utils import UserError, extras
 from utils.files import read_config
 
 pytestmark = pytest.mark.usefixtures("example_parts")
@@ -182,9 +182,20 @@ def test_all_mistakes_are_listed_at_once(config_file):
 
 def test_mistakes_in_names_are_listed_at_once_too(config_file):
     changes = {"optimizer.args.learning_rate": 1, "arch.type": "Digitsmodel", "metrics": ["a", "a"]}
+    path = config_file(changes)
     with pytest.raises(UserError) as caught:
-        parse("-c", config_file(changes))
-    assert len(str(caught.value).splitlines()) == 5
+        parse("-c", path)
+    lines = [line.removeprefix(f"{path}: ") for line in str(caught.value).splitlines()]
+    keys = "arch.type metrics.0.type metrics.1.type metrics.1 optimizer.args.learning_rate"
+    assert [line.partition(":")[0] for line in lines] == keys.split()
+
+
+def test_without_its_extra_arguments_are_not_checked_but_names_are(make_config, monkeypatch):
+    texts = {name: text for name, text in extras.texts().items() if name != "arguments"}
+    monkeypatch.setattr(extras, "texts", lambda: texts)
+    config = make_config({"optimizer.args.learning_rate": 1, "arch.type": "Digitsmodel"})
+    with pytest.raises(UserError, match=r"^command line: arch\.type: there is no [^\n]*$"):
+        config.check_parts(part_modules())
 
 
 def test_an_option_can_be_a_flag(config_file):
@@ -266,9 +277,7 @@ def test_parts_are_built_by_name_with_arguments(make_config):
 
 
 def mistakes_in(function, args):
-    found = []
-    read_arguments(function, args, (), found)
-    return found
+    return check_arguments(function, args, ())
 
 
 def test_hints_are_judged_as_far_as_they_can_be():

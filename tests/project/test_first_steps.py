@@ -540,7 +540,7 @@ def test_callbacks_are_made_once_in_a_run(make_config, monkeypatch):
 
 def test_a_metric_of_the_full_project_names_its_command(make_config, monkeypatch):
     monkeypatch.setattr("train.modules_of", lambda key: [])
-    monkeypatch.setattr("utils.check.modules_of", lambda key: [])
+    monkeypatch.setattr("utils.extras.modules_of", lambda key: [])
     with pytest.raises(
         UserError, match="no 'auroc' in model.metric; .*; more are in the full project: "
     ):

@@ -12,10 +12,11 @@ from model import model
 from parse_config import ConfigParser
 from settings import Part
 from test_config import BAD_VALUES, DELETE, changed
+from tools.arguments import check_arguments
 from tools.schema import block_schema, find_types, make_schema
 from train import part_modules
 from utils import UserError
-from utils.check import read_arguments, read_value
+from utils.check import read_value
 
 jsonschema = pytest.importorskip("jsonschema")
 pytestmark = pytest.mark.usefixtures("example_parts")
@@ -121,9 +122,7 @@ def test_arguments_are_judged_as_by_a_run(schema, key):
         needed = dict.fromkeys(branches[name].get("required", ()), [1])
         names = ["no_such_argument", *branches[name]["properties"]]
         for args in [{}, *(needed | {one: value} for one in names for value in values)]:
-            mistakes = []
-            read_arguments(found, args, (), mistakes, given)
-            accepted = not mistakes
+            accepted = not check_arguments(found, args, (), given)
             assert is_valid(args) == accepted, (name, args)
             seen.add(accepted)
     assert seen == {True, False}

@@ -9,22 +9,21 @@ from torch import nn
 
 from base import Callback
 from parse_config import ConfigParser
-from utils.check import Mistake, look_up, read_arguments
+from tools.arguments import check_arguments
+from utils.check import look_up
 from utils.errors import UserError
-from utils.optim import by_name
 
 
 class ParameterGroups(Callback):
     """Checks the arguments of each group."""
 
     def on_check(self, config: ConfigParser, mistakes: list, before_data: bool = False) -> None:
-        for name, optimizer in by_name(config.settings.optimizer).items():
+        for path, optimizer in config.parts("optimizer").items():
             with suppress(UserError):  # a wrong type is a mistake already
                 found = look_up(optimizer.type, [torch.optim])
                 for pattern, args in optimizer.groups.items():
-                    path = ("optimizer", *filter(None, [name]), "groups", pattern)
-                    of_all: list[Mistake] = []
-                    read_arguments(found, optimizer.args | args, path, of_all, given=1)
+                    where = (*path, "groups", pattern)
+                    of_all = check_arguments(found, optimizer.args | args, where, given=1)
                     mistakes += [mistake for mistake in of_all if mistake.path[-1] in args]
 
 

@@ -3,7 +3,7 @@
 python train.py --schema > config.schema.json
 
 It is made from settings.py and from the classes and functions that a config can name, and follows
-utils/check.py. What find_types does not list, a config can still name by its dotted path.
+tools/arguments.py. What find_types does not list, a config can still name by its dotted path.
 """
 
 import inspect
@@ -17,10 +17,11 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from parse_config import ConfigParser
 from settings import Settings
+from tools.arguments import arguments_of
 from tools.from_data import OPEN
 from train import part_modules
 from utils import extras
-from utils.check import Range, arguments_of, kind_of
+from utils.check import Range, kind_of
 
 FLAG = {"action": "store_true", "help": "print a JSON Schema of the config, for editors"}
 Schema = dict[str, Any]

@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 from parse_config import ConfigParser
 from settings import Part
-from utils.check import Keys, Mistake, check_part, nearest, read_value
+from tools.arguments import check_part
+from utils.check import Keys, Mistake, nearest, read_value
 from utils.errors import UserError
 from utils.files import read_config
 

@@ -1,20 +1,17 @@
-"""Check a config: its values against type hints, its parts against the code; say what is valid."""
+"""Check a config: its values against type hints, its names against the code; say what is valid."""
 
-import ast
-import inspect
 import json
 import re
-from contextlib import suppress
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from importlib import import_module
-from inspect import Parameter, isabstract, isclass
+from inspect import isabstract
 from math import inf
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
-from utils.errors import UserError, in_full
-from utils.extras import modules_of
+from utils.errors import UserError
 
 Keys = tuple  # the way to a value in the config: keys, and positions in lists
 # What a config can hold
@@ -50,10 +47,7 @@ def read_value(hint: Any, value: Any, path: Keys, mistakes: list[Mistake]) -> An
     if isinstance(value, dict) and (block or dict in origins):
         are_blocks = names.isdisjoint(value) and all(isinstance(x, dict) for x in value.values())
         if block and not (dict in origins and value and are_blocks):
-            found: list[Mistake] = []
-            values = read_arguments(block, value, path, found)
-            mistakes += found
-            return None if found else block(**values)
+            return read_block(block, value, path, mistakes)
         inner = origins[dict][1]
         return {key: read_value(inner, one, (*path, key), mistakes) for key, one in value.items()}
     if isinstance(value, list) and list in origins:
@@ -65,29 +59,28 @@ def read_value(hint: Any, value: Any, path: Keys, mistakes: list[Mistake]) -> An
     return value
 
 
-def read_arguments(
-    function: Any, args: dict[str, Any], path: Keys, mistakes: list[Mistake], given: int = 0
-) -> dict[str, Any]:
-    """`args` for a function or class, read by its hints, without the first `given` arguments.
-
-    Appends what is wrong to `mistakes`; what cannot be judged, passes.
-    """
-    known, takes_any = arguments_of(function, given)
-    required = [name for name, argument in known.items() if argument.default is argument.empty]
-    mistakes += [Mistake((*path, name), ": is missing") for name in required if name not in args]
-    blocks = {name: one.annotation for name, one in known.items() if is_dataclass(one.annotation)}
-    inside = [f"{name}.{field.name}" for name, block in blocks.items() for field in fields(block)]
-    given_inside = flat({name: value for name, value in args.items() if name in known})
-    inside += [name for name in given_inside if "." in name]
-    for name in args:
-        if name not in known and not takes_any:
-            near = nearest(name, [*inside, *known])
+def read_block(block: Any, given: dict[str, Any], path: Keys, mistakes: list[Mistake]) -> Any:
+    """`given` as the dataclass `block`; None where that finds mistakes."""
+    n_before, hints = len(mistakes), get_type_hints(block, include_extras=True)
+    required = [field.name for field in fields(block) if field.default is field.default_factory]
+    mistakes += [Mistake((*path, name), ": is missing") for name in required if name not in given]
+    values = {}
+    for name, value in given.items():
+        if name in hints:
+            values[name] = read_value(hints[name], value, (*path, name), mistakes)
+        else:
+            near = nearest(name, [*names_inside(hints, given), *hints])
             mistakes.append(Mistake((*path, name), f": unknown key; {near}"))
-    return {
-        name: read_value(known[name].annotation, value, (*path, name), mistakes)
-        for name, value in args.items()
-        if name in known
-    }
+    return None if len(mistakes) > n_before else block(**values)
+
+
+def names_inside(hints: dict[str, Any], given: dict[str, Any]) -> Iterator[str]:
+    """The keys "trainer.epochs", "optimizer.args.lr" … in the blocks of a block."""
+    for name, hint in hints.items():
+        if is_dataclass(hint):
+            yield from (f"{name}.{field.name}" for field in fields(hint))
+        if isinstance(given.get(name), dict):
+            yield from flat(given[name], name)
 
 
 def flat(config: Any, path: str = "") -> dict[str, Any]:
@@ -175,74 +168,3 @@ def look_up(name: str, modules: Any) -> Any:
                 names.append(key)
     places = " or ".join(module.__name__ for module in modules)
     raise UserError(f"there is no {name!r} in {places}; {nearest(name, names)}")
-
-
-def check_part(path: Keys, part: Any, modules: Any) -> list[Mistake]:
-    """What is wrong with the part under `path`: its type, its arguments, and what is in these."""
-    try:
-        found = look_up(part.type, modules)
-    except UserError as error:
-        is_all = path[0] != "metrics" or modules_of("metrics")
-        more = "" if is_all else f"; {in_full('more are')}"
-        return [Mistake((*path, "type"), f": {error}{more}")]
-    mistakes: list[Mistake] = []
-    args, given = part.args, {"optimizer": 1}.get(path[0], 0)
-    if path[0] in ("loss", "metrics") and not isclass(found):
-        given = 2  # output and target
-    if path[0] == "lr_scheduler":
-        args = args | {"optimizer": None}
-        for index, one in enumerate(args.get("schedulers", [])):  # as in SequentialLR
-            where = (*path, "args", "schedulers", index)
-            scheduler = read_value(type(part), one, where, mistakes)
-            mistakes += check_part(where, scheduler, modules) if scheduler else []
-    read_arguments(found, args, (*path, "args"), mistakes, given)
-    return mistakes
-
-
-def arguments_of(function: Any, given: int = 0) -> tuple[dict[str, Parameter], bool]:
-    """The arguments of a class or function by name, and whether it takes others as well.
-
-    Where a class hands on what it does not name (**kwargs) to its base, those of the base count
-    too, as optional. What a base says of an argument holds where the class itself says no more.
-    """
-    of_class = [cls for cls in getattr(function, "__mro__", ()) if "__init__" in vars(cls)]
-    known: dict[str, Parameter] = {}
-    takes_any = False
-    for one in reversed(of_class or [function]):  # from the base on
-        try:
-            parameters = [*inspect.signature(one).parameters.values()]
-        except ValueError:  # written in C, without a signature
-            return {}, True
-        init, hints = one.__init__ if isclass(one) else one, {}
-        with suppress(NameError, TypeError, AttributeError):  # what cannot be evaluated here
-            hints = get_type_hints(init, include_extras=True)
-        of_base = {name: p.replace(default=None) for name, p in known.items()}
-        named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-        judged = {p.name: hints.get(p.name, hint_like(p.default)) for p in named}
-        known = {p.name: p.replace(annotation=judged[p.name]) for p in named}
-        for name in known.keys() & of_base.keys():
-            limited = of_base[name].annotation
-            if hints.get(name) in (None, getattr(limited, "__origin__", None)):
-                known[name] = known[name].replace(annotation=limited)
-        takes_more = any(p.kind is p.VAR_KEYWORD for p in parameters)
-        if takes_more and gives_to_base(init):
-            known = of_base | known
-        else:
-            takes_any = takes_more
-    return {name: known[name] for name in [*known][given:]}, takes_any
-
-
-def gives_to_base(init: Any) -> bool:
-    """Whether an __init__ gives its **kwargs to that of its base, and not to a data set, say."""
-    with suppress(OSError, TypeError, SyntaxError):  # no source
-        nodes = ast.walk(ast.parse("if 1:\n" + inspect.getsource(init)))
-        calls = [one for one in nodes if None in {x.arg for x in getattr(one, "keywords", ())}]
-        return any(".__init__(" in ast.unparse(one) for one in calls)
-    return True
-
-
-def hint_like(default: Any) -> Any:
-    """What an argument without a hint takes, as far as its default tells."""
-    if isinstance(default, bool):
-        return bool
-    return float | list | dict | None if isinstance(default, (int, float)) else object
