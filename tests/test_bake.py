@@ -25,8 +25,7 @@ ESSENTIAL = """
     base/callback.py base/sampler.py
     data_loader/__init__.py data_loader/data_loaders.py
     docs/config.md docs/data.md docs/model.md docs/runs.md
-    logger/__init__.py logger/logger.py
-    logger/progress.py logger/visualization.py
+    logger/__init__.py logger/logger.py logger/visualization.py
     model/__init__.py model/loss.py model/metric.py model/model.py
     tests/test_project.py
     tools/__init__.py tools/arguments.py tools/check.py
@@ -35,7 +34,7 @@ ESSENTIAL = """
     utils/checkpoint.py utils/command_line.py
     utils/device.py utils/distributed.py utils/errors.py utils/extras.py
     utils/files.py utils/find_run.py utils/meter.py
-    utils/optim.py
+    utils/optim.py utils/processes.py
     utils/run.py utils/run_dir.py utils/seed.py utils/samples.py utils/task.py
 """.split()
 # What a full one has beside

@@ -216,8 +216,6 @@ def test_beside_gpus_there_is_a_backend_for_cpus(monkeypatch):
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setattr(distributed, "torch", torch, raising=False)
-    monkeypatch.setattr(distributed, "dist", torch.distributed, raising=False)
     for name in ("barrier", "destroy_process_group"):
         monkeypatch.setattr(torch.distributed, name, lambda: None)
     monkeypatch.setattr(torch.distributed, "is_nccl_available", lambda: True)

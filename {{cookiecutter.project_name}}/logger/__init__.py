@@ -1,7 +1,6 @@
 """What a run says: on the console, in files, in TensorBoard."""
 
-from logger.logger import setup_logging
-from logger.progress import Progress, log_epoch
+from logger.logger import Progress, add_row, log_epoch, setup_logging
 from logger.visualization import TensorboardWriter
 
-__all__ = ["Progress", "TensorboardWriter", "log_epoch", "setup_logging"]
+__all__ = ["Progress", "TensorboardWriter", "add_row", "log_epoch", "setup_logging"]

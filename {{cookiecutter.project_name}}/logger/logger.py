@@ -1,11 +1,18 @@
-"""Log messages: on the console, and in train.log of the run directory."""
+"""What a run says: messages on the console and in train.log, progress, and a row for each epoch."""
 
+import csv
 import logging
 import sys
+from datetime import timedelta
 from logging.handlers import MemoryHandler
 from pathlib import Path
+from time import monotonic
+from typing import Any
 
 from utils import distributed
+from utils.errors import as_warning
+from utils.files import atomic_write
+from utils.optim import learning_rates
 
 
 class ConsoleHandler(logging.Handler):
@@ -41,3 +48,58 @@ def setup_logging(save_dir: str | Path | None = None) -> None:
         file.addFilter(lambda _: Path(save_dir).exists())  # --check and notebooks remove runs
         kept.setTarget(file)
         kept.flush()
+
+
+class Progress:
+    """A line, and points on TensorBoard's curves, every `trainer.log_step` batches."""
+
+    def start_epoch(self, trainer: Any) -> None:
+        """The speed, and so the time left, is that since this call."""
+        self.began, self.first_batch = monotonic(), trainer.batch_idx
+
+    def show(self, trainer: Any) -> None:
+        """Means since the last call, the learning rates, the speed, and the time left."""
+        if not distributed.is_main():
+            return
+        values = trainer.train_metrics.window() | learning_rates(trainer.optimizer)
+        trainer.writer.set_step(trainer.step)
+        for key, value in values.items():
+            trainer.writer.add_scalar(key, value)
+        words = [f"{key} {value:.4g}" for key, value in values.items()]
+        seconds = (monotonic() - self.began) / (trainer.batch_idx - self.first_batch)  # of a batch
+        words.append(f"{1 / max(seconds, 1e-9):,.1f} batches/s")
+        n_left = trainer.len_epoch * (trainer.epochs - trainer.epoch + 1) - trainer.batch_idx
+        if n_left > 0:
+            words.append(f"{timedelta(seconds=round(n_left * seconds))} left")
+        of_all = f"/{trainer.len_epoch}" if trainer.len_epoch else ""
+        place = f"epoch {trainer.epoch:3}  batch {trainer.batch_idx}{of_all}"
+        trainer.logger.debug("%s  %s", place, "  ".join(words))
+
+
+def add_row(path: Path, row: dict[str, Any]) -> None:
+    """Add the row of an epoch to a table, in place of those that it has from this epoch on."""
+    rows: list[dict[str, Any]] = []
+    if path.exists():
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [one for one in csv.DictReader(file) if int(one["epoch"]) < row["epoch"]]
+    rows.append(row)
+    with atomic_write(path) as file:
+        columns = dict.fromkeys(key for one in rows for key in one)
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def log_epoch(trainer: Any, log: dict[str, Any], is_best: bool) -> None:
+    """What an epoch gave: a line on the console, a row in metrics.csv, a point on each curve."""
+    if not distributed.is_main():
+        return
+    with as_warning(trainer.logger, "metrics.csv is not written"):
+        add_row(trainer.checkpoint_dir / "metrics.csv", log)
+    values = {k: v for k, v in log.items() if k != "epoch" and isinstance(v, (int, float))}
+    for key, value in values.items():
+        name = key.removeprefix("val_")
+        trainer.writer.set_step(trainer.step, "train_epoch" if name == key else "valid")
+        trainer.writer.add_scalar(name, value)
+    words = "  ".join(f"{key} {value:<10.4g}" for key, value in values.items())
+    trainer.logger.info("epoch %3d  %s%s", log["epoch"], words, " * best" * is_best)

@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Any
 
 from base import BaseTrainer, Callback
-from logger.progress import add_row
+from logger import add_row
 from utils import distributed
 from utils.errors import as_warning
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from base import BaseTrainer, Callback
-from logger.progress import add_row
+from logger import add_row
 from tools.history import NAME, is_alive, read_starts
 from utils import distributed
 from utils.errors import UserError, as_warning
