@@ -226,6 +226,9 @@ def run_script(
     sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
     if before is not None:
         before()
+    instantiator = sys.modules.get("torch.distributed.nn.jit.instantiator")
+    if hasattr(instantiator, "_TEMP_DIR"):  # torch 2.6 makes it at its import, which is the
+        instantiator._TEMP_DIR._finalizer.detach()  # copied process's: a script may not have it
     (run or run_main)(*arguments)
 
 
