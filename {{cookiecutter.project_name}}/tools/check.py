@@ -5,6 +5,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from inspect import currentframe
 from itertools import islice
 from math import ceil, isfinite
 from shutil import rmtree
@@ -267,7 +268,8 @@ class FirstSteps(Callback):
         self.has_stepped = True
         for p in [p for p in parameters_of(optimizer) if p.grad is not None][:1]:
             self.handles.append(p.register_hook(self.leave))  # a step cannot remove its own hooks
-        callers = {frame.f_code.co_name for frame, _ in walk_stack(None)}
+        frames = walk_stack(currentframe())  # None leaves out frames, by version of Python
+        callers = {frame.f_code.co_name for frame, _ in frames}
         has_closure = len(args) > 1 or kwargs.get("closure")
         if "optimize" not in callers and "train_step" in callers and not has_closure:
             self.logger.warning(OWN_STEP)
