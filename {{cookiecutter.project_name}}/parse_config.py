@@ -18,7 +18,7 @@ from settings import Settings
 from utils import distributed, extras
 from utils.check import Keys, Mistake, look_up, read_value
 from utils.errors import UserError, in_full
-from utils.files import PROJECT_DIR, project_path, read_config, to_plain, write_json
+from utils.files import PROJECT_DIR, find_file, project_path, read_config, to_plain, write_json
 from utils.optim import by_name
 from utils.run_dir import discard, is_run, make_run_dir, mark_start
 
@@ -105,20 +105,12 @@ class ConfigParser:
         given = {target: getattr(args, target) for target in targets}
         modification |= {target: one for target, one in given.items() if one is not None}
         file = args.config or default_config()
-        resume = find_file(args.resume) if args.resume else None
-        if is_named := args.resume in ("auto", "best"):
-            config = cls.from_file(file, modification)
-            from utils.find_run import find_named  # takes torch
+        if args.resume:
+            from utils.find_run import config_of_run  # takes torch
 
-            resume = find_named(config, args.resume, to_train)
-        if resume is None or (args.config and not is_named):
-            config = cls.from_file(file, modification, resume=resume)
+            config = config_of_run(cls, args, file, modification, to_train)
         else:
-            from utils.checkpoint import read  # takes torch
-
-            if not (found := read(resume).get("config")):
-                raise UserError(f"{resume}: has no config in it: give one with -c")
-            config = cls(found, resume, modification, source=resume)
+            config = cls.from_file(file, modification)
         config.args = args
         return config
 
@@ -298,12 +290,6 @@ def _parse_override(text: str) -> tuple[Keys, Any]:
     except json.JSONDecodeError:
         words = {"True": True, "False": False, "None": None}
         return _keys(name), words.get(value, value)  # a plain word needs no quotes
-
-
-def find_file(typed: str | Path) -> Path:
-    """A file as a user names it: seen from the current directory, else from the project's."""
-    inside = project_path(typed)
-    return inside if inside.exists() and not Path(typed).exists() else Path(typed)
 
 
 def default_config() -> Path:

@@ -11,7 +11,6 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from parse_config import find_file
 from runs import find_runs, table_of
 from tools.drawing import (
     TRAINING,
@@ -28,7 +27,7 @@ from tools.drawing import (
 from tools.history import RecordedRun, duration
 from utils.command_line import CommandLine, exit_on_user_error
 from utils.errors import UserError, in_one_line
-from utils.files import atomic_write
+from utils.files import atomic_write, find_file
 from utils.run_dir import is_run
 
 # torch is imported where predictions are looked at, so that --help does not wait for it

@@ -12,11 +12,10 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from parse_config import find_file
 from utils.check import flat
 from utils.command_line import CommandLine, exit_on_user_error
 from utils.errors import UserError
-from utils.files import read_json
+from utils.files import find_file, read_json
 from utils.run_dir import is_run, read_mark
 
 COLUMNS = ["run", "status", "epochs", "monitor", "best", "at"]  # at: the epoch of the best value

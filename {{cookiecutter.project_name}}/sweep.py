@@ -13,10 +13,11 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-from parse_config import ConfigParser, find_file
+from parse_config import ConfigParser
 from train import OPTIONS
 from utils.command_line import CommandLine, exit_on_user_error
 from utils.errors import RunError, UserError
+from utils.files import find_file
 
 
 def add_arguments(parser: CommandLine) -> None:

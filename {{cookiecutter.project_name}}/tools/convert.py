@@ -16,9 +16,10 @@ import numpy as np
 import torch
 
 from base import BaseTrainer, Callback
-from parse_config import ConfigParser, find_file
+from parse_config import ConfigParser
 from utils import checkpoint, extras
 from utils.errors import UserError
+from utils.files import find_file
 from utils.meter import name_of
 
 FLAG = {"metavar": "FILE", "help": "make a usable checkpoint of one with pickled objects in it"}

@@ -13,11 +13,10 @@ from operator import getitem
 from statistics import fmean, stdev
 from typing import Any
 
-from parse_config import find_file
 from runs import Run, find_runs
 from utils.check import flat
 from utils.command_line import CommandLine, exit_on_user_error
-from utils.files import read_json
+from utils.files import find_file, read_json
 
 FREE = ("seed", "data_loader.args.fold")  # keys in which the runs of a group differ
 UNCOUNTED = ("$schema", "trainer.save_dir", "trainer.verbosity")

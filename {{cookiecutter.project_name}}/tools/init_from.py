@@ -5,10 +5,11 @@ from pathlib import Path
 from torch import nn
 
 from base import Callback
-from parse_config import ConfigParser, find_file
+from parse_config import ConfigParser
 from tools.convert import complete
 from utils.checkpoint import State, read, set_weights, weights_to_use
 from utils.errors import UserError
+from utils.files import find_file
 
 KEY = "init_from"
 

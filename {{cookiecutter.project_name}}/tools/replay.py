@@ -12,11 +12,11 @@ from typing import Any
 import torch
 
 from base import BaseTrainer, Callback
-from parse_config import ConfigParser, find_file
+from parse_config import ConfigParser
 from tools.check import FirstSteps
 from utils import extras
 from utils.errors import RunError, UserError
-from utils.files import read_config
+from utils.files import find_file, read_config
 from utils.run import stop_if_asked
 from utils.run_dir import LAST_NAME, is_run
 

@@ -1,9 +1,10 @@
 """Turn a sharded checkpoint, a folder, into one file beside it."""
 
-from parse_config import ConfigParser, find_file
+from parse_config import ConfigParser
 from tools.fsdp import load_whole
 from utils import checkpoint, extras
 from utils.errors import UserError
+from utils.files import find_file
 
 FLAG = {"metavar": "FOLDER", "help": "make one file of a sharded checkpoint"}
 

@@ -15,6 +15,12 @@ def project_path(path: str | Path) -> Path:
     return PROJECT_DIR / Path(path).expanduser()
 
 
+def find_file(typed: str | Path) -> Path:
+    """A file as a user names it: seen from the current directory, else from the project's."""
+    inside = project_path(typed)
+    return inside if inside.exists() and not Path(typed).exists() else Path(typed)
+
+
 def ensure_dir(dirname: str | Path) -> None:
     Path(dirname).mkdir(parents=True, exist_ok=True)
 

@@ -1,4 +1,4 @@
-"""Which checkpoint `-r auto` and `-r best` mean; parse_config.py asks where one is given."""
+"""What `-r` means, a checkpoint or `auto` or `best`; parse_config.py asks where it is given."""
 
 from logging import getLogger
 from pathlib import Path
@@ -6,9 +6,28 @@ from typing import Any
 
 from utils.checkpoint import read
 from utils.errors import UserError
+from utils.files import find_file
 from utils.run_dir import BEST_NAME, EPOCH_NAME, LAST_NAME, MARK_NAME, read_mark, saved_epochs
 
 OVER = ("finished", "stopped early")  # outcomes of a run that `-r auto` leaves alone
+
+
+def config_of_run(
+    parser: Any, args: Any, file: Path, modification: dict[Any, Any], to_train: bool
+) -> Any:
+    """The config of a run that goes on, from its checkpoint; with -c, or of a new run, from `file`.
+
+    With `to_train`, `-r auto` stands for a new run where the last one is over.
+    """
+    path, from_file = find_file(args.resume), bool(args.config)
+    if args.resume in ("auto", "best"):
+        path = find_named(parser.from_file(file, modification), args.resume, to_train)
+        from_file = path is None
+    if from_file:
+        return parser.from_file(file, modification, resume=path)
+    if not (found := read(path).get("config")):
+        raise UserError(f"{path}: has no config in it: give one with -c")
+    return parser(found, path, modification, source=path)
 
 
 def newest_intact(run_dir: Path) -> Path | None:
