@@ -1,7 +1,6 @@
 """Config file + command line -> checked, typed settings, and objects built by name."""
 
 import argparse
-import atexit
 import json
 import logging
 from collections.abc import Callable, Iterable
@@ -227,8 +226,6 @@ class ConfigParser:
         if self.resume is not None and self.goes_on:
             return self.resume.parent
         run_dir, self._made = distributed.on_main(lambda: make_run_dir(self.runs_dir, self.run_id))
-        if distributed.is_main():
-            atexit.register(self.discard_run)
         return run_dir
 
     log_dir = property(lambda self: self.save_dir)
@@ -240,10 +237,10 @@ class ConfigParser:
             write_json(self.given, self.save_dir / "config.json")
         setup_logging(self.save_dir)
 
-    def discard_run(self, with_files: bool = False) -> None:
-        """Remove what was made for a run that has not begun: empty folders, or `with_files`."""
+    def discard_run(self) -> None:
+        """Remove the folders that were made for a run that has not begun, with what is in them."""
         if distributed.is_main():
-            discard(self._made, with_files)
+            discard(self._made)
 
     def get_logger(self, name: str, verbosity: int = 2) -> logging.Logger:
         """A logger that shows warnings (verbosity 0), epochs too (1), or all (2)."""

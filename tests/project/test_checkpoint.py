@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from digits_example import CONFIG, DigitsModel
+from helpers import succeed
 from model import model
 from parse_config import ConfigParser
 from runs import find_runs
@@ -20,7 +21,7 @@ from tools.check import FirstSteps
 from train import build_trainer, main
 from utils import UserError, checkpoint
 from utils.errors import RunError
-from utils.files import read_json, write_json
+from utils.files import PROJECT_DIR, read_json, write_json
 from utils.find_run import newest_intact
 from utils.run_dir import MARK_NAME, mark, remove_old
 
@@ -479,11 +480,20 @@ def test_a_run_that_has_not_begun_leaves_nothing_and_no_folder_of_the_user_goes(
         assert config.save_dir.parents[1] == folder
         (config.save_dir / "of_a_callback.txt").touch()
         config.discard_run()
-        assert config.save_dir.exists()
-        config.discard_run(with_files=True)
         assert [*tmp_path.iterdir()] == [tmp_path / "mine"]
         assert not any((tmp_path / "mine").iterdir())
     begun = make_config()
     begun.start_run()
-    begun.discard_run(with_files=True)
+    begun.discard_run()
     assert (begun.save_dir / "config.json").exists()
+
+
+def test_at_exit_a_folder_for_a_run_goes_where_it_is_empty_alone(tmp_path):
+    code = "import sys; from parse_config import ConfigParser, default_config\n"
+    code += "changes = {'trainer.save_dir': sys.argv[1]}\n"
+    code += "config = ConfigParser.from_file(default_config(), changes, run_id=sys.argv[2])\n"
+    code += "path = config.save_dir / sys.argv[3]; path.is_dir() or path.touch()\n"
+    for run_id, file in (("mine", "of_a_loop_of_my_own.pth"), ("empty", ".")):
+        succeed("-c", code, tmp_path / "saved", run_id, file, cwd=PROJECT_DIR)
+    assert [path.name for path in tmp_path.glob("saved/*/*")] == ["mine"]
+    assert (next(tmp_path.glob("saved/*/mine")) / "of_a_loop_of_my_own.pth").exists()

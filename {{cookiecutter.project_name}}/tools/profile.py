@@ -46,7 +46,8 @@ def run(config: ConfigParser, _: Any) -> None:
         trainer.writer.close()
         for events in config.save_dir.glob("events.*"):
             events.unlink()
-        config.discard_run()
+        if not path.exists():
+            config.discard_run()
     print(profile.table())
     print(f"{TRACED} steps to look into, at https://ui.perfetto.dev or in TensorBoard: {path}")
 

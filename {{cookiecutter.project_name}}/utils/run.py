@@ -28,7 +28,7 @@ def prepare(trainer: Any) -> None:
         for callback in trainer.callbacks:
             callback.on_train_start(trainer)
     except Exception:
-        config.discard_run(with_files=True)
+        config.discard_run()
         raise
     say = trainer.logger.info
     config.start_run()

@@ -3,6 +3,7 @@
 A directory with the file `.run` is that of a run. In no other one is a file overwritten or deleted.
 """
 
+import atexit
 import re
 import shutil
 from contextlib import suppress
@@ -23,7 +24,8 @@ TIME = "%Y%m%d_%H%M%S"
 def make_run_dir(parent: Path, run_id: str | None = None) -> tuple[Path, list[Path]]:
     """A new folder below `parent`, called by the time or `run_id`; all folders made for it.
 
-    With the name "" it is `parent` itself. Raises UserError where there is one.
+    With the name "" it is `parent` itself. Those that stay empty are removed at exit. Raises
+    UserError where there is one.
     """
     name = datetime.now().strftime(TIME) if run_id is None else run_id
     folder, n = parent / name, 0
@@ -32,6 +34,7 @@ def make_run_dir(parent: Path, run_id: str | None = None) -> tuple[Path, list[Pa
         may_exist = run_id == "" and (is_run(folder) or not (folder / "config.json").exists())
         try:  # making it is the test: two that start at once get two
             folder.mkdir(parents=True, exist_ok=may_exist)
+            atexit.register(remove_empty, made)
             return folder, made
         except OSError as error:
             if run_id is not None or not isinstance(error, FileExistsError):
@@ -65,14 +68,15 @@ def mark(run_dir: Path, **notes: str) -> None:
     write_json(read_mark(run_dir) | notes, run_dir / MARK_NAME)
 
 
-def discard(made: list[Path], with_files: bool = False) -> None:
-    """Remove the folders that `make_run_dir` has made, where no run has begun; only empty ones.
-
-    With `with_files` also what the callbacks of a run that was refused have written.
-    """
-    if with_files and made and not is_run(made[0]):
+def discard(made: list[Path]) -> None:
+    """Remove the folders that `make_run_dir` has made, files included, where no run has begun."""
+    if made and not is_run(made[0]):
         shutil.rmtree(made[0], ignore_errors=True)
-    for folder in made:
+    remove_empty(made)
+
+
+def remove_empty(folders: list[Path]) -> None:
+    for folder in folders:
         with suppress(OSError):
             folder.rmdir()
 
