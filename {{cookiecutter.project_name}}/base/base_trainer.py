@@ -59,7 +59,7 @@ class BaseTrainer(ABC):
         self.checkpoint_dir = config.save_dir
         self.writer = TensorboardWriter(config.save_dir, self.logger, settings.tensorboard)
         self.callbacks = config.callbacks
-        self.saver: Any = checkpoint.Saver()
+        self.saver: Any = checkpoint  # `save`, `load` and `wait`
         self.stop_signals = StopSignals()
         self.asks_each_step = settings.save_every != SaveEvery() or distributed.world_size() > 1
 

@@ -1,6 +1,5 @@
 """TensorBoard."""
 
-from importlib.util import find_spec
 from logging import Logger
 from pathlib import Path
 from time import time
@@ -35,9 +34,6 @@ class TensorboardWriter:
         self.step, self.mode = 0, ""
         self._writer: Any = None
         self._waiting: list[tuple[Any, float, int, float]] = []  # (tag, number, step, time)
-        if self.enabled and find_spec("tensorboard") is None:
-            logger.warning("tensorboard is not installed: no event files (pip install tensorboard)")
-            self.enabled = False
 
     @property
     def writer(self) -> Any:
@@ -61,11 +57,12 @@ class TensorboardWriter:
 
     def add(self, name: str, tag: Any, *args: Any, **kwargs: Any) -> None:
         """What all of these call; an extra may put a function of its own in its place."""
-        if self.writer is None:
+        if not self.enabled:
             return
         with as_warning(self.logger, f"TensorBoard has no {tag!r}"):
+            writer = self.writer
             if name != "add_scalar" or len(args) != 1 or kwargs:
-                getattr(self.writer, name)(tag, *args, global_step=self.step, **kwargs)
+                getattr(writer, name)(tag, *args, global_step=self.step, **kwargs)
                 return
             self._waiting.append((tag, float(args[0]), self.step, time()))
             if time() - self._waiting[0][-1] > SECONDS:

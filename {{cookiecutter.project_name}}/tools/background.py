@@ -17,12 +17,14 @@ class Background(Callback):
     """Lets a trainer save so, unless something else has given it a saver of its own."""
 
     def on_setup(self, trainer: BaseTrainer) -> None:
-        if type(trainer.saver) is checkpoint.Saver:
+        if trainer.saver is checkpoint:
             trainer.saver = BackgroundSaver()
 
 
-class BackgroundSaver(checkpoint.Saver):
+class BackgroundSaver:
     """Saves from a thread of its own. The memory for the copy is kept for the next one."""
+
+    load = staticmethod(checkpoint.load)
 
     def __init__(self) -> None:
         self._buffers: dict[tuple, torch.Tensor] = {}
@@ -42,7 +44,7 @@ class BackgroundSaver(checkpoint.Saver):
         list(self._copiers.map(lambda pair: pair[0].copy_(pair[1], non_blocking=True), copies))
         for device in {tensor.device for _, tensor in copies if tensor.is_cuda}:
             torch.cuda.synchronize(device)
-        self._writing = self._thread.submit(super().save, state, *paths, then=then)
+        self._writing = self._thread.submit(checkpoint.save, state, *paths, then=then)
 
     def wait(self) -> None:
         """Until the last save is complete; raises what went wrong with it."""

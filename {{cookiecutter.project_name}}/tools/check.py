@@ -5,6 +5,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from inspect import currentframe
 from itertools import islice
 from math import ceil, isfinite
@@ -226,6 +227,7 @@ NO_STEP = "no optimizer.step() in an epoch: train_step is to call self.optimize(
 class FirstSteps(Callback):
     """Looks at the loader and the monitor, at the first step, and at the error that ends a run."""
 
+    epochs_done = 0  # before this process
     handles: list[Any] = []  # of a hook on each optimizer, in the first epoch
 
     def on_data_built(self, data_loader: Any, config: Any) -> None:
@@ -249,6 +251,11 @@ class FirstSteps(Callback):
         refuse_state(trainer)
         refuse_without_merge(trainer.metric_ftns)
         self.logger, self.has_stepped = trainer.logger, False
+        self.epochs_done = trainer.start_epoch - 1
+        if trainer.writer.enabled and find_spec("tensorboard") is None:
+            line = "tensorboard is not installed: no event files (pip install tensorboard)"
+            self.logger.warning(line)
+            trainer.writer.enabled = False
         if trainer.mnt_mode != "off" and (mode := better(trainer)) not in (None, trainer.mnt_mode):
             line = "trainer.monitor = %r keeps the worst epoch: did you mean '%s %s'?"
             self.logger.warning(line, trainer.monitor, mode, trainer.mnt_metric)
@@ -281,6 +288,9 @@ class FirstSteps(Callback):
 
     def on_train_end(self, trainer: Any, outcome: str) -> None:
         self.leave()
+        if outcome == "finished" and self.epochs_done >= trainer.epochs:
+            line = "All %d epochs are done; set trainer.epochs for more."
+            trainer.logger.info(line, self.epochs_done)
 
     def on_test_start(self, trainer: Any) -> None:
         refuse_without_merge(trainer.metric_ftns)

@@ -172,8 +172,8 @@ class Trainer(BaseTrainer):
                 self.is_first_micro_batch, self.is_last_micro_batch = i == 0, i == last
                 self.loss_weight = n / n_mean
                 batch = to_device(batch, self.device)
-                no_sync = nullcontext() if i == last else distributed.no_sync(self.model)
-                with self.autocast, no_sync:
+                no_sync = nullcontext if i == last else getattr(self.model, "no_sync", nullcontext)
+                with self.autocast, no_sync():  # DDP averages gradients once in a step
                     values = self.train_step(batch)
                 self.train_metrics.add(values, n)
             self.step += 1

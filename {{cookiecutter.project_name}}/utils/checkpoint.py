@@ -1,6 +1,7 @@
 """Checkpoints: files of tensors and plain types, written in one step, read without running code.
 
 `collect` and `restore` say what a checkpoint holds of a trainer. Add to it by `trainer.state`.
+`trainer.saver` is this module; a callback may put another thing with `save`, `load`, `wait` there.
 """
 
 import copy
@@ -33,12 +34,20 @@ NUMPY, ON_CPU = "of NumPy", "on the CPU"  # marks of tensors
 TUTORIAL = {"model_state_dict": "state_dict", "optimizer_state_dict": "optimizer"}
 
 
-def save(state: State, path: Path, *more_paths: Path) -> None:
-    """Write `state` under one name or several, each in one step: no half file ever has the name.
+def wait() -> None:
+    """Until the last `save` is complete; raises what went wrong with it."""
 
-    Raises TypeError where the state holds more than tensors and plain types, and RunError where it
-    cannot be written, or not be read again.
+
+def save(
+    state: State, path: Path, *more_paths: Path, then: Callable[[], None] = lambda: None
+) -> None:
+    """Write `state` in the main process under one name or several; call `then` when it is done.
+
+    A name is given in one step: no half file ever has it. Raises TypeError where the state holds
+    more than tensors and plain types, RunError where it cannot be written, or not be read again.
     """
+    if not distributed.is_main():
+        return
     state = to_plain(state)
     try:
         with atomic_write(path, "wb") as file:
@@ -51,6 +60,7 @@ def save(state: State, path: Path, *more_paths: Path) -> None:
         cause: Any = error if isinstance(error, OSError) else error.__context__ or error
         reason = getattr(cause, "strerror", None) or in_one_line(cause)
         raise RunError(f"{path}: cannot be written: {reason}; the others are intact") from None
+    then()
 
 
 def link(path: Path, other: Path) -> None:
@@ -66,21 +76,6 @@ def link(path: Path, other: Path) -> None:
 def load(path: str | Path) -> State:
     """The state in a checkpoint, on the CPU. Runs no code from the file; UserError if it is bad."""
     return complete(read(Path(path), mmap=distributed.world_size() > 1), path)
-
-
-class Saver:
-    """Writes and reads the checkpoints of a run; a callback may give `trainer.saver` another."""
-
-    load = staticmethod(load)
-
-    def save(self, state: State, *paths: Path, then: Callable[[], None] = lambda: None) -> None:
-        """Write `state` to all `paths` in the main process, and call `then` when it is done."""
-        if distributed.is_main():
-            save(state, *paths)
-            then()
-
-    def wait(self) -> None:
-        """Until the last save is complete; raises what went wrong with it."""
 
 
 def read(path: Path, mmap: bool = True) -> State:
@@ -191,15 +186,13 @@ def get_state(part: Any) -> Any:
 
 def set_state(part: Any, state: Any) -> None:
     """The counterpart of get_state. What has no state stays as it is."""
-    if part is None or state is None:
-        return
     if isinstance(part, dict):
         for name, one in part.items():
-            set_state(one, state.get(name))
-        return
-    part.load_state_dict(state)
-    if hasattr(part, "param_groups"):
-        part._opt_called = True  # torch's own name: else it warns of a scheduler's next step
+            set_state(one, (state or {}).get(name))
+    elif part is not None and state is not None:
+        part.load_state_dict(state)
+        if hasattr(part, "param_groups"):
+            part._opt_called = True  # torch's own name: else it warns of a scheduler's next step
 
 
 def shared_parts(trainer: Any) -> dict[str, Any]:

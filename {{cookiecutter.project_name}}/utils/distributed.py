@@ -75,8 +75,3 @@ def wrap(trainer: Any) -> Any:
 def unwrap(model: Any) -> Any:
     """The model itself, without DistributedDataParallel around it."""
     return model.module if type(model).__name__ == "DistributedDataParallel" else model
-
-
-def no_sync(model: Any) -> AbstractContextManager:
-    """For a micro-batch that is not the last of its step: the gradients are averaged later."""
-    return model.no_sync() if hasattr(model, "no_sync") else nullcontext()

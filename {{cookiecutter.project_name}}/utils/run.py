@@ -30,11 +30,9 @@ def prepare(trainer: Any) -> None:
     except Exception:
         config.discard_run()
         raise
-    say = trainer.logger.info
     config.start_run()
-    say("%s\nRun directory: %s", distributed.unwrap(trainer.model), trainer.checkpoint_dir)
-    if trainer.start_epoch > trainer.epochs:
-        say("All %d epochs are done; set trainer.epochs for more.", trainer.start_epoch - 1)
+    model = distributed.unwrap(trainer.model)
+    trainer.logger.info("%s\nRun directory: %s", model, trainer.checkpoint_dir)
 
 
 def begin_pass(trainer: Any, epoch: int) -> None:
