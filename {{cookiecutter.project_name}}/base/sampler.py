@@ -147,8 +147,12 @@ class SeededBatch(list):
             self.tensor = indices
         super().__init__(indices.tolist() if is_tensor else indices)
         self.place = place
-        self.seed = derive_seed("batch", *place)
         self.drawn: list[Any] = []  # the generators that samples are known to draw from
+
+    @property
+    def seed(self) -> int:
+        """That of the batch as a whole."""
+        return derive_seed("batch", *self.place)
 
     def __iter__(self) -> Iterator[Any]:
         base = derive_seed("samples", *self.place[:2])
