@@ -63,14 +63,12 @@ def build_model(config: ConfigParser) -> tuple[Any, Any, Any, list[Any]]:
 def build_trainer(config: ConfigParser) -> Any:
     """All that the config describes, put together: `.train()` on the result trains."""
     from trainer import Trainer
-    from utils.device import get_device
     from utils.optim import build_optimizers, build_schedulers
     from utils.seed import seed_everything
 
     modules = part_modules()
     config.get_logger("train", config["trainer"]["verbosity"])  # the data have something to say
     config.check_parts(modules, before_data=True)
-    get_device(config["device"])  # before data are read
     seed_everything(config["seed"], config["deterministic"])
     data_loader = config.init_obj("data_loader", modules["data_loader"])
     for callback in config.callbacks:

@@ -26,11 +26,11 @@ from utils import (
     UserError,
     checkpoint,
     ensure_dir,
+    inf_loop,
     prepare_device,
     read_json,
     write_json,
 )
-from utils.samples import inf_loop
 
 OldOption = namedtuple("CustomArgs", "flags type target")
 

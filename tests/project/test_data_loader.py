@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from base import BaseDataLoader
 from base.sampler import EpochSampler
+from tools.check import FirstSteps
 from tools.permutation import ManySamples, Permutation
 from tools.quiet_end import QuietEnd
 from utils import UserError
@@ -290,8 +291,13 @@ def test_an_old_run_keeps_its_order_and_its_split(monkeypatch):
     new.load_state_dict(state)
     assert seen(new) == rest and seen(valid) == held_out
     assert new.state_dict()["order"] == "randperm"
+
+
+def test_without_the_extra_a_run_with_an_order_of_many_is_refused(make_trainer):
+    trainer = make_trainer()
+    state = {"random": None, "batch_idx": 0, "step": 0, "data_loader": {"order": "feistel"}}
     with pytest.raises(UserError, match="an order of many samples: this is in the full project"):
-        old.load_state_dict(state | {"order": "feistel"})
+        FirstSteps().on_checkpoint_load(trainer, state)
 
 
 # What is random about a sample

@@ -8,10 +8,9 @@ import torch
 from base import BaseDataLoader
 from base.sampler import EpochBatchSampler, EpochSampler
 from tools.advice import advice
-from utils import distributed
+from utils import distributed, inf_loop
 from utils.device import get_device
 from utils.errors import UserError
-from utils.samples import inf_loop
 
 
 def parts(n, batch_size, world_size, drop_last=False, is_fixed=False, samples=0):

@@ -16,7 +16,7 @@ from base import BaseDataLoader
 from helpers import python
 from model import metric
 from parse_config import ConfigParser
-from tools.check import describe, refuse_without_merge
+from tools.check import FirstSteps, describe, refuse_without_merge
 from tools.convert import complete
 from train import build_trainer, part_modules
 from utils import UserError, extras
@@ -47,15 +47,20 @@ class Endless(IterableDataset):
 @pytest.mark.parametrize(
     ("dataset", "options", "message"),
     [
-        (range(9), {"timeout": 5}, "timeout is for workers"),
-        (range(9), {"sampler": iter(range(9))}, "the sampler, a range_iterator, has no length"),
+        (range(9), {"sampler": iter(range(9))}, "a range_iterator has no length"),
         (Endless(), {}, ".* expected unspecified shuffle option"),
-        (iter(()), {}, "the data set, a tuple_iterator, has no length"),
+        (iter(()), {}, "a tuple_iterator has no length"),
     ],
 )
 def test_what_a_data_loader_cannot_work_with(dataset, options, message):
     with pytest.raises(UserError, match=f"^data_loader: {message}"):
         BaseDataLoader(dataset, 2, True, 0, 0, **options)
+
+
+def test_a_timeout_is_for_workers(make_config):
+    loader = BaseDataLoader(range(9), 2, True, 0, 0, timeout=5)
+    with pytest.raises(UserError, match="^data_loader: timeout is for workers"):
+        FirstSteps().on_data_built(loader, make_config())
 
 
 def test_paths_and_numbers_of_numpy_in_a_config(make_config, tmp_path):

@@ -1,7 +1,7 @@
 """The base of all data loaders: change it for another split. base/sampler.py makes the batches."""
 
 import atexit
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any
 
@@ -14,7 +14,6 @@ from utils.check import Range
 from utils.command_line import end_workers, start_worker
 from utils.errors import UserError
 from utils.extras import find_hook
-from utils.samples import refuse_mistakes, split_indices
 
 MANY = 1_000_000  # samples: tools/permutation.py makes no list of more
 
@@ -31,6 +30,28 @@ def to_device(batch: Any, device: torch.device) -> Any:
     return batch
 
 
+def count_held_out(n_samples: int, split: float) -> int:
+    """How many samples go to validation; UserError where it, or training, would have none.
+
+    `split` is a fraction of the samples or, if it is an int, their number.
+    """
+    if n_samples == 0:
+        raise UserError("data_loader: the data set has no samples")
+    count = split if type(split) is int else int(n_samples * split)
+    if not 0 <= count < n_samples or (split > 0 and count == 0):
+        what = f"must be 0, or leave at least one of the {n_samples} samples on either side"
+        raise UserError(f"validation_split = {split}: {what}")
+    return count
+
+
+def split_indices(n_samples: int, split: float, seed: int) -> tuple[Any, Any]:
+    """The indices for training, and those for validation."""
+    is_valid = torch.zeros(n_samples, dtype=torch.bool)
+    order = torch.randperm(n_samples, generator=torch.Generator().manual_seed(seed))
+    is_valid[order[: count_held_out(n_samples, split)]] = True
+    return (~is_valid).nonzero().flatten(), is_valid.nonzero().flatten()
+
+
 class BaseDataLoader(DataLoader):
     """Base of all data loaders: a `DataLoader` that splits off a validation set.
 
@@ -45,7 +66,7 @@ class BaseDataLoader(DataLoader):
 
     n_samples_in_batch: int | None = None  # where a subclass makes its batches by itself
     n_samples_mean = 0.0
-    _loader: Any = None  # makes the batches; that of a stream is its own
+    _loader: Any = None  # makes the batches, if not of a stream
 
     def __init__(
         self,
@@ -67,14 +88,12 @@ class BaseDataLoader(DataLoader):
         is_stream, is_own = isinstance(dataset, IterableDataset), sampler is not batch_sampler
         if validation_split and (is_stream or is_own):
             raise UserError("data_loader: a stream or a sampler goes with validation_split = 0")
-        defaults: dict[str, Any] = {
-            "num_workers": num_workers,
-            "collate_fn": collate_fn,
-            "pin_memory": num_workers > 0 and torch.cuda.is_available(),
-            "persistent_workers": num_workers > 0,
-        }
-        options = defaults | options
-        refuse_mistakes(dataset, sampler, options)
+        for part in (dataset, sampler):
+            if not (part is None or is_stream or hasattr(part, "__len__")):
+                raise UserError(f"data_loader: a {type(part).__name__} has no length")
+        options |= {"num_workers": num_workers, "collate_fn": collate_fn}
+        options.setdefault("persistent_workers", num_workers > 0)
+        options.setdefault("pin_memory", num_workers > 0 and torch.cuda.is_available())
         held_out = dataset if valid_dataset is None else valid_dataset
         self.init_kwargs = {"dataset": held_out, "batch_size": batch_size, **options}
         self.shuffle, self.validation_split, self.split_seed = shuffle, validation_split, split_seed
@@ -100,6 +119,7 @@ class BaseDataLoader(DataLoader):
             self._passes = find_hook("own_batches", "data_loader: a batch_sampler")(batch_sampler)
         # DataLoader refuses to set batch_sampler later; as an argument it hides batch_size
         self.__dict__["batch_sampler"] = self._passes
+        options["collate_fn"] = tuple  # what SeededSamples gives stays as it is
         samples = SeededSamples(dataset, is_fixed)
         self._loader = DataLoader(samples, batch_sampler=self._passes, **options)
         if len(self) == 0:
@@ -123,23 +143,14 @@ class BaseDataLoader(DataLoader):
         return BaseDataLoader(validation_split=0, **order, **self.init_kwargs)
 
     def __iter__(self) -> Any:
-        for batch, n, mean in self._passes if self._loader is None else self._counted_batches():
-            self.n_samples_in_batch, self.n_samples_mean = n, mean
+        items: Any = self._passes
+        if self._loader is not None:
+            samples = self._loader.dataset
+            samples.collate_fn = self.collate_fn  # a subclass may have set another
+            is_plain = not (self.num_workers or self.pin_memory)  # then there is a shorter way
+            items = map(samples.__getitems__, self._passes) if is_plain else self._loader
+        for batch, self.n_samples_in_batch, self.n_samples_mean, self._passes.place in items:
             yield batch
-
-    def _counted_batches(self) -> Iterator[tuple[Any, int, float]]:
-        """Each batch of a pass, its samples in this process, and in a process on average."""
-        sampler, loader = self._passes, self._loader
-        seed, epoch, counts = sampler.seed, sampler.epoch, None
-        if loader.num_workers or loader.pin_memory:
-            batches: Any = iter(loader)
-        else:  # the short way
-            batches = map(self.collate_fn, map(loader.dataset.__getitems__, sampler))
-        for batch in batches:
-            counts = sampler.counts if counts is None else counts  # those of this pass
-            n, mean, samples = counts.popleft()
-            sampler.place = {"seed": seed, "epoch": epoch, "samples": samples}
-            yield batch, n, mean
 
     def set_epoch(self, seed: int, epoch: int) -> None:
         """Make the next pass that of (seed, epoch); without a call it is the next, with seed 0."""

@@ -4,8 +4,7 @@
 process, `SeededSamples` makes the samples. Change it for another order of the data.
 """
 
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from hashlib import blake2b
 from typing import Any
@@ -14,7 +13,6 @@ import torch
 from torch.utils.data import BatchSampler, Dataset, Sampler, get_worker_info
 
 from utils import distributed
-from utils.errors import UserError, in_full
 from utils.seed import CPU_GENERATORS, preserved_random_state, seed_cpu
 
 ODD, MOST = 0x9E3779B97F4A7C15, 2**64 - 1  # seeds of neighbours have little in common
@@ -64,7 +62,6 @@ class EpochBatchSampler(BatchSampler):
     """
 
     sampler: Any
-    counts: deque[tuple[int, float, int]]  # of batches: samples, in the mean, of the pass by then
 
     def __init__(
         self, sampler: Any, batch_size: int, drop_last: bool = False, is_fixed: bool = False
@@ -84,9 +81,7 @@ class EpochBatchSampler(BatchSampler):
         return self.place | {"order": getattr(self.sampler, "order_name", "own")}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Let the next pass be the rest of this one; UserError for an order that is not there."""
-        if state.get("order") == "feistel" != self.state_dict()["order"]:
-            raise UserError(f"data_loader: an order of many samples: {in_full()}")
+        """Let the next pass be the rest of this one."""
         self.set_epoch(state["seed"], state["epoch"], state["samples"])
 
     def count(self, skip: int = 0) -> int:
@@ -102,15 +97,15 @@ class EpochBatchSampler(BatchSampler):
     def __iter__(self) -> Iterator["SeededBatch"]:
         seed, epoch, skip = self.seed, self.epoch, self.samples
         self.epoch, self.samples = epoch + (not self.is_fixed), 0
-        counts = self.counts = deque()
         order = self.order(seed, epoch)
         for number, start, stop in self.cuts(skip):
             n = stop - start
             low = start + n * self.rank // self.world_size
             high = start + n * (self.rank + 1) // self.world_size
             if high > low:
-                counts.append((high - low, n / self.world_size, stop))
-                yield SeededBatch(order[low:high], (seed, epoch, number, self.rank))
+                place = {"seed": seed, "epoch": epoch, "samples": stop}
+                counts = (high - low, n / self.world_size, place)
+                yield SeededBatch(order[low:high], (seed, epoch, number, self.rank), counts)
 
     def cuts(self, skip: int) -> Iterator[tuple[int, int, int]]:
         """Of each batch of all processes its number, and its samples from, to."""
@@ -142,20 +137,20 @@ class SeededBatch(list):
     whole batches can use `seed`, of (seed, epoch, number of the batch, rank), and maybe `tensor`.
     """
 
-    def __init__(self, indices: Any, place: tuple[int, int, int, int]) -> None:
+    def __init__(self, indices: Any, key: tuple[int, int, int, int], counts: tuple) -> None:
         if is_tensor := isinstance(indices, torch.Tensor):
             self.tensor = indices
         super().__init__(indices.tolist() if is_tensor else indices)
-        self.place = place
+        self.key, self.counts = key, counts
         self.drawn: list[Any] = []  # the generators that samples are known to draw from
 
     @property
     def seed(self) -> int:
         """That of the batch as a whole."""
-        return derive_seed("batch", *self.place)
+        return derive_seed("batch", *self.key)
 
     def __iter__(self) -> Iterator[Any]:
-        base = derive_seed("samples", *self.place[:2])
+        base = derive_seed("samples", *self.key[:2])
         others = [one for one in CPU_GENERATORS if one not in self.drawn]
         with nullcontext() if get_worker_info() else preserved_random_state():
             for set_seed, _, _ in others:  # to seed these for each sample too would take long
@@ -167,24 +162,27 @@ class SeededBatch(list):
             self.drawn += [(s, draw, first) for s, draw, first in others if draw() != first]
 
     def __reduce__(self) -> tuple:  # how it goes to a worker
-        return SeededBatch, (self[:], self.place)
+        return SeededBatch, (self[:], self.key, self.counts)
 
 
 class SeededSamples(Dataset):
-    """What makes the batches of a data set, for `DataLoader` and its workers."""
+    """What makes the batches of a data set, here or in a worker, each with its `counts`."""
+
+    collate_fn: Callable  # a loader says it
 
     def __init__(self, dataset: Any, is_fixed: bool) -> None:
         self.dataset, self.is_fixed = dataset, is_fixed
         self.epoch: int | None = None  # that the data set was told
         self.drawn: list[Any] = []
 
-    def __getitems__(self, batch: SeededBatch) -> Any:
-        epoch, n_drawn = batch.place[1], len(self.drawn)
+    def __getitems__(self, batch: SeededBatch) -> tuple:
+        epoch, n_drawn = batch.key[1], len(self.drawn)
         if epoch != self.epoch and hasattr(self.dataset, "set_epoch") and not self.is_fixed:
             self.epoch = epoch
             self.dataset.set_epoch(epoch)
         batch.drawn = self.drawn
         make = getattr(self.dataset, "__getitems__", None)
         samples = make(batch) if make else [self.dataset[index] for index in batch]
-        # Once more, where a generator was found that is to be seeded too
-        return samples if len(self.drawn) == n_drawn else self.__getitems__(batch)
+        if len(self.drawn) > n_drawn:  # a generator was found that is to be seeded too
+            return self.__getitems__(batch)
+        return self.collate_fn(samples), *batch.counts

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from inspect import currentframe
 from itertools import islice
 from math import ceil, isfinite
+from operator import length_hint
 from shutil import rmtree
 from traceback import walk_stack, walk_tb
 from typing import Any
@@ -19,11 +20,11 @@ from torch import nn
 from base import BaseTrainer, Callback
 from parse_config import ConfigParser
 from utils import checkpoint, distributed, extras
+from utils.device import get_device
 from utils.errors import RunError, UserError, in_full, in_one_line, place_of
 from utils.meter import name_of
 from utils.optim import by_name, learning_rates, parameters_of, schedulers_for
 from utils.run_dir import BEST_NAME, LAST_NAME, make_run_dir
-from utils.samples import length_of
 
 FLAG = {"action": "store_true", "help": "try everything on a few batches and leave nothing behind"}
 BATCHES = 5
@@ -62,7 +63,7 @@ def check(trainer: Any) -> None:
 
 def try_out(trainer: Any) -> None:
     """Train for an epoch of a few batches, with all else as in a run, and say what was seen."""
-    n_batches = getattr(trainer, "len_epoch", None) or length_of(trainer.data_loader) or 0
+    n_batches = getattr(trainer, "len_epoch", None) or length_hint(trainer.data_loader)
     batches = shorten_epochs(trainer)
     trained = [p for p in trainer.model.parameters() if p.requires_grad]
     before, rates = [p.detach().clone() for p in trained], learning_rates(trainer.optimizer)
@@ -136,7 +137,7 @@ class FewBatches:
         self.times: list[float] = []  # when each was asked for
 
     def __len__(self) -> int:
-        n = length_of(self.loader) or self.n
+        n = length_hint(self.loader) or self.n
         return min(n, self.n + hasattr(getattr(self.loader, "batch_sampler", None), "cuts"))
 
     def __iter__(self) -> Iterator[Any]:
@@ -230,7 +231,13 @@ class FirstSteps(Callback):
     epochs_done = 0  # before this process
     handles: list[Any] = []  # of a hook on each optimizer, in the first epoch
 
+    def on_check(self, config: ConfigParser, mistakes: list, before_data: bool = False) -> None:
+        if before_data:
+            get_device(config["device"])  # refuses what is not there
+
     def on_data_built(self, data_loader: Any, config: Any) -> None:
+        if getattr(data_loader, "timeout", 0) and not data_loader.num_workers:
+            raise UserError("data_loader: timeout is for workers: num_workers must be 1 or more")
         if not hasattr(data_loader, "__iter__"):
             kind = f"a {type(data_loader).__name__} has no __iter__, so it gives no batches"
             raise UserError(f"data_loader.type = {config['data_loader']['type']!r}: {kind}")
@@ -243,6 +250,10 @@ class FirstSteps(Callback):
                 raise UserError(f"{what}: to change it, {in_full()}")
         is_within_pass = state["batch_idx"] > 0 or (state["step"] > 0 and not trainer.epoch_is_pass)
         positions = trainer.rank_state.get("data_loader"), state.get("data_loader")
+        was_of_many = isinstance(positions[1], dict) and positions[1].get("order") == "feistel"
+        sampler = getattr(positions[0], "sampler", None)
+        if was_of_many and getattr(sampler, "order_name", "") != "feistel":
+            raise UserError(f"data_loader: an order of many samples: {in_full()}")
         if is_within_pass and None in positions:
             line = "No state of the data loader: its pass starts again, samples may come twice in"
             trainer.logger.warning("%s epoch %d", line, state["epoch"] + 1)

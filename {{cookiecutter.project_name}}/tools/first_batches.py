@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
+from utils import NO_BATCH
 from utils.errors import UserError
-from utils.samples import NO_BATCH
 
 COUNTS = ("n_samples_in_batch", "n_samples_mean")  # what a BaseDataLoader says of a batch
 

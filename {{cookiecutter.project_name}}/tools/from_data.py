@@ -8,6 +8,7 @@ that share of the run. from_data.json in the run directory keeps what the config
 
 import re
 from collections.abc import Iterator
+from operator import length_hint
 from typing import Any
 
 import torch
@@ -21,7 +22,6 @@ from utils.check import Keys, Mistake, nearest
 from utils.errors import UserError, as_warning
 from utils.files import to_plain, write_json
 from utils.optim import by_name
-from utils.samples import length_of
 from utils.seed import preserved_random_state
 
 OPEN = re.compile(r"\$\{data\.\w+\}|auto|(\d+\.?\d*)%")  # the last two in a schedule
@@ -167,7 +167,7 @@ def steps_of_run(data_loader: Any, config: ConfigParser, interval: str, where: s
     settings = config.settings.trainer
     if interval == "epoch":
         return settings.epochs
-    n_batches = settings.len_epoch or length_of(data_loader)
+    n_batches = settings.len_epoch or length_hint(data_loader)
     if not n_batches:
         what = "the data loader has no length, so the steps of the run are not known"
         raise UserError(f"{where}: {what}: set trainer.len_epoch")

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from base import Callback
+from base.base_data_loader import count_held_out, split_indices
 from base.sampler import EpochSampler
-from utils.samples import count_held_out, split_indices
 
 ROUNDS = 6
 BLOCK = 4096  # numbers are computed ahead, as it takes long for each alone
@@ -40,7 +40,7 @@ def keep_order(loader: Any, order: str) -> None:
 
 
 def split_many(n_samples: int, split: float, seed: int) -> tuple[Any, Any]:
-    """As utils.samples.split_indices, without a list."""
+    """As split_indices, without a list."""
     if (count := count_held_out(n_samples, split)) == 0:
         return range(n_samples), range(0)
     return Permutation(n_samples, seed, start=count), Permutation(n_samples, seed, stop=count)

@@ -105,11 +105,11 @@ class StreamPasses:
         """Let the next pass be this one, from its start."""
         self.next: dict[str, Any] = {"seed": seed, "epoch": epoch, "samples": 0, "turn": 0}
         self.next["readers"] = [START] * max(1, self.loader.num_workers)
-        self._state: dict[str, Any] = self.next
+        self.place: dict[str, Any] = self.next
 
     def state_dict(self) -> dict[str, Any]:
         """How much of which pass was given out."""
-        return deepcopy(self._state)
+        return deepcopy(self.place)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Let the next pass be the rest of this one; UserError for another number of workers."""
@@ -117,15 +117,15 @@ class StreamPasses:
             raise UserError(f"{self.name}: the checkpoint is of num_workers = {n}: take as many")
         self.set_epoch(state["seed"], state["epoch"])
         if self.has_state:
-            self._state = self.next = state
+            self.place = self.next = state
         elif n := state["samples"]:
             logger.warning("%s has no state_dict: %d samples of its pass come again", self.name, n)
 
-    def __iter__(self) -> Iterator[tuple[Any, int, float]]:
-        """Each batch, the number of its samples, and that of a process on average."""
+    def __iter__(self) -> Iterator[tuple[Any, int, float, dict[str, Any]]]:
+        """Each batch, its samples here and in a process on average, and how much is given out."""
         state = self.next | {"readers": [*self.next["readers"]]}
         self.set_epoch(state["seed"], state["epoch"] + (not self.is_fixed))
-        self._state = self.reader.state = state
+        self.place = self.reader.state = state
         n_processes = 1 if self.is_fixed else distributed.world_size()
         own, step = self._own(state), 0
         while True:
@@ -142,7 +142,7 @@ class StreamPasses:
                 batch = batch if n else next(one for one in batches if one is not None)
             state["samples"] += round(mean * n_processes)
             step += 1
-            yield batch, n, mean
+            yield batch, n, mean, state
 
     def _own(self, state: dict[str, Any]) -> Iterator[tuple[Any, int]]:
         """The batches of the readers of this process, and what is in each."""

@@ -7,6 +7,7 @@ Read `_train_epoch` first: it shows what happens to a batch, in that order. Then
 from collections.abc import Iterator
 from contextlib import nullcontext
 from itertools import islice
+from operator import length_hint
 from typing import Any
 
 import torch
@@ -17,11 +18,10 @@ from base import BaseTrainer
 from base.base_data_loader import to_device
 from logger import Progress
 from parse_config import ConfigParser
-from utils import MetricTracker, distributed
+from utils import NO_BATCH, MetricTracker, distributed, inf_loop
 from utils.device import autocast, averaged_model, prepare_model
 from utils.errors import RunError, UserError
 from utils.optim import learning_rates, schedulers_for
-from utils.samples import NO_BATCH, count_samples, inf_loop, length_of
 from utils.seed import preserved_random_state
 
 
@@ -56,7 +56,7 @@ class Trainer(BaseTrainer):
         self.do_validation = valid_data_loader is not None
         self.lr_scheduler = lr_scheduler
         self.epoch_is_pass = (len_epoch or settings.len_epoch) is None  # over the data
-        self.len_epoch = len_epoch or settings.len_epoch or length_of(data_loader) or 0  # unknown
+        self.len_epoch = len_epoch or settings.len_epoch or length_hint(data_loader)  # 0: unknown
         if self.len_epoch == 0 and not hasattr(data_loader, "state_dict"):
             raise UserError("trainer.len_epoch: a data loader without length needs it")
         self.accumulate_steps, self.log_step = settings.accumulate_steps, settings.log_step
@@ -154,6 +154,8 @@ class Trainer(BaseTrainer):
 
         Override it to weight by tokens. A BaseDataLoader knows it; of others all fields must agree.
         """
+        from utils.samples import count_samples  # few loaders need it
+
         return count_samples(batch)
 
     def _train_epoch(self, epoch: int) -> dict[str, Any]:

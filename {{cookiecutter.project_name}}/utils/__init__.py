@@ -1,17 +1,37 @@
-"""One subject a file; here are the names that code from older projects imports from `utils`."""
+"""One subject a file; here is what code from older projects imports from `utils`."""
 
-from utils.device import prepare_device
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
+
 from utils.errors import UserError
 from utils.files import ensure_dir, read_json, write_json
 from utils.meter import MetricTracker
-from utils.samples import inf_loop
 
-__all__ = [
-    "MetricTracker",
-    "UserError",
-    "ensure_dir",
-    "inf_loop",
-    "prepare_device",
-    "read_json",
-    "write_json",
-]
+__all__ = ["MetricTracker", "ensure_dir", "inf_loop", "prepare_device", "read_json", "write_json"]
+
+T = TypeVar("T")
+NO_BATCH = "the data loader gives no batch"
+
+
+def inf_loop(data_loader: Iterable[T]) -> Iterator[T]:
+    """The batches of endless passes over `data_loader`. Raises UserError where two have none.
+
+    One may: of a loader that goes on from a checkpoint, the rest of a pass.
+    """
+    n_empty = 0
+    while n_empty < 2:
+        n_empty += 1
+        for batch in data_loader:
+            n_empty = 0
+            yield batch
+    raise UserError(NO_BATCH)
+
+
+def prepare_device(n_gpu_use: int) -> tuple[Any, list[int]]:
+    """The device for `n_gpu_use` GPUs and the list of their numbers, as older projects ask."""
+    import torch  # which takes a second
+
+    from utils.device import get_device
+
+    device_ids = list(range(min(n_gpu_use or 0, torch.cuda.device_count())))
+    return get_device("cuda:0" if device_ids else "cpu"), device_ids

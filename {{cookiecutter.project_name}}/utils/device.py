@@ -3,22 +3,19 @@
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from utils import distributed
 from utils.errors import UserError
 
-if TYPE_CHECKING:  # each function imports it by itself: --help does not wait for it
-    import torch
 
-
-def get_device(name: str = "auto") -> "torch.device":
+def get_device(name: str = "auto") -> torch.device:
     """The device for `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
 
     Of several processes each has a GPU of its own. Raises UserError where there is no such device.
     """
-    import torch
-
     n_gpus = torch.cuda.device_count()
     available = ["cuda", *(f"cuda:{n}" for n in range(n_gpus))] if n_gpus else []
     available += ["mps"] * torch.backends.mps.is_available() + ["cpu"]
@@ -34,18 +31,8 @@ def get_device(name: str = "auto") -> "torch.device":
     return torch.device("cuda", local_rank)
 
 
-def prepare_device(n_gpu_use: int) -> "tuple[torch.device, list[int]]":
-    """The device for `n_gpu_use` GPUs and the list of their numbers, as older projects ask."""
-    import torch
-
-    device_ids = list(range(min(n_gpu_use or 0, torch.cuda.device_count())))
-    return get_device("cuda:0" if device_ids else "cpu"), device_ids
-
-
 def prepare_model(model: Any, settings: Any) -> None:
     """Set up the model, in place, as `settings` of the trainer say."""
-    import torch
-
     torch.set_float32_matmul_precision("high" if settings.precision == "tf32" else "highest")
     if settings.channels_last:
         model.to(memory_format=torch.channels_last)
@@ -53,12 +40,8 @@ def prepare_model(model: Any, settings: Any) -> None:
         model.compile(**({} if settings.compile is True else settings.compile))
 
 
-def autocast(
-    precision: str, device: "torch.device", enabled: bool = True
-) -> AbstractContextManager:
+def autocast(precision: str, device: torch.device, enabled: bool = True) -> AbstractContextManager:
     """A context, to be entered any number of times, in which operations take that precision."""
-    import torch
-
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
     return torch.autocast(device.type, dtype, enabled) if dtype else nullcontext()
 
