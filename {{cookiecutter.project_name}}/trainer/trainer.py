@@ -143,6 +143,8 @@ class Trainer(BaseTrainer):
 
     def measure(self, output: Any, target: Any) -> dict[str, Any]:
         """The metrics of a batch by name."""
+        if not self.metric_ftns:
+            return {}
         with torch.no_grad():
             for metric in self.metrics.collectors if self.loss_weight else ():
                 metric.update(output, target)
