@@ -35,7 +35,7 @@ ESSENTIAL = """
     utils/device.py utils/distributed.py utils/errors.py utils/extras.py
     utils/files.py utils/find_run.py utils/meter.py
     utils/optim.py utils/processes.py
-    utils/run.py utils/run_dir.py utils/seed.py utils/samples.py utils/task.py
+    utils/run.py utils/run_dir.py utils/seed.py utils/inferred.py
 """.split()
 # What a full one has beside
 EXTRAS = """

@@ -449,7 +449,7 @@ def test_edits(name):
     new = trainer_class((PROJECT / "base/base_trainer.py").read_text())
     for rule in (*RULES, Names(old, new, [])):
         rule(source)
-    new = {"base.base_model": {"BaseModel"}, "utils.samples": {"inf_loop"}, "utils": {"inf_loop"}}
+    new = {"base.base_model": {"BaseModel"}, "utils.loops": {"inf_loop"}, "utils": {"inf_loop"}}
     Imports({"utils/util.py": ast.parse("")}, new, {"utils": {"mine"}})(source)
     assert source.edited == expected
     again = Source("x.py", source.edited)

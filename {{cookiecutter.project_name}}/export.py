@@ -230,7 +230,7 @@ def task_of(trainer: Any, inputs: Inputs) -> str:
     """What the outputs mean; "none" where that is not certain, or where they are not one tensor."""
     import torch
 
-    from utils.task import interpret
+    from utils.inferred import interpret
 
     args, kwargs = inputs
     with torch.no_grad():

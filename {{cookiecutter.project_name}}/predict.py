@@ -90,7 +90,7 @@ def predict(config: Any, args: Any) -> Iterator[dict[str, Any]]:
 
 def columns_of(outputs: Any, config: Any, criterion: Any, classes: Any) -> dict[str, Any]:
     """What the table has of a batch: of a dict the values, else what they mean by the task."""
-    from utils.task import interpret
+    from utils.inferred import interpret
 
     task, columns = "none", {}
     if not isinstance(outputs, dict):

@@ -23,8 +23,8 @@ from test import load
 from train import CommandLine, build_trainer
 from utils.errors import RunError, UserError
 from utils.files import PROJECT_DIR, read_json
+from utils.inferred import interpret
 from utils.meter import MetricTracker
-from utils.task import interpret
 
 pytest.importorskip("torchmetrics")
 pytestmark = pytest.mark.filterwarnings("ignore:No positive samples:UserWarning")

@@ -21,7 +21,7 @@ from predict import main
 from test import load_model
 from utils import UserError, checkpoint
 from utils.files import PROJECT_DIR, write_json
-from utils.task import interpret
+from utils.inferred import interpret
 
 
 def prepare(sample):

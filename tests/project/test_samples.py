@@ -21,7 +21,7 @@ from base import BaseDataLoader
 from trainer.trainer import Trainer
 from utils import UserError
 from utils.errors import RunError
-from utils.samples import count_samples
+from utils.inferred import count_samples
 
 LENGTHS = [5, 5, 3]  # of 13 samples in batches of 5
 WHOLE = {"trainer.monitor": "off", "trainer.epochs": 1, "trainer.len_epoch": None}

@@ -19,7 +19,7 @@ from utils import distributed
 from utils.check import look_up
 from utils.errors import UserError, as_warning, in_one_line
 from utils.files import atomic_write, to_plain
-from utils.task import interpret
+from utils.inferred import interpret
 
 IGNORED = -100  # the class number that cross entropy leaves out, unless it is told another
 MANY = 100  # values of a metric: more are no numbers for a log

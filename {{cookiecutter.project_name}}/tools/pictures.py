@@ -23,8 +23,8 @@ from utils import distributed
 from utils.check import flat
 from utils.device import averaged_model
 from utils.errors import in_one_line
+from utils.inferred import interpret
 from utils.seed import preserved_random_state
-from utils.task import interpret
 
 KEY = "trainer.histograms"
 

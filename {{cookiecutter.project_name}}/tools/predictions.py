@@ -20,7 +20,7 @@ from train import build_model, part_modules
 from trainer import Trainer
 from utils import checkpoint
 from utils.errors import UserError
-from utils.task import interpret
+from utils.inferred import interpret
 
 MANY = 20  # classes: more have no numbers in the confusion matrix
 WORST = 16  # samples are shown

@@ -156,7 +156,7 @@ class Trainer(BaseTrainer):
 
         Override it to weight by tokens. A BaseDataLoader knows it; of others all fields must agree.
         """
-        from utils.samples import count_samples  # few loaders need it
+        from utils.inferred import count_samples  # few loaders need it
 
         return count_samples(batch)
 

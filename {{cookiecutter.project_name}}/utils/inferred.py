@@ -1,11 +1,34 @@
-"""What the outputs of a model mean: for predict.py, and for extras that show or measure outputs."""
+"""What a run can tell by itself, as long as nobody says it: the samples of a batch, the task."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import torch
 
 from utils.errors import UserError
+
+
+def count_samples(batch: Any) -> int:
+    """The number of samples in a batch; UserError where its fields do not agree or none tells it.
+
+    A tensor has as many as its first dimension is long, a list or tuple inside of the batch as it
+    has elements, packed sequences as many as their first batch size.
+    """
+    is_tuple = isinstance(batch, (list, tuple)) and not hasattr(batch, "batch_sizes")
+    fields = batch.values() if isinstance(batch, Mapping) else batch if is_tuple else [batch]
+    lengths = set()
+    for field in fields:
+        if hasattr(field, "batch_sizes"):  # a PackedSequence
+            lengths.add(int(field.batch_sizes[0]))
+        elif isinstance(field, (list, tuple)) or getattr(field, "ndim", 0) > 0:
+            lengths.add(len(field))
+    if len(lengths) != 1:
+        how = "override Trainer.batch_size to say how many samples a batch has"
+        found = " or ".join(map(str, sorted(lengths))) or "no tensor in it"
+        raise UserError(f"a batch does not tell how many samples it has ({found}): {how}")
+    return lengths.pop()
+
 
 TASKS = {  # by the losses of PyTorch that make them certain
     "multiclass": "cross_entropy CrossEntropyLoss nll_loss NLLLoss",
