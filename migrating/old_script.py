@@ -20,10 +20,10 @@ from base import BaseTrainer
 from logger import setup_logging
 from parse_config import ConfigParser
 from parse_config import ConfigParser as NewConfigParser
+from tools import for_one_process
 from utils import distributed
 from utils.command_line import exit_on_user_error
 from utils.errors import UserError
-from utils.extras import for_one_process
 
 Main = Callable[..., Any]  # of (config) or of (config, resume)
 

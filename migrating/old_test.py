@@ -19,10 +19,10 @@ from typing import Any
 from tools.old_script import first_trainer
 
 from base.base_trainer import BaseTrainer
+from tools import for_one_process
 from utils import checkpoint
 from utils.command_line import exit_on_user_error
 from utils.errors import UserError
-from utils.extras import for_one_process
 
 
 def test_script(script: str) -> None:

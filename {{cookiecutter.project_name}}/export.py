@@ -18,9 +18,9 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from parse_config import ConfigParser
 from test import load
 from train import build_model
+from utils import distributed
 from utils.command_line import CommandLine, exit_on_user_error
 from utils.errors import RunError, UserError
-from utils.extras import for_one_process
 from utils.files import atomic_write
 
 if TYPE_CHECKING:
@@ -255,7 +255,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--to", choices=FORMATS, required=True, help="the format")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to write")
     with exit_on_user_error():
-        for_one_process("export.py")
+        if distributed.world_size() > 1:
+            raise UserError("export.py is for one process: start it with python, not with torchrun")
         config = ConfigParser.from_args(parser, argv=argv, to_train=False)
         if config.resume is None:
             raise UserError("command line: -r CHECKPOINT is missing: which model to export")

@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+from collections import namedtuple
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict
@@ -10,7 +11,7 @@ from functools import cached_property, partial, reduce
 from inspect import isclass
 from operator import getitem
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from logger import setup_logging
 from settings import Settings
@@ -21,13 +22,9 @@ from utils.files import PROJECT_DIR, find_file, project_path, read_config, to_pl
 from utils.optim import by_name
 from utils.run_dir import discard, is_run, make_run_dir, mark_start
 
-
-class Option(NamedTuple):
-    """A command line option that sets one value of the config."""
-
-    flags: list[str]
-    type: Any
-    target: str | tuple  # "optimizer.args.lr", "optimizer;args;lr" or ("optimizer", "args", "lr")
+# A command line option that sets a value of the config; its target is "optimizer.args.lr",
+# "optimizer;args;lr" or ("optimizer", "args", "lr")
+Option = namedtuple("Option", "flags type target")
 
 
 class ConfigParser:
@@ -128,8 +125,8 @@ class ConfigParser:
                 try:
                     look_up(part.type, places)
                 except UserError as error:
-                    is_all = key != "metrics" or extras.modules_of(key)
-                    more = "" if is_all else f"; {in_full('more are')}"
+                    has_more = key == "metrics" and not extras.modules_of(key)
+                    more = f"; {in_full('more are')}" if has_more else ""
                     mistakes.append(Mistake((*path, "type"), f": {error}{more}"))
         for callback in self.callbacks:
             callback.on_check(self, mistakes, before_data)
@@ -148,11 +145,10 @@ class ConfigParser:
         found = look_up(part["type"], module)
         try:
             return found(*args, **{**part["args"], **kwargs})
-        except UserError:
-            raise
         except (OSError, TypeError, ValueError) as error:
-            if not (isinstance(error, OSError) or found.__module__.startswith("torch.")):
-                raise  # the user's own code, whose traceback says more
+            is_own = not (isinstance(error, OSError) or found.__module__.startswith("torch."))
+            if is_own or isinstance(error, UserError):
+                raise  # the traceback of the user's own code says more
             return self._raise([Mistake(_keys(name), f": {error}")])
 
     initialize = init_obj  # by the name that it had in 2019

@@ -101,7 +101,7 @@ BAD_VALUES = [
         "there is no 'acc' in model.metric or tools.metrics; did you mean 'accuracy'?",
     ),
     ({"arch.type": "DIGITSModel"}, "arch.type: there is no 'DIGITSModel' in model.model; did you"),
-    ({"arch.type": "BaseModel"}, "arch.type: 'BaseModel' in model.model is incomplete"),
+    ({"arch.type": "BaseModel"}, "arch.type: 'BaseModel' is incomplete"),
     ({"arch.type": "no_such.Net"}, "arch.type: cannot import 'no_such'"),
     ({"arch.type": "torch.nn.Liner"}, "no 'Liner' in torch.nn; did you mean 'Linear'?"),
     ({"loss": "cross_entrpy"}, "did you mean 'cross_entropy'?"),
@@ -352,7 +352,7 @@ def test_a_model_without_forward_is_named_as_such(make_config, monkeypatch):
 
     Typo.__module__ = model.__name__
     monkeypatch.setattr(model, "Typo", Typo, raising=False)
-    with pytest.raises(UserError, match="'Typo' in model.model is incomplete: it has no forward"):
+    with pytest.raises(UserError, match="'Typo' is incomplete: it has no forward"):
         make_config({"arch": "Typo"}).check_parts(part_modules())
 
 

@@ -57,7 +57,11 @@ def check_part(path: Keys, part: Any, modules: Any) -> list[Mistake]:
 
 
 def check_args(path: Keys, part: Any, found: Any, modules: Any) -> list[Mistake]:
-    """What is wrong with the arguments of a part that names the class or function `found`."""
+    """What is wrong with a part that names the class or function `found`, or with its arguments."""
+    if inspect.isabstract(found):
+        missing = ", ".join(sorted(found.__abstractmethods__))
+        text = f": {part.type!r} is incomplete: it has no {missing}"
+        return [Mistake((*path, "type"), text)]
     mistakes: list[Mistake] = []
     args, given = part.args, {"optimizer": 1}.get(path[0], 0)
     if path[0] in ("loss", "metrics") and not isclass(found):

@@ -19,7 +19,8 @@ from torch import nn
 
 from base import BaseTrainer, Callback
 from parse_config import ConfigParser
-from utils import checkpoint, distributed, extras
+from tools import for_one_process, of_a_new_run
+from utils import checkpoint, distributed
 from utils.device import get_device
 from utils.errors import RunError, UserError, in_full, in_one_line, place_of
 from utils.meter import name_of
@@ -34,7 +35,7 @@ def run(config: ConfigParser, _: Any) -> None:
     """Check the trainer that a config describes."""
     from train import build_trainer  # here, as the train.py of an old project has none
 
-    extras.for_one_process("--check")
+    for_one_process("--check")
     saved = config.runs_dir.parent / f".check-{os.getpid()}"  # -r auto does not look there
     config.save_dir, config._made = make_run_dir(saved / config["name"])
     try:
@@ -46,7 +47,7 @@ def run(config: ConfigParser, _: Any) -> None:
 
 def check(trainer: Any) -> None:
     """Print what a trainer does with some batches. Raises UserError for what would end a run."""
-    extras.of_a_new_run(trainer.config, "--check")
+    of_a_new_run(trainer.config, "--check")
     os.environ["WANDB_MODE"] = "offline"
     os.environ.pop("MLFLOW_TRACKING_URI", None)  # then it writes a file in the run directory
     logging.disable(logging.INFO)

@@ -17,7 +17,8 @@ import torch
 
 from base import BaseTrainer, Callback
 from parse_config import ConfigParser
-from utils import checkpoint, extras
+from tools import for_one_process
+from utils import checkpoint
 from utils.errors import UserError
 from utils.files import find_file
 from utils.meter import name_of
@@ -56,7 +57,7 @@ class OldCheckpoints(Callback):
 
 def run(_: ConfigParser, value: str) -> None:
     """Write <stem>_converted.pth beside the file. Raises UserError where it cannot be made."""
-    extras.for_one_process("--convert")
+    for_one_process("--convert")
     path = find_file(value)
     target = path.with_name(f"{path.stem}_converted.pth")
     if target.exists():

@@ -1,9 +1,9 @@
 """One epoch of a few batches of training and of validation, everything else as in a real run."""
 
 from parse_config import ConfigParser
+from tools import of_a_new_run
 from tools.first_batches import FirstBatches
 from train import build_trainer
-from utils import extras
 from utils.errors import UserError
 
 FLAG = {"metavar": "N", "help": "a run on N batches of each phase"}
@@ -12,7 +12,7 @@ FLAG = {"metavar": "N", "help": "a run on N batches of each phase"}
 def run(config: ConfigParser, value: str) -> None:
     """Train for one epoch of `value` batches. Raises UserError where that is no number."""
     n = positive(value, "--fast-dev-run")
-    extras.of_a_new_run(config, "--fast-dev-run")
+    of_a_new_run(config, "--fast-dev-run")
     trainer = build_trainer(config)
     trainer.epochs = 1
     trainer.len_epoch, trainer.epoch_is_pass = min(n, trainer.len_epoch), False

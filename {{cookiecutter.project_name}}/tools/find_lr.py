@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from parse_config import ConfigParser
+from tools import for_one_process, of_a_new_run
 from train import build_trainer
-from utils import checkpoint, extras
+from utils import checkpoint
 from utils.errors import UserError
 from utils.files import atomic_write, ensure_dir, project_path
 
@@ -28,8 +29,8 @@ RECENT = 5  # steps whose mean is compared
 
 def run(config: ConfigParser, _: Any) -> None:
     """Print a suggestion and draw the picture that it comes from."""
-    extras.for_one_process("--find-lr")
-    extras.of_a_new_run(config, "--find-lr")
+    for_one_process("--find-lr")
+    of_a_new_run(config, "--find-lr")
     if find_spec("matplotlib") is None:
         raise UserError("--find-lr draws with matplotlib: pip install matplotlib")
     path = project_path(config["trainer"]["save_dir"]) / config["name"] / "find_lr.png"

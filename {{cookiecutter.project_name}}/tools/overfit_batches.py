@@ -1,10 +1,10 @@
 """Train and validate on the same few batches: a model that cannot learn them has a bug."""
 
 from parse_config import ConfigParser
+from tools import of_a_new_run
 from tools.fast_dev_run import positive
 from tools.first_batches import FirstBatches
 from train import build_trainer
-from utils import extras
 
 FLAG = {"metavar": "N", "help": "train on the same N batches"}
 
@@ -12,7 +12,7 @@ FLAG = {"metavar": "N", "help": "train on the same N batches"}
 def run(config: ConfigParser, value: str) -> None:
     """Train on the first `value` batches. Raises UserError where that is no number."""
     n = positive(value, "--overfit-batches")
-    extras.of_a_new_run(config, "--overfit-batches")
+    of_a_new_run(config, "--overfit-batches")
     trainer = build_trainer(config)
     batches = FirstBatches(trainer.data_loader, n)
     trainer.data_loader = trainer.valid_data_loader = batches

@@ -16,9 +16,9 @@ import torch
 from torch.profiler import ProfilerActivity, record_function
 
 from parse_config import ConfigParser
+from tools import for_one_process, of_a_new_run
 from train import build_trainer
 from trainer import trainer as loop
-from utils import extras
 from utils.errors import UserError
 from utils.optim import by_name
 
@@ -32,8 +32,8 @@ TRACE = "train.pt.trace.json"  # TensorBoard's plugin looks for this ending
 
 def run(config: ConfigParser, _: Any) -> None:
     """Print the table, and leave the trace in the run directory."""
-    extras.for_one_process("--profile")
-    extras.of_a_new_run(config, "--profile")
+    for_one_process("--profile")
+    of_a_new_run(config, "--profile")
     trainer = build_trainer(config)
     path = config.save_dir / TRACE
     try:

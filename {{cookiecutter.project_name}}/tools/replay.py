@@ -13,8 +13,8 @@ import torch
 
 from base import BaseTrainer, Callback
 from parse_config import ConfigParser
+from tools import for_one_process
 from tools.check import FirstSteps
-from utils import extras
 from utils.errors import RunError, UserError
 from utils.files import find_file, read_config
 from utils.run import stop_if_asked
@@ -44,7 +44,7 @@ class NoMoreSteps(Exception):
 
 def run(config: ConfigParser, value: str) -> None:
     """Train from the last checkpoint of a run, or from one in it, and leave the run as it is."""
-    extras.for_one_process("--replay")
+    for_one_process("--replay")
     path = find_file(value)
     folder = path if is_run(path) or path.suffix != ".pth" else path.parent
     if not path.exists() or not is_run(folder):

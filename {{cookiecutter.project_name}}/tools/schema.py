@@ -17,10 +17,10 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from parse_config import ConfigParser
 from settings import Settings
+from tools import for_one_process
 from tools.arguments import arguments_of
 from tools.from_data import OPEN
 from train import part_modules
-from utils import extras
 from utils.check import Range, kind_of
 
 FLAG = {"action": "store_true", "help": "print a JSON Schema of the config, for editors"}
@@ -50,7 +50,7 @@ LEFT_OUT = {"ChainedScheduler", "LambdaLR", "MultiplicativeLR", "SequentialLR"}
 
 def run(_config: ConfigParser, _value: Any) -> None:
     """Print the schema of this project's configs."""
-    extras.for_one_process("--schema")
+    for_one_process("--schema")
     print(json.dumps(make_schema(), indent=1))
 
 

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from parse_config import ConfigParser
+from tools import for_one_process
 from tools.first_batches import FirstBatches
 from train import build_trainer
-from utils import extras
 from utils.optim import by_name
 
 FLAG = {"action": "store_true", "help": "show layers, shapes, parameters and memory of the model"}
@@ -19,7 +19,7 @@ Row = tuple[str, str, str, str]
 
 def run(config: ConfigParser, _: Any) -> None:
     """Print the tables."""
-    extras.for_one_process("--summary")
+    for_one_process("--summary")
     with TemporaryDirectory() as folder:
         changes = {"save_dir": folder, "tensorboard": False, "trackers": [], "verbosity": 0}
         changes |= {"compile": False, "non_finite": "ignore"}

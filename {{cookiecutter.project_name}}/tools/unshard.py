@@ -1,8 +1,9 @@
 """Turn a sharded checkpoint, a folder, into one file beside it."""
 
 from parse_config import ConfigParser
+from tools import for_one_process
 from tools.fsdp import load_whole
-from utils import checkpoint, extras
+from utils import checkpoint
 from utils.errors import UserError
 from utils.files import find_file
 
@@ -11,7 +12,7 @@ FLAG = {"metavar": "FOLDER", "help": "make one file of a sharded checkpoint"}
 
 def run(_: ConfigParser, value: str) -> None:
     """Write the file and print its path. Raises UserError where there is no such folder."""
-    extras.for_one_process("--unshard")
+    for_one_process("--unshard")
     folder = find_file(value)
     if not (folder / ".metadata").exists():
         raise UserError(f"{folder}: is no sharded checkpoint, or not a complete one")

@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 import torch
 
 from parse_config import ConfigParser
+from tools import for_one_process, of_a_new_run
 from tools.compare import first_difference
 from train import build_trainer
-from utils import checkpoint, extras
+from utils import checkpoint
 from utils.errors import RunError, UserError
 from utils.run_dir import LAST_NAME
 
@@ -47,8 +48,8 @@ class End(NamedTuple):
 
 def run(config: ConfigParser, _: Any) -> None:
     """Raises UserError that names what differs, and what is likely to be the reason."""
-    extras.for_one_process("--verify-resume")
-    extras.of_a_new_run(config, "--verify-resume")
+    for_one_process("--verify-resume")
+    of_a_new_run(config, "--verify-resume")
     with TemporaryDirectory() as folder:
         straight = train(config, folder, [None])
         compare(straight, train(config, folder, [None]), "two straight runs", is_resumed=False)

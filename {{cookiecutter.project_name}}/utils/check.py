@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from importlib import import_module
-from inspect import isabstract
 from math import inf
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
@@ -53,9 +52,9 @@ def read_value(hint: Any, value: Any, path: Keys, mistakes: list[Mistake]) -> An
     if isinstance(value, list) and list in origins:
         inner = origins[list][0]
         return [read_value(inner, one, (*path, i), mistakes) for i, one in enumerate(value)]
-    if not fits(hint, value):
+    if words := wanted(hint, value):
         shown = json.dumps(value, ensure_ascii=False, default=repr)
-        mistakes.append(Mistake(path, f" = {shown}: must be {in_words(hint)}"))
+        mistakes.append(Mistake(path, f" = {shown}: must be {words}"))
     return value
 
 
@@ -91,21 +90,23 @@ def flat(config: Any, path: str = "") -> dict[str, Any]:
     return {key: value for part in parts for key, value in part.items()}
 
 
-def fits(hint: Any, value: Any) -> bool:
-    """Whether a value fits a type hint; of a class that no config can hold, anything does."""
+def wanted(hint: Any, value: Any = ...) -> str:
+    """What a hint takes, in words; "" where it takes `value`, or nothing that a config can hold."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return fits(inner[0], value) and all(allows(limit, value) for limit in inner[1:])
+        is_taken = not wanted(inner[0], value) and all(allows(limit, value) for limit in inner[1:])
+        return "" if is_taken else f"{wanted(inner[0])}, {inner[-1]}"
     if origin in (Union, UnionType):
-        return any(fits(one, value) for one in inner)
+        words = [wanted(one, value) for one in inner]
+        return "" if "" in words else " or ".join(dict.fromkeys(words))
     if origin is Literal:
-        return any(value == one and type(value) is type(one) for one in inner)
+        is_taken = any(value == one and type(value) is type(one) for one in inner)
+        return "" if is_taken else " or ".join(map(json.dumps, inner))
+    if is_dataclass(hint):
+        return "a block" + " or a name" * any(field.name == "type" for field in fields(hint))
     kind = kind_of(hint)
-    if kind not in WORDS:
-        return not is_dataclass(hint)
-    if isinstance(value, bool):
-        return kind is bool
-    return isinstance(value, (int, float) if kind is float else kind)
+    is_number = kind is float and type(value) is int
+    return "" if type(value) is kind or is_number else WORDS.get(kind, "")
 
 
 def allows(limit: Any, value: Any) -> bool:
@@ -119,20 +120,6 @@ def kind_of(hint: Any) -> Any:
     """The class that a hint names: `list` of list[int], and of what a list becomes."""
     kind = get_origin(hint) or hint
     return list if kind is tuple or getattr(kind, "__name__", "") == "Tensor" else kind
-
-
-def in_words(hint: Any) -> str:
-    """What fits a hint; "" where no config can hold it."""
-    origin, inner = get_origin(hint), get_args(hint)
-    if origin is Annotated:
-        return f"{in_words(inner[0])}, {inner[-1]}"
-    if origin in (Union, UnionType):
-        return " or ".join(dict.fromkeys(filter(None, map(in_words, inner))))
-    if origin is Literal:
-        return " or ".join(map(json.dumps, inner))
-    if is_dataclass(hint):
-        return "a block" + " or a name" * any(field.name == "type" for field in fields(hint))
-    return WORDS.get(kind_of(hint), "")
 
 
 def nearest(name: str, names: list[str]) -> str:
@@ -158,9 +145,6 @@ def look_up(name: str, modules: Any) -> Any:
     names: list[str] = []
     for module in modules:
         found: Any = getattr(module, name, None)
-        if isabstract(found):
-            missing = ", ".join(sorted(found.__abstractmethods__))
-            raise UserError(f"{name!r} in {module.__name__} is incomplete: it has no {missing}")
         if callable(found):
             return found
         for key, one in vars(module).items():  # not what it has only imported

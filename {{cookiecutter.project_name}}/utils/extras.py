@@ -15,7 +15,6 @@ from importlib import import_module
 from operator import attrgetter
 from typing import Any
 
-from utils import distributed
 from utils.errors import PROJECT_DIR, UserError, in_full
 
 CALLBACK = re.compile(r"^class (\w+)\((?:base\.)?Callback\b", re.MULTILINE)
@@ -88,15 +87,3 @@ def chosen_flag(args: Any) -> Any:
         if FLAG.search(text) and (value := getattr(args, name, None)):
             return lambda config: import_module(f"tools.{name}").run(config, value)
     return None
-
-
-def for_one_process(what: str) -> None:
-    """UserError where there are several: `what` is made for one."""
-    if distributed.world_size() > 1:
-        raise UserError(f"{what} is for one process: start it with python, not with torchrun")
-
-
-def of_a_new_run(config: Any, flag: str) -> None:
-    """UserError where the command line has -r: `flag` starts a run."""
-    if config.resume is not None:
-        raise UserError(f"{flag} starts from a config (-c), not from a checkpoint (-r)")

@@ -19,11 +19,12 @@ def config_of_run(
 
     With `to_train`, `-r auto` stands for a new run where the last one is over.
     """
-    path, from_file = find_file(args.resume), bool(args.config)
-    if args.resume in ("auto", "best"):
+    path: Path | None
+    if is_named := args.resume in ("auto", "best"):
         path = find_named(parser.from_file(file, modification), args.resume, to_train)
-        from_file = path is None
-    if from_file:
+    else:
+        path = find_file(args.resume)
+    if path is None or (args.config and not is_named):
         return parser.from_file(file, modification, resume=path)
     if not (found := read(path).get("config")):
         raise UserError(f"{path}: has no config in it: give one with -c")
