@@ -14,7 +14,7 @@ from data_loader import data_loaders
 from digits_example import DigitsDataLoader, DigitsModel
 from model import metric, model
 from tools import check, steps
-from tools.check import NO_STEP, OWN_STEP, FewBatches, better
+from tools.check import NO_STEP, OWN_STEP, FewBatches, FirstSteps, better, n_classes_of
 from tools.steps import OLD_GRADIENTS
 from tools.targets import Targets
 from train import build_trainer
@@ -133,7 +133,7 @@ def soft(x, y):
         (
             {"arch.args.num_classes": 12},
             None,
-            "arch.args.num_classes = 12: the outputs are for 12 classes, and the data have 10",
+            "arch.args.num_classes = 12: the data have 10 classes",
         ),
         ({}, lambda x, y: (x, torch.where(y == 3, -100, y)), ""),
         ({}, lambda x, y: (x, y.to(torch.uint8)), ""),
@@ -154,6 +154,49 @@ def test_what_is_said_of_targets_that_fit(run, monkeypatch, changes, change, sai
         warnings.simplefilter("ignore")  # of torch, that 1 is taken for 3
         status, out, err = run(changes, change)
     assert (status, err) == (0, "") and out.startswith(said) and out.count("\n") == bool(said)
+
+
+@pytest.mark.parametrize("flag", [None, "--check"])
+def test_an_essential_project_warns_of_too_many_classes(run, essential, flag):
+    status, out, err = run({"arch.args.num_classes": 12, "trainer.verbosity": 0}, flag=flag)
+    line = "arch.args.num_classes = 12: the data have 10 classes\n"
+    assert (status, err) == (0, "") and out.count(line) == 1 and "All is well" not in out
+
+
+def test_classes_of_the_data():
+    def count(*tensors, **attributes):
+        loader = DataLoader(TensorDataset(*tensors), 2)
+        vars(loader).update({k: v for k, v in attributes.items() if k == "classes"})
+        return n_classes_of(loader)
+
+    inputs = torch.zeros(3, 2)
+    assert count(inputs, torch.tensor([0, 4, 2])) == 5
+    assert count(inputs, torch.tensor([0, 4, 2]), classes=list("abcdefg")) == 7
+    assert count(inputs, torch.zeros(3, 8, dtype=torch.long)) == 0  # of tokens or pixels
+    assert count(inputs, torch.tensor([0, 1, 2]), classes=5) == 0  # another thing by this name
+    assert n_classes_of(None) == n_classes_of([1, 2]) == n_classes_of(DataLoader([1, 2])) == 0
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "mse_loss"])
+def test_the_number_of_classes_is_that_of_a_loss_for_classes(make_trainer, loss):
+    changes = {"loss": loss, "arch.args.num_classes": 12, "metrics": []}
+    said = [*check.too_many_classes(make_trainer(changes))]
+    assert bool(said) == (loss == "cross_entropy")
+
+
+@pytest.mark.parametrize("flag", [None, "--check"])
+@pytest.mark.parametrize("size", ["essential", "full"])
+def test_a_loss_of_three_arguments_is_one_line(run, request, size, flag):
+    if size == "essential":
+        request.getfixturevalue("essential")
+    status, _, err = run({"loss": "GaussianNLLLoss", "metrics": []}, flag=flag)
+    assert status == 2 and err.count("\n") == 1 and err.startswith("epoch 1, step 0: ")
+    assert "argument: 'var'; the batch is float32 (64, 1, 8, 8), int64 (64,): write a t" in err
+
+
+def test_an_essential_project_advises_no_replay(run, essential):
+    status, _, err = run(change=lambda x, y: (x * float("nan"), y))
+    assert status == 1 and "the step was not taken" in err and "--replay" not in err
 
 
 def test_an_error_of_the_code_itself_keeps_its_traceback_and_says_where(run, capsys):
@@ -223,7 +266,6 @@ def no_step(self, batch):
         (own_step, {}, OWN_STEP),
         (cleared_after, {}, OWN_STEP),
         (every_third, {}, OWN_STEP),
-        (no_step, {}, NO_STEP),
         (with_closure, {"optimizer": {"type": "LBFGS", "args": {"max_iter": 2}}}, ""),
         (None, {"trainer.accumulate_steps": 3, "trainer.ema": 0.9}, ""),
         (None, {"trainer.precision": "fp16"}, ""),
@@ -237,15 +279,35 @@ def test_what_is_said_of_steps(run, step, changes, said):
     assert (status, out, err) == (0, said + "\n" * bool(said), "")
 
 
+def nothing_to_learn(self, batch):
+    """Steps, but no weight has a gradient."""
+    self.optimizer.zero_grad()
+    self.optimizer.step()
+    return {"loss": forward_and_loss(self, batch)}
+
+
+@pytest.mark.parametrize("flag", [None, "--check"])
+@pytest.mark.parametrize("step", [no_step, nothing_to_learn])
+def test_steps_that_change_no_weight_are_told(run, step, flag):
+    status, out, err = run({"metrics": [], "trainer.verbosity": 0}, step=step, flag=flag)
+    assert out.count(NO_STEP) == 1
+    assert (status, err) == ((2, f"{NO_STEP}\n") if flag else (0, ""))
+
+
 @pytest.mark.parametrize("flag", [None, "--check"])
 def test_gradients_that_add_up_are_refused(run, flag):
     status, _, err = run({"metrics": []}, step=accumulating, flag=flag)
     assert status == 2 and err == f"epoch 1, step 1: {OLD_GRADIENTS}. No checkpoint yet.\n"
 
 
+@pytest.fixture
+def essential(monkeypatch):
+    """Leave the callbacks out that only a full project has."""
+    monkeypatch.setattr(extras, "load_callbacks", lambda: [FirstSteps()])
+
+
 @pytest.mark.parametrize("flag", [None, "--check"])
-def test_an_essential_project_warns_of_a_bare_step(run, monkeypatch, flag):
-    monkeypatch.setattr(steps.Steps, "on_train_start", lambda *_: None)  # of a full project
+def test_an_essential_project_warns_of_a_bare_step(run, essential, flag):
     status, out, err = run({"metrics": [], "trainer.verbosity": 0}, step=accumulating, flag=flag)
     assert status == 0 and not err and out.count(OWN_STEP) == 1
     assert flag is None or out.endswith("See the warnings above.\n")
@@ -338,6 +400,28 @@ def test_the_monitor_is_told_in_check_and_run(run):
     assert run(changes) == (0, line, "")
 
 
+@pytest.mark.parametrize("monitor", ["min val_los", "max val_acuracy"])
+def test_a_slip_in_the_monitor_is_told_at_the_start(run, essential, monitor):
+    status, out, err = run({"trainer.monitor": monitor, "trainer.verbosity": 0})
+    near = {"min val_los": "val_loss", "max val_acuracy": "val_accuracy"}[monitor]
+    assert status == 2 and out == f"trainer.monitor = {monitor!r}: did you mean {near!r}?\n"
+    assert "an epoch gives epoch, loss, accuracy" in err and err.count("\n") == 1
+    status, out, err = run({"trainer.monitor": monitor}, flag="--check")
+    assert status == 2 and f"did you mean {near!r}?" in out and err.count("\n") == 1
+
+
+def test_a_full_project_refuses_it(run):
+    status, out, err = run({"trainer.monitor": "min val_los", "trainer.verbosity": 0})
+    line = "trainer.monitor = 'min val_los': an epoch gives no 'val_los'; did you mean 'val_loss'?"
+    assert (status, out, err) == (2, "", line + "\n")
+
+
+@pytest.mark.parametrize("name", ["val_loss", "val_loss_d", "val_top5", "loss", "val_dice_loss"])
+def test_no_monitor_is_doubted_for_a_value_of_ones_own(make_trainer, name):
+    trainer = make_trainer({"trainer.monitor": f"min {name}", "metrics": ["top_k_acc"]})
+    assert not [line for line in check.doubts_of_monitor(trainer) if "worst" not in line]
+
+
 class Normed(BaseModel):
     def __init__(self):
         super().__init__()
@@ -397,7 +481,7 @@ def with_schedule(kind, args, interval):
 
 @pytest.mark.parametrize(("scheduler", "said"), SCHEDULES)
 def test_check_goes_to_the_end_of_the_schedule(run, monkeypatch, scheduler, said):
-    monkeypatch.setattr(steps, "too_short", lambda *_: [])  # which sees it before
+    monkeypatch.setattr(steps, "parts_of", lambda *_: [])  # which sees it before
     status, out, err = run(with_schedule(*scheduler), flag="--check")
     assert said in out + err and status == (2 if "takes 12" in said else 0)
     assert status or out.endswith("All is well.\n")
@@ -418,6 +502,32 @@ def test_a_schedule_that_ends_before_the_run(run, flag, scheduler, status, said)
     found, out, err = run(changes, flag=flag)
     assert found == status and said in (err if status else out)
     assert ("but the run" in out + err) == bool(said)
+
+
+@pytest.mark.parametrize("flag", [None, "--check"])
+def test_an_essential_project_looks_at_the_length_of_a_schedule(run, essential, flag):
+    schedule = with_schedule("CosineAnnealingLR", {"T_max": 1}, "epoch")
+    status, out, err = run(schedule | {"trainer.verbosity": 0}, flag=flag)
+    line = "lr_scheduler.args.T_max: the schedule has 1 steps, but the run 2 (interval = epoch, "
+    line += "trainer.epochs = 2): the rate rises again\n"
+    assert (status, err) == (0, "") and out.count(line) == 1
+    assert "All is well" not in out
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ({"schedulers": ["LinearLR", {"type": "CosineAnnealingLR", "args": {"T_max": 4}}]}, 4),
+        ({"schedulers": ["LinearLR", {"type": "CosineAnnealingLR", "args": {"T_max": 9}}]}, None),
+        ({"schedulers": [{"type": "CosineAnnealingLR", "args": {"T_max": 3}}, "LinearLR"]}, None),
+        ({"schedulers": [{"type": "OneCycleLR", "args": ONE_CYCLE}, "LinearLR"]}, None),
+    ],
+)
+def test_the_parts_of_a_schedule_are_looked_at(run, args, said):
+    schedule = with_schedule("SequentialLR", args | {"milestones": [3]}, "step")
+    status, out, _ = run(schedule | {"trainer.verbosity": 0})
+    expected = f"schedulers.1.args.T_max: the schedule has {said} steps, but the run 9 ("
+    assert status == 0 and (expected in out if said else out == "")
 
 
 @pytest.mark.parametrize(("t_max", "said"), [(3, True), (2, False)])

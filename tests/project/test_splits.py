@@ -160,3 +160,13 @@ def test_a_run_records_its_split_and_test_data_have_none(make_config):
     again = build_trainer(make_config(resume=trainer.checkpoint_dir / "last.pth"))
     with pytest.raises(UserError, match="data.json: the data have changed since"):
         again.train()
+
+
+def test_what_a_split_is_like_is_said_once(make_config, capsys):
+    pytest.importorskip("matplotlib")
+    loader = {"type": "tools.splits.DigitsDataLoader", "args": {"split": "stratified"}}
+    changes = {"data_loader": loader, "trainer.report": True}
+    trainer = build_trainer(make_config(changes))
+    trainer.train()
+    assert (trainer.checkpoint_dir / "report.html").exists()  # whose pictures load the data again
+    assert capsys.readouterr().out.count("1350 samples for training, 150 for validation") == 1

@@ -5,17 +5,20 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from difflib import get_close_matches
 from importlib.util import find_spec
-from inspect import currentframe
 from itertools import islice
-from math import ceil, isfinite
+from logging.handlers import BufferingHandler
+from math import isfinite
 from operator import length_hint
 from shutil import rmtree
-from traceback import walk_stack, walk_tb
+from traceback import extract_stack, walk_tb
 from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from base import BaseTrainer, Callback
 from parse_config import ConfigParser
@@ -23,12 +26,12 @@ from tools import for_one_process, of_a_new_run
 from utils import checkpoint, distributed
 from utils.device import get_device
 from utils.errors import RunError, UserError, in_full, in_one_line, place_of
+from utils.inferred import TASKS
 from utils.meter import name_of
-from utils.optim import by_name, learning_rates, parameters_of, schedulers_for
+from utils.optim import by_name, parameters_of
 from utils.run_dir import BEST_NAME, LAST_NAME, make_run_dir
 
 FLAG = {"action": "store_true", "help": "try everything on a few batches and leave nothing behind"}
-BATCHES = 5
 
 
 def run(config: ConfigParser, _: Any) -> None:
@@ -46,65 +49,43 @@ def run(config: ConfigParser, _: Any) -> None:
 
 
 def check(trainer: Any) -> None:
-    """Print what a trainer does with some batches. Raises UserError for what would end a run."""
+    """Say what a run of a few batches does. Raises UserError for what would end a run."""
     of_a_new_run(trainer.config, "--check")
-    os.environ["WANDB_MODE"] = "offline"
-    os.environ.pop("MLFLOW_TRACKING_URI", None)  # then it writes a file in the run directory
     logging.disable(logging.INFO)
-    warnings: list[Any] = []
-    logging.getLogger().addHandler(handler := logging.Handler())
-    handler.emit = warnings.append  # type: ignore
+    logging.getLogger().addHandler(warnings := BufferingHandler(capacity=1000))
     try:
-        try_out(trainer)
-        print("See the warnings above." if warnings else "All is well.")
+        batches = shorten_epochs(trainer)
+        log = BaseTrainer.train(trainer)  # a subclass may have another
+        values = {k: v for k, v in log.items() if k != "epoch" and isinstance(v, (int, float))}
+        for name in [k for k, v in values.items() if k.endswith("loss") and not isfinite(v)]:
+            raise UserError(f"{name} is {values[name]} on the first batches")
+        if NO_STEP in [record.msg for record in warnings.buffer]:
+            raise UserError(NO_STEP)
+        say(f"{len(batches)} batches", "  ".join(f"{k} {v:.4g}" for k, v in values.items()))
+        path = trainer.checkpoint_dir / (BEST_NAME if trainer.mnt_mode != "off" else LAST_NAME)
+        checkpoint.set_weights(trainer.model, checkpoint.load(path)["state_dict"], path)
+        say("checkpoint", f"{path.stat().st_size / 1e6:.1f} MB, read back")
+        for callback in trainer.callbacks:
+            for finding in callback.findings(trainer) if hasattr(callback, "findings") else ():
+                say(*finding)
+        print("See the warnings above." if warnings.buffer else "All is well.")
     finally:
-        logging.getLogger().removeHandler(handler)
+        logging.getLogger().removeHandler(warnings)
         logging.disable(logging.NOTSET)
 
 
-def try_out(trainer: Any) -> None:
-    """Train for an epoch of a few batches, with all else as in a run, and say what was seen."""
-    n_batches = getattr(trainer, "len_epoch", None) or length_hint(trainer.data_loader)
-    batches = shorten_epochs(trainer)
-    trained = [p for p in trainer.model.parameters() if p.requires_grad]
-    before, rates = [p.detach().clone() for p in trained], learning_rates(trainer.optimizer)
-    log = BaseTrainer.train(trainer)  # a subclass may have another
-    values = {k: v for k, v in log.items() if k != "epoch" and isinstance(v, (int, float))}
-    for name, value in values.items():
-        if name.endswith("loss") and not isfinite(value):
-            raise UserError(f"{name} is {value} on the first batches")
-    if all(map(torch.equal, before, trained)) and any(rates.values()):
-        raise UserError("no step has changed a weight: train_step is to call self.optimize(loss)")
-    say(f"{len(batches)} batches", "  ".join(f"{k} {v:.4g}" for k, v in values.items()))
-    say("monitor", trainer.monitor)
-    path = trainer.checkpoint_dir / (BEST_NAME if trainer.mnt_mode != "off" else LAST_NAME)
-    weights = checkpoint.load(path)["state_dict"]
-    checkpoint.set_weights(trainer.model, weights, path)
-    say("checkpoint", f"{path.stat().st_size / 1e6:.1f} MB, read back")
-    for callback in trainer.callbacks:
-        for name, finding in callback.findings(trainer) if hasattr(callback, "findings") else ():
-            say(name, finding)
-    _, *times = batches.times  # the first step takes longer
-    if n_batches and len(times) > 1:
-        seconds = (times[-1] - times[0]) / (len(times) - 1) * n_batches
-        say("training time", f"about {seconds:.2g} s for an epoch of {n_batches} batches")
-
-
 def shorten_epochs(trainer: Any) -> "FewBatches":
-    """Let training be an epoch of these batches, before and after which all is as in a run."""
-    n_tried = max(BATCHES, 2 * getattr(trainer, "accumulate_steps", 1))
+    """Let training be an epoch of these batches, before which all is as in a run."""
+    n_tried = max(5, 2 * getattr(trainer, "accumulate_steps", 1))
     batches = FewBatches(trainer.data_loader, n_tried, "training")
     few = {"data_loader": batches, "len_epoch": len(batches), "epoch_is_pass": True}
     if (valid_loader := getattr(trainer, "valid_data_loader", None)) is not None:
         few["valid_data_loader"] = FewBatches(valid_loader, 1, "validation")
-    train_epoch, attributes = trainer._train_epoch, vars(trainer)
+    train_epoch = trainer._train_epoch
 
     def short_epoch(epoch: int) -> dict[str, Any]:
-        real = {name: attributes[name] for name in few if name in attributes}
-        attributes.update(few, early_stop=0)  # no other epoch
-        log = train_epoch(epoch)
-        attributes.update(real)
-        return log
+        vars(trainer).update(few, early_stop=0)  # no other epoch
+        return train_epoch(epoch)
 
     trainer._train_epoch = short_epoch
     return batches
@@ -135,35 +116,25 @@ class FewBatches:
 
     def __init__(self, loader: Any, n: int, name: str) -> None:
         self.loader, self.n, self.name = loader, n, name
-        self.times: list[float] = []  # when each was asked for
 
     def __len__(self) -> int:
         n = length_hint(self.loader) or self.n
         return min(n, self.n + hasattr(getattr(self.loader, "batch_sampler", None), "cuts"))
 
     def __iter__(self) -> Iterator[Any]:
-        smallest = start_of_smallest(self.loader, self.n)
-        for batch in islice(self.loader, self.n):
-            if not self.times:
+        for number, batch in enumerate(islice(self.loader, self.n)):
+            if number == 0:
                 say(f"{self.name} batch", describe(batch))
-            self.times.append(time.perf_counter())
             yield batch
-        self.times.append(time.perf_counter())
-        if smallest is not None:
+        sampler: Any = getattr(self.loader, "batch_sampler", None)
+        cuts = [*sampler.cuts(0)] if hasattr(sampler, "cuts") else []
+        if len(cuts) > self.n:
+            smallest = min((stop - start, start) for _, start, stop in cuts)[1]
             self.loader.load_state_dict(self.loader.state_dict() | {"samples": smallest})
             yield from islice(self.loader, 1)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.loader, name)
-
-
-def start_of_smallest(loader: Any, n: int) -> int | None:
-    """After how many samples of a pass its smallest batch comes; None where nobody tells."""
-    sampler: Any = getattr(loader, "batch_sampler", None)
-    if not hasattr(sampler, "cuts") or len(loader) <= n:
-        return None
-    sampler.order(sampler.seed, sampler.epoch)  # that of others decides where it is cut
-    return min((stop - start, start) for _, start, stop in sampler.cuts(0))[1]
 
 
 LESS = "loss error err mae mse rmse mape perplexity ppl nll fid wer cer frechet".split()
@@ -182,22 +153,67 @@ def better(trainer: Any) -> str | None:
     return None if higher is None else "max" if higher else "min"
 
 
-def refuse_short_schedule(trainer: Any) -> None:
-    """Raises UserError for a OneCycleLR that ends before the run does."""
-    n_steps = getattr(trainer, "len_epoch", 0) / getattr(trainer, "accumulate_steps", 1)
-    lengths = {"epoch": trainer.epochs, "step": trainer.epochs * ceil(n_steps)}
-    for interval, n in lengths.items():
-        for scheduler in schedulers_for(interval, trainer.lr_scheduler, trainer.config):
-            if (length := getattr(scheduler, "total_steps", n)) < n:
-                run = f"the run {n} (interval = {interval}, trainer.epochs = {trainer.epochs})"
-                line = f"lr_scheduler.args.total_steps: the schedule has {length} steps, but {run}"
-                raise UserError(line)
+def doubts_of_monitor(trainer: Any) -> Iterator[str]:
+    """Whether it keeps the worst epoch, and whether its name is nearly that of a value."""
+    if trainer.mnt_mode != "off" and (mode := better(trainer)) not in (None, trainer.mnt_mode):
+        meant = f"did you mean '{mode} {trainer.mnt_metric}'?"
+        yield f"trainer.monitor = {trainer.monitor!r} keeps the worst epoch: {meant}"
+    names = ["loss", *map(name_of, trainer.metric_ftns)]
+    names += [f"val_{name}" for name in names]
+    near = get_close_matches(trainer.mnt_metric, names, n=1, cutoff=0.9)
+    if near and not trainer.mnt_metric.startswith(near[0]):
+        yield f"trainer.monitor = {trainer.monitor!r}: did you mean {near[0]!r}?"
+
+
+def schedules(trainer: Any) -> Iterator[tuple[str, str, Any, int]]:
+    """Each schedule with its key and interval, and how often it moves on in a run."""
+    n_steps = -(-getattr(trainer, "len_epoch", 0) // getattr(trainer, "accumulate_steps", 1))
+    settings = by_name(trainer.config.settings.lr_scheduler)
+    for name, scheduler in by_name(trainer.lr_scheduler).items():
+        interval = getattr(settings.get(name), "interval", "epoch")
+        n = trainer.epochs * (n_steps if interval == "step" else 1)
+        yield f"lr_scheduler.{name}".rstrip("."), interval, scheduler, n
+
+
+def compare_lengths(trainer: Any, key: str, interval: str, scheduler: Any, n: int) -> None:
+    """Say where a schedule is not for `n` steps. Raises UserError for one that cannot take them."""
+    for name in {"total_steps", "T_max"} & {*vars(scheduler)}:
+        length = getattr(scheduler, name)
+        run = f"the run {n} (interval = {interval}, trainer.epochs = {trainer.epochs})"
+        line = f"{key}.args.{name}: the schedule has {length} steps, but {run}"
+        if length < n and name == "total_steps":
+            raise UserError(line)
+        if length < n:
+            trainer.logger.warning("%s: the rate rises again", line)
+        elif length > n:
+            trainer.logger.info("%s", line)
+
+
+def too_many_classes(trainer: Any) -> Iterator[str]:
+    """Whether the model is to have more classes than the data."""
+    settings, n = trainer.config.settings, n_classes_of(getattr(trainer, "data_loader", None))
+    args = getattr(settings.arch, "args", {})  # an old project may have no arch
+    is_sure = getattr(settings.loss, "type", None) in TASKS["multiclass"].split()
+    for key, value in args.items() if is_sure and n else ():
+        if key in ("num_classes", "n_classes", "n_outputs") and type(value) is int and value > n:
+            yield f"arch.args.{key} = {value}: the data have {n} classes"
+
+
+def n_classes_of(data_loader: Any) -> int:
+    """How many classes the data say to have, or the labels of all; 0 where neither tells."""
+    dataset: Any = getattr(data_loader, "dataset", None)
+    classes = getattr(data_loader, "classes", getattr(dataset, "classes", None))
+    labels: Any = getattr(dataset, "targets", getattr(dataset, "tensors", [0])[-1])
+    with suppress(TypeError, ValueError, RuntimeError):  # other things by these names
+        labels = torch.as_tensor(labels)
+        return len(classes) if classes else int(labels.max()) + 1 if labels.ndim == 1 else 0
+    return 0
 
 
 ADVICE = {  # on what torch says
-    r"values to unpack|Tensor, not|got \((str|list|tuple|dict|numpy)|'(str|list|dict)' obj": (
-        "train_step takes (input, target), two tensors: write it for this batch"
-    ),
+    r"to unpack|Tensor, not|got \((str|list|tuple|dict|numpy)|'(str|list|dict)' obj": "train_step "
+    "takes (input, target), two tensors: write it for this batch",
+    r"required positional arg": "write a train_step that gives the model or the loss what it takes",
     r"Target .* out of bounds": "arch.args are to give as many classes as the data have",
     r"target dtype|ulti-target|Target size|type Long": "cross_entropy takes int64 (N,) as targets, "
     "class numbers; other losses take floats in the shape of the output",
@@ -216,21 +232,19 @@ EXPLANATIONS = {  # of errors, by what they say
     "Connection closed by peer": "another process has ended; its own message says why",
     "unused_parameters=True": "unused parameters: parallel.find_unused_parameters=true allows it",
     "device-side assert": "a class or an index is out of range: -d cpu shows where",
-    r"DataLoader worker \(pid.* (is killed|exited)": (
-        "a data loader's worker died, as where memory is short"
-    ),
+    r"worker \(pid.* (is killed|exited)": "a data loader's worker died, as where memory is short",
 }
 COLLATE = "give the data loader a collate_fn that makes a batch of such samples"
-OWN_STEP = "train_step: call self.optimize(loss) in place of optimizer.step(): it clears, clips and"
-OWN_STEP += " checks the gradients"
-NO_STEP = "no optimizer.step() in an epoch: train_step is to call self.optimize(loss)"
+NO_STEP = "no step has changed a weight: train_step is to call self.optimize(loss)"
+OWN_STEP = "train_step: call self.optimize(loss), not optimizer.step(): it clears, clips and checks"
+OWN_NORM = "batch norm is of each process by itself; parallel.sync_batch_norm=true: of all, on GPUs"
 
 
 class FirstSteps(Callback):
     """Looks at the loader and the monitor, at the first step, and at the error that ends a run."""
 
     epochs_done = 0  # before this process
-    handles: list[Any] = []  # of a hook on each optimizer, in the first epoch
+    handles: list[Any] = []  # of hooks, for the first step
 
     def on_check(self, config: ConfigParser, mistakes: list, before_data: bool = False) -> None:
         if before_data:
@@ -268,29 +282,27 @@ class FirstSteps(Callback):
             line = "tensorboard is not installed: no event files (pip install tensorboard)"
             self.logger.warning(line)
             trainer.writer.enabled = False
-        if trainer.mnt_mode != "off" and (mode := better(trainer)) not in (None, trainer.mnt_mode):
-            line = "trainer.monitor = %r keeps the worst epoch: did you mean '%s %s'?"
-            self.logger.warning(line, trainer.monitor, mode, trainer.mnt_metric)
-        refuse_short_schedule(trainer)
-        if distributed.world_size() > 1 and has_batch_norm(trainer.model):
-            line = "batch norm: each process takes the statistics of its own part of a batch;"
-            line += " parallel.sync_batch_norm=true takes those of all, on GPUs"
+        for line in (*doubts_of_monitor(trainer), *too_many_classes(trainer)):
             self.logger.warning(line)
+        for schedule in schedules(trainer):
+            compare_lengths(trainer, *schedule)
+        norms = {nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d}
+        if distributed.world_size() > 1 and norms & {*map(type, trainer.model.modules())}:
+            self.logger.warning(OWN_NORM)
         if hasattr(trainer, "is_first_micro_batch"):  # else it has a loop of its own
-            optimizers = [x for x in by_name(trainer.optimizer).values() if hasattr(x, "step")]
-            self.handles = [x.register_step_pre_hook(self.on_step) for x in optimizers]
+            self.handles = [register_optimizer_step_pre_hook(self.on_step)]
 
     def on_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        """Before a step of an optimizer, whoever takes it."""
+        """Before a step of any optimizer, whoever takes it; the first that can change a weight."""
         if self.has_stepped:
             return
-        self.has_stepped = True
+        has_closure = len(args) > 1 or bool(kwargs.get("closure"))
         for p in [p for p in parameters_of(optimizer) if p.grad is not None][:1]:
-            self.handles.append(p.register_hook(self.leave))  # a step cannot remove its own hooks
-        frames = walk_stack(currentframe())  # None leaves out frames, by version of Python
-        callers = {frame.f_code.co_name for frame, _ in frames}
-        has_closure = len(args) > 1 or kwargs.get("closure")
-        if "optimize" not in callers and "train_step" in callers and not has_closure:
+            self.handles.append(p.register_hook(self.leave))  # a step cannot remove its own
+        self.has_stepped = has_closure or len(self.handles) > 1
+        callers = {frame.name for frame in extract_stack()}
+        is_own = "train_step" in callers and "optimize" not in callers and not has_closure
+        if self.has_stepped and is_own:
             self.logger.warning(OWN_STEP)
 
     def on_epoch_end(self, trainer: Any, log: dict[str, Any]) -> None:
@@ -319,10 +331,9 @@ class FirstSteps(Callback):
         if "default_collate" in names or "in default_collate\n" in str(error):  # in a worker
             return UserError(f"{in_one_line(error)}: {COLLATE}")
         advice = next((text for words, text in ADVICE.items() if re.search(words, str(error))), "")
-        in_step = names & {"train_step", "valid_step"}
         if isinstance(error, UserError):
             return None
-        if not advice or not in_step:
+        if not advice or names.isdisjoint(("train_step", "valid_step")):
             meaning = explain(error)
             return RunError(meaning) if meaning else None
         what = describe(next(x.f_locals["batch"] for x in frames if "batch" in x.f_locals))
@@ -356,12 +367,6 @@ def refuse_without_merge(metrics: list[Any]) -> None:
             raise UserError(f"metrics: {name_of(metric)} needs {how}")
 
 
-def has_batch_norm(model: nn.Module) -> bool:
-    """Whether a model has batch norm that is not synchronized."""
-    norms = [type(x) for x in model.modules() if isinstance(x, nn.modules.batchnorm._BatchNorm)]
-    return bool({*norms} - {nn.SyncBatchNorm})
-
-
 def explain(error: BaseException) -> str | None:
     """What an error means, as far as that is known; for one of files, what it says."""
     if isinstance(error, (ConnectionError, EOFError)):  # of a worker that has just died
@@ -370,8 +375,6 @@ def explain(error: BaseException) -> str | None:
         except RuntimeError as death:  # which DataLoader's signal handler tells
             error = death
     message = f"{type(error).__name__}: {error}: {error.__context__}"
-    for pattern, meaning in EXPLANATIONS.items():
-        if re.search(pattern, message):
-            return meaning
     # An error in a worker brings its traceback
-    return str(error).strip().rpartition("\n")[2] if isinstance(error, OSError) else None
+    of_files = str(error).strip().rpartition("\n")[2] if isinstance(error, OSError) else None
+    return next((v for k, v in EXPLANATIONS.items() if re.search(k, message)), of_files)

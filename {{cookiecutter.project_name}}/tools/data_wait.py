@@ -1,6 +1,6 @@
 """How long training waits for its data: in the log after an epoch, with the one thing to change.
 
-data_wait.csv in the directory of the run has it for report.py.
+data_wait.csv in the directory of the run has it for report.py. --check says how long an epoch is.
 """
 
 from collections.abc import Iterator
@@ -21,18 +21,24 @@ class DataWait(Callback):
 
     share: float | None = None  # of the epoch
     seconds = 0.0  # for a batch
+    seconds_of_step = 0.0  # with its batch, without the first one
+    len_epoch = 0
     is_told = False
 
     def on_train_start(self, trainer: BaseTrainer) -> None:
         epoch_batches: Any = getattr(trainer, "_epoch_batches", None)
+        self.len_epoch = getattr(trainer, "len_epoch", 0)
         if epoch_batches is not None:  # else a loop of one's own
 
             def timed() -> Iterator[Any]:
                 waited, begin, start = 0.0, monotonic(), monotonic()
+                second = start  # when the second batch is asked for
                 for n, item in enumerate(epoch_batches(), start=1):
                     waited += monotonic() - start
                     yield item
                     start = monotonic()
+                    second = start if n == 1 else second
+                    self.seconds_of_step = (start - second) / max(1, n - 1)
                     self.share, self.seconds = waited / max(start - begin, 1e-9), waited / n
 
             vars(trainer)["_epoch_batches"] = timed
@@ -49,6 +55,12 @@ class DataWait(Callback):
         with as_warning(trainer.logger, "data_wait.csv is not written"):
             row = {"epoch": log["epoch"], "share": round(self.share, 4), "advice": what}
             add_row(trainer.checkpoint_dir / "data_wait.csv", row)
+
+    def findings(self, trainer: BaseTrainer) -> Iterator[tuple[str, str]]:
+        """What --check is to say."""
+        if self.seconds_of_step and (n := self.len_epoch):
+            seconds = self.seconds_of_step * n
+            yield "training time", f"about {seconds:.2g} s for an epoch of {n} batches"
 
     def on_train_end(self, trainer: BaseTrainer, outcome: str) -> None:
         vars(trainer).pop("_epoch_batches", None)

@@ -25,7 +25,7 @@ class Monitor(Callback):
                     text = f": follows {followed!r} epoch by epoch, with its args.mode"
                     mistakes.append(Mistake(path, text))
 
-    def on_train_start(self, trainer: BaseTrainer) -> None:
+    def on_setup(self, trainer: BaseTrainer) -> None:
         if fault := fault_of(trainer):
             raise UserError(f"trainer.monitor = {trainer.monitor!r}: {fault}")
 

@@ -1,6 +1,7 @@
 """Whether each step can be taken: by the optimizer, and until the end by the schedule.
 
-Without this file, the step that cannot be taken tells; and gradients that add up are not seen.
+tools/check.py looks at the length of a schedule; here also at those that it consists of. Without
+this file, the step that cannot be taken tells; and gradients that add up are not refused.
 """
 
 from collections import Counter
@@ -18,6 +19,7 @@ from torch.optim.lr_scheduler import (
 )
 
 from base import Callback
+from tools.check import compare_lengths, schedules
 from utils.errors import UserError, in_one_line
 from utils.optim import by_name, parameters_of
 
@@ -26,7 +28,7 @@ MOST_STEPS = 100_000  # that --check looks ahead
 
 
 class Steps(Callback):
-    """Refuses LBFGS, a schedule that ends before the run does, and gradients that add up."""
+    """Refuses LBFGS, a part of a schedule that ends too early, and gradients that add up."""
 
     handles: dict[Any, list[Any]] = {}  # of the hooks on each optimizer
     planned: list[tuple[str, str, Any, int]] = []
@@ -38,8 +40,9 @@ class Steps(Callback):
                 reason = "takes a closure in each step: write a train_step that gives it"
                 raise UserError(f"{key}.type: {type(optimizer).__name__} {reason}")
         self.planned = [*schedules(trainer)]
-        for schedule in self.planned:
-            check_length(trainer, *schedule)
+        for key, interval, scheduler, n in self.planned:
+            for where, part, n_steps in parts_of(scheduler, n, key):
+                compare_lengths(trainer, where, interval, part, n_steps)
         if hasattr(trainer, "is_first_micro_batch"):  # else it has a loop of its own
             self.n_steps, self.have_old = Counter[Any](), dict[Any, bool]()
             optimizers = [x for x in by_name(trainer.optimizer).values() if hasattr(x, "step")]
@@ -80,39 +83,6 @@ class Steps(Callback):
             handle.remove()
 
 
-def check_length(trainer: Any, key: str, interval: str, scheduler: Any, n: int) -> None:
-    """Say what does not fit the run, of `n` steps; UserError for a schedule that ends before."""
-    for where, total, needed in too_short(scheduler, n, key):
-        raise UserError(
-            compare_lengths(trainer, f"{where}.args.total_steps", total, interval, needed)
-        )
-    for name in {"total_steps", "T_max"} & {*vars(scheduler)}:
-        length = getattr(scheduler, name)
-        line = compare_lengths(trainer, f"{key}.args.{name}", length, interval, n)
-        if length < n:
-            trainer.logger.warning("%s: the rate rises again", line)
-        elif length > n:
-            trainer.logger.info("%s", line)
-
-
-def schedules(trainer: Any) -> Iterator[tuple[str, str, Any, int]]:
-    """Each schedule with its key and interval, and how often it has moved on when the run ends."""
-    n_epochs = n_steps = trainer.epochs - (trainer.start_epoch - 1)
-    if (per_step := getattr(trainer, "accumulate_steps", None)) is not None:
-        n_steps = n_epochs * -(-trainer.len_epoch // per_step) - trainer.batch_idx // per_step
-    settings = by_name(trainer.config.settings.lr_scheduler)
-    for name, scheduler in by_name(trainer.lr_scheduler).items():
-        interval = getattr(settings.get(name), "interval", "epoch")
-        n = getattr(scheduler, "last_epoch", 0) + (n_epochs if interval == "epoch" else n_steps)
-        yield f"lr_scheduler.{name}".rstrip("."), interval, scheduler, n
-
-
-def compare_lengths(trainer: Any, key: str, length: int, interval: str, n: int) -> str:
-    """The words on a schedule of `length` steps where the run takes `n`."""
-    run = f"the run {n} (interval = {interval}, trainer.epochs = {trainer.epochs})"
-    return f"{key}: the schedule has {length} steps, but {run}"
-
-
 def end_of(scheduler: Any, n: int) -> str:
     """The last learning rate of a schedule of n steps. Raises UserError where it has fewer."""
     if isinstance(scheduler, ReduceLROnPlateau) or not hasattr(scheduler, "get_last_lr"):
@@ -136,19 +106,17 @@ def takes_plain_steps(trainer: Any) -> bool:
     return step is not None and step is own.Trainer.train_step
 
 
-def too_short(scheduler: Any, n_steps: int, key: str) -> Iterator[tuple[str, int, int]]:
-    """Of each schedule that does not last: its key, its steps, and how many it would need."""
-    if isinstance(scheduler, OneCycleLR) and scheduler.total_steps < n_steps:
-        yield key, scheduler.total_steps, n_steps
+def parts_of(scheduler: Any, n_steps: int, key: str) -> Iterator[tuple[str, Any, int]]:
+    """Of each schedule inside of another: its key, the schedule, and how many steps it takes."""
+    starts, ends = [], []
     if isinstance(scheduler, ChainedScheduler):
-        spans = [(0, n_steps) for _ in scheduler._schedulers]
+        starts, ends = [0] * len(scheduler._schedulers), [n_steps] * len(scheduler._schedulers)
     elif isinstance(scheduler, SequentialLR):
-        starts = [0, *scheduler._milestones]
-        ends = [min(n_steps, start - 1) for start in starts[1:]] + [n_steps]
-        spans = list(zip(starts, ends, strict=True))
-    else:
-        return
-    for index, (start, end) in enumerate(spans):
-        yield from too_short(
-            scheduler._schedulers[index], end - start, f"{key}.args.schedulers.{index}"
-        )
+        starts, ends = [0, *scheduler._milestones], [*scheduler._milestones, n_steps]
+    for index, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        part, where = scheduler._schedulers[index], f"{key}.args.schedulers.{index}"
+        # The step at a milestone is the first of the next schedule, which OneCycleLR counts
+        n = min(end, n_steps) - start - (end < n_steps and isinstance(part, OneCycleLR))
+        if n > 0:
+            yield where, part, n
+            yield from parts_of(part, n, where)

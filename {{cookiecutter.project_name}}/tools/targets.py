@@ -11,7 +11,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from base import BaseTrainer, Callback
-from tools.check import describe
+from tools.check import describe, n_classes_of, too_many_classes
 from utils.errors import UserError
 
 CLASSES = ("cross_entropy", "nll_loss")
@@ -50,6 +50,8 @@ class LossCalls(TorchFunctionMode):
         super().__init__()
         self.logger, args = trainer.logger, trainer.config.settings.arch.args
         self.n_classes = n_classes_of(getattr(trainer, "data_loader", None))
+        if any(too_many_classes(trainer)):  # then tools/check.py has told it
+            self.n_classes = 0
         self.keys = {n: f"arch.args.{key} = {n}" for key, n in args.items() if type(n) is int}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -87,21 +89,7 @@ class LossCalls(TorchFunctionMode):
             what = f"{name} takes {wanted} as targets for {describe(output)}"
             given = f"{describe(target)} from {least:g} to {most:g}"
             raise UserError(f"loss: {what}, not {given}: {advice}")
-        if name in CLASSES and output.ndim == 2 and self.n_classes not in (None, n):
+        if name in CLASSES and output.ndim == 2 and self.n_classes not in (0, n):
             line = "%s: the outputs are for %d classes, and the data have %d"
             self.logger.warning(line, key, n, self.n_classes)
-            self.n_classes = None
-
-
-def n_classes_of(data_loader: Any) -> int | None:
-    """How many classes a data set says to have, or its labels; else None."""
-    dataset: Any = getattr(data_loader, "dataset", None)
-    labels: Any = getattr(dataset, "targets", [*getattr(dataset, "tensors", ())][-1:])
-    classes = getattr(data_loader, "classes", getattr(dataset, "classes", None))
-    if isinstance(classes, (list, tuple)):
-        return len(classes)
-    with suppress(TypeError, ValueError, RuntimeError):  # other things by these names
-        labels = torch.as_tensor(labels[0] if len(labels) == 1 else labels)
-        is_class = labels.shape == (len(dataset),) and not labels.is_floating_point()
-        return int(labels.max()) + 1 if is_class else None
-    return None
+            self.n_classes = 0

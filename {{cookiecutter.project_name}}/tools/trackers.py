@@ -41,6 +41,9 @@ class Trackers(Callback):
 
     def on_setup(self, trainer: BaseTrainer) -> None:
         names = trainer.config.settings.trainer.trackers if distributed.is_main() else []
+        if ".check-" in str(trainer.checkpoint_dir):  # nothing of a check is to stay
+            os.environ["WANDB_MODE"] = "offline"
+            os.environ.pop("MLFLOW_TRACKING_URI", None)  # then it writes a file in that folder
         self.trackers = [TRACKERS[name](trainer.config) for name in names]
         writer: Any = trainer.writer
         logger = trainer.logger  # the trainer itself would be kept by its own writer
