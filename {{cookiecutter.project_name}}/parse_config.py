@@ -172,9 +172,11 @@ class ConfigParser:
         ready.__name__ = part["name"] or found.__name__
         return ready.to(device) if hasattr(ready, "to") else ready
 
-    def init_each(self, key: str, build: Callable[[Keys, str], Any]) -> Any:
-        """`build(path, name)` of the part under `key`, its name ""; a dict where it has several."""
+    def init_each(self, key: str, build: Callable[[Keys, Any], Any]) -> Any:
+        """`build(path, name)` of the part under `key`, its name ""; of several, a dict or list."""
         value = getattr(self.settings, key)
+        if isinstance(value, list):
+            return [build((key, index), index) for index in range(len(value))]
         if isinstance(value, dict):
             return {name: build((key, name), name) for name in value}
         return build((key,), "")

@@ -52,12 +52,10 @@ def build_model(config: ConfigParser) -> tuple[Any, Any, Any, list[Any]]:
     if (rank := distributed.rank()) > 0:  # each process draws its own numbers, as for dropout
         seed_everything(derive_seed(config["seed"], rank), config["deterministic"])
 
-    def build(key: Any, part: str) -> Any:
-        return config.init_callable(key, modules[part], device)
+    def build(path: Any, _: Any) -> Any:
+        return config.init_callable(path, modules[path[0]], device)
 
-    criterion = config.init_each("loss", lambda key, _: build(key, "loss"))
-    metrics = [build(("metrics", index), "metrics") for index in range(len(config["metrics"]))]
-    return device, model, criterion, metrics
+    return device, model, config.init_each("loss", build), config.init_each("metrics", build)
 
 
 def build_trainer(config: ConfigParser) -> Any:
