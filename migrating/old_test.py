@@ -20,7 +20,7 @@ from tools.old_script import first_trainer
 
 from base.base_trainer import BaseTrainer
 from tools import for_one_process
-from utils import checkpoint
+from utils import resume
 from utils.command_line import exit_on_user_error
 from utils.errors import UserError
 
@@ -43,7 +43,7 @@ def test(trainer: Any) -> None:
             raise UserError(f"{type(trainer).__name__}: has no _valid_epoch, which would test")
         trainer.valid_data_loader, said = data_of(trainer)
         trainer.do_validation, trainer.writer.enabled = True, False
-        state = checkpoint.load(config.resume)
+        state = resume.load(config.resume)
         load(trainer, state)
         log = trainer._valid_epoch(state["epoch"])
     finally:
@@ -57,8 +57,8 @@ def test(trainer: Any) -> None:
 def load(trainer: Any, state: dict[str, Any]) -> None:
     """Put the weights of a checkpoint into the trainer's model, or models."""
     if type(trainer)._resume_checkpoint is BaseTrainer._resume_checkpoint:
-        weights = checkpoint.weights_to_use(state)
-        checkpoint.set_weights(trainer.model, weights, trainer.config.resume)
+        weights = resume.weights_to_use(state)
+        resume.set_weights(trainer.model, weights, trainer.config.resume)
     else:
         trainer._resume_checkpoint(trainer.config.resume)
 

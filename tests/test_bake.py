@@ -33,9 +33,9 @@ ESSENTIAL = """
     utils/__init__.py utils/check.py
     utils/checkpoint.py utils/command_line.py
     utils/device.py utils/distributed.py utils/errors.py utils/extras.py
-    utils/files.py utils/find_run.py utils/meter.py
-    utils/optim.py utils/processes.py
-    utils/run.py utils/run_dir.py utils/seed.py utils/inferred.py
+    utils/files.py utils/inferred.py utils/meter.py
+    utils/optim.py utils/processes.py utils/resume.py
+    utils/run.py utils/run_dir.py utils/seed.py
 """.split()
 # What a full one has beside
 EXTRAS = """

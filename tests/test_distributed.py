@@ -33,9 +33,9 @@ import sys, torch
 from pathlib import Path
 from tools.compare import first_difference
 from tools.fsdp import load_whole
-from utils import checkpoint
+from utils import resume
 paths = map(Path, sys.argv[1:])
-a, b = (load_whole(path) if path.is_dir() else checkpoint.load(path) for path in paths)
+a, b = (load_whole(path) if path.is_dir() else resume.load(path) for path in paths)
 """
 # Compares weights with a tolerance, and prints the largest difference
 CLOSE = f"""{LOAD}
@@ -50,8 +50,8 @@ print(first_difference(a, b))
 """
 POSITION = """
 import sys
-from utils import checkpoint
-print(checkpoint.load(sys.argv[1])["data_loader"])
+from utils import resume
+print(resume.load(sys.argv[1])["data_loader"])
 """
 # A loader that writes down, for each process, which samples it has been asked for
 NOTING = """
@@ -204,9 +204,9 @@ def test_validation_over_two_processes_is_that_of_one(project, straight):
     save_dir, _, _ = straight
     code = (
         "import sys\nfrom parse_config import ConfigParser\nfrom train import build_trainer\n"
-        "from utils import checkpoint\nstate = checkpoint.load(sys.argv[1])\n"
+        "from utils import resume\nstate = resume.load(sys.argv[1])\n"
         "trainer = build_trainer(ConfigParser(state['config'], run_id='check'))\n"
-        "checkpoint.set_weights(trainer.model, state['state_dict'], '')\n"
+        "resume.set_weights(trainer.model, state['state_dict'], '')\n"
         "trainer.config.discard_run()\n"
         "import json\nprint(json.dumps(trainer.evaluate(trainer.valid_data_loader)))\n"
     )

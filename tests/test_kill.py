@@ -17,8 +17,8 @@ ARGUMENTS += ["trainer.report=false"]
 COMPARE = """
 import sys
 from tools.compare import first_difference
-from utils import checkpoint
-ends = [checkpoint.load(path) for path in sys.argv[1:]]
+from utils import resume
+ends = [resume.load(path) for path in sys.argv[1:]]
 for end in ends:
     del end["config"]
 print(first_difference(*ends))

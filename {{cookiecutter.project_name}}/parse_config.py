@@ -102,7 +102,7 @@ class ConfigParser:
         modification |= {target: one for target, one in given.items() if one is not None}
         file = args.config or default_config()
         if args.resume:
-            from utils.find_run import config_of_run  # takes torch
+            from utils.resume import config_of_run  # takes torch
 
             config = config_of_run(cls, args, file, modification, to_train)
         else:

@@ -24,12 +24,12 @@ def load_model(path: str | Path, device: str = "auto") -> Any:
 
 def restore(config: ConfigParser) -> tuple[Any, Any, Any, list[Any], int]:
     """What `build_model` gives, with the weights of `config.resume`, and the epoch of these."""
-    from utils import checkpoint
+    from utils import resume
 
     assert config.resume is not None
-    state = checkpoint.load(config.resume)
+    state = resume.load(config.resume)
     device, model, criterion, metrics = build_model(config)
-    checkpoint.set_weights(model, checkpoint.weights_to_use(state), config.resume)
+    resume.set_weights(model, resume.weights_to_use(state), config.resume)
     return device, model.eval(), criterion, metrics, state["epoch"]
 
 

@@ -10,7 +10,7 @@ import torch
 from base import Callback
 from test import main as evaluate
 from train import build_trainer
-from utils import UserError
+from utils import UserError, resume
 from utils.errors import RunError
 
 HOOKS = [name for name in vars(Callback) if name.startswith("on_") and name != "on_check"]
@@ -216,7 +216,7 @@ def test_parts_of_the_trainer_may_be_exchanged_at_its_setup(make_config):
 
         def load(self, path):
             self.calls.append(("load", path.name))
-            return self.saver.load(path)
+            return resume.load(path)
 
     class Exchange(Callback):
         def on_setup(self, trainer):

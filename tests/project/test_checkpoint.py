@@ -17,12 +17,11 @@ from parse_config import ConfigParser
 from runs import find_runs
 from test import main as evaluate
 from tools.background import BackgroundSaver
-from tools.check import FirstSteps
 from train import build_trainer, main
-from utils import UserError, checkpoint
+from utils import UserError, checkpoint, resume
 from utils.errors import RunError
 from utils.files import PROJECT_DIR, read_json, write_json
-from utils.find_run import newest_intact
+from utils.resume import newest_intact
 from utils.run_dir import MARK_NAME, mark, remove_old
 
 
@@ -50,9 +49,7 @@ def test_a_resumed_run_ends_bit_for_bit_as_one_that_was_not_touched(make_config)
     resumed.train()
 
     assert resumed.checkpoint_dir == stopped.checkpoint_dir != straight.checkpoint_dir
-    ends = [
-        checkpoint.load(t.checkpoint_dir / "checkpoint-epoch4.pth") for t in (straight, resumed)
-    ]
+    ends = [resume.load(t.checkpoint_dir / "checkpoint-epoch4.pth") for t in (straight, resumed)]
     for part in [*PARTS, "not_improved_count"]:
         assert same(ends[0][part], ends[1][part]), part
     tables = [(t.checkpoint_dir / "metrics.csv").read_text() for t in (straight, resumed)]
@@ -131,7 +128,7 @@ def test_lines_on_what_changed_are_in_the_log_of_the_run(make_config):
     first = build_trainer(make_config())
     first.train()
     last = first.checkpoint_dir / "checkpoint-epoch2.pth"
-    state = checkpoint.load(last)
+    state = resume.load(last)
     state["ranks"] = [{"random": state["random"], "train_metrics": None}]
     checkpoint.save(state, last)
     resumed(make_config, first, {"optimizer.args.lr": 0.1}).train()
@@ -217,7 +214,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     with pytest.raises(TypeError, match=r"checkpoint.optimizer\[0\].hook is a function"):
         checkpoint.save({"state_dict": {}, "optimizer": [{"hook": lambda: 0}]}, path)
     assert [one.name for one in tmp_path.iterdir()] == ["checkpoint.pth"]
-    assert checkpoint.load(path)["best"] == 0.5
+    assert resume.load(path)["best"] == 0.5
 
 
 class Colour(str, Enum):
@@ -260,7 +257,7 @@ def test_what_is_nearly_plain_is_written_so_that_it_can_be_read(
         saver.wait()
     else:
         checkpoint.save(state, path)
-    [found] = checkpoint.load(path)["it"]
+    [found] = resume.load(path)["it"]
     assert type(found) is type(expected) and same(found, expected)
     if isinstance(found, dict):
         assert all(type(a) is type(b) for a, b in zip(found, expected, strict=True))
@@ -299,7 +296,7 @@ def test_what_torch_would_not_read_again_is_refused_before_it_gets_its_name(tmp_
         with pytest.raises(RunError, match="last.pth: cannot be written: .* found index 7"):
             checkpoint.save({"state_dict": {"w": bad}}, path)
         with pytest.raises(UserError, match="other.pth: cannot be read: .* found index 7"):
-            checkpoint.load(tmp_path / "other.pth")
+            resume.load(tmp_path / "other.pth")
     assert path.read_bytes() == before and len([*tmp_path.iterdir()]) == 2
 
 
@@ -312,15 +309,15 @@ def test_bad_files_are_one_clear_line_and_run_no_code(tmp_path):
     path = tmp_path / "bad.pth"
     torch.save({"state_dict": Evil()}, path)
     with pytest.raises(UserError, match="holds more than tensors and plain types; .* --convert "):
-        checkpoint.load(path)
+        resume.load(path)
     torch.save({"state_dict": {"w": torch.ones(1000)}}, path)
     path.write_bytes(path.read_bytes()[:-500])
     for content in (path.read_bytes(), b"", b"text"):
         path.write_bytes(content)
         with pytest.raises(UserError, match="bad.pth: "):
-            checkpoint.load(path)
+            resume.load(path)
     with pytest.raises(UserError, match="No such file"):
-        checkpoint.load(tmp_path / "none.pth")
+        resume.load(tmp_path / "none.pth")
 
 
 @pytest.fixture
@@ -428,7 +425,7 @@ def test_each_change_is_in_the_log_with_its_step(train):
 
 
 def test_without_the_extra_another_optimizer_is_refused(make_trainer, monkeypatch):
-    monkeypatch.setattr("utils.extras.load_callbacks", lambda: [FirstSteps()])
+    monkeypatch.setattr("utils.extras.load_callbacks", list)
     trainer = make_trainer({"trainer.epochs": 1})
     trainer.train()
     last = trainer.checkpoint_dir / "last.pth"

@@ -24,11 +24,11 @@ from trainer.trainer import Trainer
 from utils import (
     MetricTracker,
     UserError,
-    checkpoint,
     ensure_dir,
     inf_loop,
     prepare_device,
     read_json,
+    resume,
     write_json,
 )
 
@@ -466,6 +466,6 @@ def test_9_the_dict_of_the_tutorial_loads(tmp_path):
     weights = nn.Linear(2, 1).state_dict()
     state = {"epoch": 3, "model_state_dict": weights, "optimizer_state_dict": {}, "loss": 0.1}
     torch.save(state, tmp_path / "tutorial.pth")
-    loaded = checkpoint.load(tmp_path / "tutorial.pth")
+    loaded = resume.load(tmp_path / "tutorial.pth")
     assert loaded["epoch"] == 3 and torch.equal(loaded["state_dict"]["weight"], weights["weight"])
     assert loaded["optimizer"] == {} and loaded["monitor_best"] is None

@@ -13,11 +13,11 @@ from torch.nn.utils.rnn import pad_sequence
 
 from base import BaseDataLoader
 from base.sampler import EpochSampler
-from tools.check import FirstSteps
 from tools.permutation import ManySamples, Permutation
 from tools.quiet_end import QuietEnd
 from utils import UserError
 from utils.files import PROJECT_DIR
+from utils.resume import refuse_another
 
 
 class Numbers(torch.utils.data.Dataset):
@@ -295,9 +295,9 @@ def test_an_old_run_keeps_its_order_and_its_split(monkeypatch):
 
 def test_without_the_extra_a_run_with_an_order_of_many_is_refused(make_trainer):
     trainer = make_trainer()
-    state = {"random": None, "batch_idx": 0, "step": 0, "data_loader": {"order": "feistel"}}
+    state = {"ranks": [], "config": trainer.config.given, "data_loader": {"order": "feistel"}}
     with pytest.raises(UserError, match="an order of many samples: this is in the full project"):
-        FirstSteps().on_checkpoint_load(trainer, state)
+        refuse_another(trainer, state)
 
 
 # What is random about a sample

@@ -25,7 +25,7 @@ from tools.manifest import fingerprint
 from tools.verify_resume import run as verify_resume
 from train import build_trainer, main
 from trainer.trainer import Trainer
-from utils import UserError, checkpoint
+from utils import UserError, resume
 from utils.command_line import StopSignals
 from utils.errors import RunError
 from utils.files import PROJECT_DIR, read_json
@@ -74,7 +74,7 @@ def straight(tmp_path_factory):
 
 
 def assert_same_end(run_dir, straight):
-    ends = [checkpoint.load(one / "last.pth") for one in (run_dir, straight)]
+    ends = [resume.load(one / "last.pth") for one in (run_dir, straight)]
     for state in ends:
         del state["config"]
     assert first_difference(*ends) is None
@@ -102,7 +102,7 @@ def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, straight, name, s
     assert process.returncode == status
     last = the_run(tmp_path) / "last.pth"
     assert re.fullmatch(rf"epoch \d, step \d+: stopped by {name}. Go on with: .* -r {last}\n", err)
-    assert 0 < checkpoint.load(last)["step"] < 120
+    assert 0 < resume.load(last)["step"] < 120
 
     status, out, err = finish(tmp_path, *args)
     assert status == 0, err
@@ -188,13 +188,13 @@ def test_what_is_saved_is_the_state_at_that_moment(tmp_path):
         weight += 1
     saver.wait()
     for number in range(3):
-        assert checkpoint.load(tmp_path / f"{number}.pth")["state_dict"]["weight"].eq(number).all()
+        assert resume.load(tmp_path / f"{number}.pth")["state_dict"]["weight"].eq(number).all()
     state = nn.Sequential(nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3)).state_dict()
     saver.save({"state_dict": state, "more": [{}, torch.eye(3).to_sparse()]}, tmp_path / "4.pth")
     saver.wait()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what some versions of torch say of sparse tensors
-        loaded = checkpoint.load(tmp_path / "4.pth")
+        loaded = resume.load(tmp_path / "4.pth")
     assert first_difference(state, loaded["state_dict"]) is None
     assert loaded["state_dict"]._metadata == state._metadata
     assert loaded["more"][1].to_dense().equal(torch.eye(3))
@@ -337,7 +337,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(explosive, capsys):
     with pytest.raises(RunError, match="the loss is nan; the step was not taken"):
         trainer.train()
     assert f"--replay {trainer.checkpoint_dir}. Go on with" in capsys.readouterr().err
-    saved = checkpoint.load(trainer.checkpoint_dir / "last.pth")
+    saved = resume.load(trainer.checkpoint_dir / "last.pth")
     assert saved["step"] == trainer.step == 2
     assert first_difference(saved["state_dict"], trainer.model.state_dict()) is None
     assert first_difference(saved["optimizer"], trainer.optimizer.state_dict()) is None
@@ -374,13 +374,13 @@ def test_what_is_told_later_is_told_before_it_is_saved(as_on_a_gpu):
     trainer = as_on_a_gpu({"trainer.save_every.steps": 1})
     with pytest.raises(RunError, match="the loss or a gradient"):
         trainer.train()
-    assert checkpoint.load(trainer.checkpoint_dir / "last.pth")["step"] == 2
+    assert resume.load(trainer.checkpoint_dir / "last.pth")["step"] == 2
 
 
 def test_steps_can_be_skipped_up_to_a_limit(explosive):
     trainer = explosive({"trainer.non_finite": "skip"})
     assert trainer.train()["loss"] < 3 and trainer.state["finite"].n_skipped == 1
-    last = checkpoint.load(trainer.checkpoint_dir / "last.pth")
+    last = resume.load(trainer.checkpoint_dir / "last.pth")
     assert last["step"] == 8 and last["finite"] == {"n_skipped": 1}
     trainer = explosive({"trainer.non_finite": "skip", "trainer.max_skipped": 0})
     with pytest.raises(RunError, match="the loss is nan"):

@@ -10,7 +10,7 @@ from digits_example import CONFIG, DigitsModel
 from helpers import ENVIRONMENT, python
 from tools.convert import read_inert, without_prefixes
 from train import build_trainer, main
-from utils import UserError, checkpoint
+from utils import UserError, resume
 from utils.files import PROJECT_DIR
 
 # As victoresque's template did it: the whole ConfigParser, an object of the project, is pickled
@@ -97,7 +97,7 @@ def converted(old, example_parts, tmp_path, capsys):
 def test_a_file_with_objects_in_it_is_refused_with_the_way_to_convert_it(old, name):
     what = f"{name}: holds more than tensors and plain types; python train.py --convert .*{name} "
     with pytest.raises(UserError, match=what):
-        checkpoint.load(old / name)
+        resume.load(old / name)
     assert not (old / "code_was_run").exists()
 
 
@@ -109,10 +109,10 @@ def test_a_damaged_file_is_called_damaged(old, tmp_path, name):
         with pytest.raises(UserError, match="damaged, or not a checkpoint"):
             read_inert(path)
         with pytest.raises(UserError, match="damaged, or not a checkpoint"):
-            checkpoint.load(path)
+            resume.load(path)
     path.write_bytes(content[:-5000] + bytes([content[-5000] ^ 1]) + content[-4999:])
     if name != "legacy.pth":  # which has no sums
-        for load in (checkpoint.load, read_inert):
+        for load in (resume.load, read_inert):
             with pytest.raises(UserError, match=f"{name}: damaged"):
                 load(path)
 
@@ -120,7 +120,7 @@ def test_a_damaged_file_is_called_damaged(old, tmp_path, name):
 @pytest.mark.parametrize("content", [b"no checkpoint", b'{"a": 1}', pickle.dumps({"a": 1})])
 def test_a_file_of_another_kind_is_no_checkpoint(tmp_path, content):
     (path := tmp_path / "other.pth").write_bytes(content)
-    for load in (checkpoint.load, read_inert):
+    for load in (resume.load, read_inert):
         with pytest.raises(UserError, match="other.pth: damaged, or not a checkpoint"):
             load(path)
     for place in (tmp_path, tmp_path / "none.pth"):

@@ -19,7 +19,7 @@ from base import BaseModel
 from parse_config import ConfigParser
 from predict import main
 from test import load_model
-from utils import UserError, checkpoint
+from utils import UserError, checkpoint, resume
 from utils.files import PROJECT_DIR, write_json
 from utils.inferred import interpret
 
@@ -93,7 +93,7 @@ def rows_in(text):
 def test_arrays_with_classes_and_probabilities(
     predict, trained, path, digits, tmp_path, batch_size, sizes
 ):
-    state = checkpoint.load(path)
+    state = resume.load(path)
     state["config"]["data_loader"]["args"]["batch_size"] = batch_size
     checkpoint.save(state, tmp_path / "changed.pth")
     np.save(tmp_path / "digits.npy", digits)
@@ -172,7 +172,7 @@ def test_classes_without_names_have_numbers(predict, trained, digits, tmp_path, 
 def test_the_task_of_the_config_wins(predict, trained, path, digits, tmp_path):
     np.save(tmp_path / "digits.npy", digits)
     logits = expected(trained, digits)
-    state = checkpoint.load(path)
+    state = resume.load(path)
     for task, prefix, wanted in (
         ("none", "output", logits),
         ("regression", "output", logits),
@@ -363,7 +363,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     change, arguments, message, predict, trained, path, digits, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    state = checkpoint.load(path)
+    state = resume.load(path)
     if change is not None:
         change(type(trained.data_loader), state, monkeypatch)
     checkpoint.save(state, tmp_path / "changed.pth")

@@ -131,7 +131,7 @@ from pathlib import Path
 from test_processes import Seen
 from tools.save_minutes import LatestMax
 from torch.utils.data import WeightedRandomSampler
-from utils import checkpoint, distributed
+from utils import checkpoint, distributed, resume
 from utils.meter import MetricTracker
 with distributed.process_group():
     group = weakref.ref(dist.group.WORLD)
@@ -171,7 +171,7 @@ with distributed.process_group():
     if rank == 0:
         checkpoint.save({"state_dict": {"weight": torch.arange(3)}}, path)
     distributed.all_gather(rank)  # both are here
-    weight = checkpoint.load(path)["state_dict"]["weight"]
+    weight = resume.load(path)["state_dict"]["weight"]
     assert weight.tolist() == [0, 1, 2]
     if (maps := Path("/proc/self/maps")).exists():  # all processes use the same memory for it
         assert str(path) in maps.read_text()

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 import torch.distributed.checkpoint as dcp
 from tools import fsdp
-from utils import checkpoint
-from utils.find_run import newest_intact
+from utils import checkpoint, resume
+from utils.resume import newest_intact
 from utils.run_dir import mark_start
 from utils.run_dir import BEST_NAME, LAST_NAME, MARK_NAME
 
@@ -69,7 +69,7 @@ def is_killed(change, n):
 def check(run_dir, steps):
     newest = newest_intact(run_dir)
     assert newest is not None, [*run_dir.iterdir()]
-    state = fsdp.load_whole(newest) if newest.is_dir() else checkpoint.load(newest)
+    state = fsdp.load_whole(newest) if newest.is_dir() else resume.load(newest)
     assert state["step"] in steps, (newest, state["step"], steps)
     assert state["state_dict"]["weight"].tolist() == [state["step"]] * 3
 

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from base import BaseDataLoader
 from tools.advice import refuse_lists
 from trainer.trainer import Trainer
-from utils import MetricTracker, UserError, checkpoint, distributed
+from utils import MetricTracker, UserError, checkpoint, distributed, resume
 from utils.errors import RunError
 
 N = 24
@@ -109,7 +109,7 @@ def test_a_state_of_the_users_own_is_kept(make, step):
     straight = make(ours(), Remembering)
     straight.train()
     last = stop_after(make(ours(), Remembering), step)
-    saved = checkpoint.load(last)
+    saved = resume.load(last)
     assert saved["mine"]["factor"] == pytest.approx(0.9**step)
     resumed = make(ours(), Remembering, resume=last)
     resumed.train()
@@ -160,7 +160,7 @@ def test_what_code_sets_in_the_config_is_not_kept(make):
     trainer = make(ours())
     trainer.config["data_loader"]["args"]["log"] = {"to": trainer.logger}
     trainer.train()
-    kept = checkpoint.load(trainer.checkpoint_dir / "last.pth")["config"]
+    kept = resume.load(trainer.checkpoint_dir / "last.pth")["config"]
     assert kept == trainer.config.given and "log" not in kept["data_loader"]["args"]
 
 
@@ -292,7 +292,7 @@ def test_a_checkpoint_without_a_state_of_the_loader_is_told_too(make, caplog):
 
 def add_ranks(path, n):
     """Let a checkpoint be that of `n` processes."""
-    state = checkpoint.load(path)
+    state = resume.load(path)
     own = {key: state[key] for key in ("random", "train_metrics", "data_loader")}
     checkpoint.save(state | {"ranks": [own] * (n - 1)}, path)
 
@@ -350,7 +350,7 @@ def test_without_the_extra_another_number_of_processes_is_refused(make, monkeypa
 
 def test_what_was_measured_counts_once_with_more_or_fewer_processes(make, monkeypatch):
     last = stop_after(make(ours(), metrics=[Seen()]), 4)
-    state = checkpoint.load(last)
+    state = resume.load(last)
     expected = (sums := state["train_metrics"]["sums"]["loss"])[0] > 0 and sums[1] == 16
     assert expected
     for rank, n in ((0, 1), (1, 0)):
@@ -492,7 +492,7 @@ def test_a_metric_is_on_its_device_again():
     meta = torch.device("meta")
     state = checkpoint.pack({"values": [torch.zeros(2, device=meta), torch.ones(3)]}, meta)
     state["values"][0] = torch.zeros(2)  # as a checkpoint is read
-    values = checkpoint.unpack(state, meta)["values"]
+    values = resume.unpack(state, meta)["values"]
     assert [one.device.type for one in values] == ["meta", "cpu"]
 
 

@@ -15,7 +15,7 @@ from base.base_data_loader import to_device
 from tools.compare import first_difference
 from train import build_trainer
 from trainer.trainer import Trainer
-from utils import UserError, checkpoint
+from utils import UserError, resume
 from utils.errors import RunError
 from utils.optim import learning_rates
 
@@ -350,7 +350,7 @@ def test_a_signal_during_validation_saves_the_trained_weights_not_their_average(
     trainer.valid_step = step_and_signal
     with pytest.raises(RunError, match="SIGTERM"):
         trainer.train()
-    saved = checkpoint.load(trainer.checkpoint_dir / "last.pth")["state_dict"]
+    saved = resume.load(trainer.checkpoint_dir / "last.pth")["state_dict"]
     assert all(torch.equal(saved[name], weight) for name, weight in trained.items())
 
 

@@ -16,7 +16,7 @@ from tools.record import record_start
 from tools.verify_resume import run as verify_resume
 from train import main
 from trainer.trainer import Trainer
-from utils import UserError, checkpoint, extras
+from utils import UserError, extras, resume
 from utils.files import PROJECT_DIR, read_json
 
 OF_A_NEW_RUN = ["check", "find_lr", "fast_dev_run", "overfit_batches", "profile", "verify_resume"]
@@ -154,7 +154,7 @@ def test_fast_dev_run_is_one_short_epoch_with_everything_else_real(train):
     assert status == 0 and (run_dir / "checkpoint-epoch1.pth").exists()
     assert len((run_dir / "metrics.csv").read_text().splitlines()) == 2
     assert "batch 3/3" not in (run_dir / "train.log").read_text()
-    assert checkpoint.load(run_dir / "last.pth")["step"] == 3
+    assert resume.load(run_dir / "last.pth")["step"] == 3
 
 
 def test_fast_dev_run_validates_on_as_many_batches(train, monkeypatch):
@@ -180,7 +180,7 @@ def test_overfitting_a_batch_learns_it_by_heart(train):
 
 def test_more_batches_to_overfit_than_there_are_is_all_of_them(train):
     status, _, [run_dir] = train("--overfit-batches", "99", "trainer.epochs=2")
-    state = checkpoint.load(run_dir / "last.pth")
+    state = resume.load(run_dir / "last.pth")
     assert status == 0 and state["step"] == 2 * 22 and "data_loader" not in state
 
 

@@ -59,7 +59,7 @@ class BaseTrainer(ABC):
         self.checkpoint_dir = config.save_dir
         self.writer = TensorboardWriter(config.save_dir, self.logger, settings.tensorboard)
         self.callbacks = config.callbacks
-        self.saver: Any = checkpoint  # `save`, `load` and `wait`
+        self.saver: Any = checkpoint  # `save` and `wait`
         self.stop_signals = StopSignals()
         self.asks_each_step = settings.save_every != SaveEvery() or distributed.world_size() > 1
 
@@ -122,8 +122,6 @@ class BaseTrainer(ABC):
 
     def _resume_checkpoint(self, path: Path) -> None:
         """Put everything back to where it was when the checkpoint was written."""
-        state = self.saver.load(path)
-        for callback in self.callbacks:
-            callback.on_checkpoint_load(self, state)
-        checkpoint.restore(self, state)
-        self.logger.info("Resuming after epoch %d, step %d of %s", state["epoch"], self.step, path)
+        from utils import resume  # which a new run does without
+
+        resume.go_on(self, path)

@@ -24,8 +24,6 @@ class Background(Callback):
 class BackgroundSaver:
     """Saves from a thread of its own. The memory for the copy is kept for the next one."""
 
-    load = staticmethod(checkpoint.load)
-
     def __init__(self) -> None:
         self._buffers: dict[tuple, torch.Tensor] = {}
         self._thread = ThreadPoolExecutor(1, "checkpoint")

@@ -25,7 +25,7 @@ from parse_config import ConfigParser
 from tools import for_one_process, of_a_new_run
 from utils import checkpoint, distributed
 from utils.device import get_device
-from utils.errors import RunError, UserError, in_full, in_one_line, place_of
+from utils.errors import RunError, UserError, in_one_line, place_of
 from utils.inferred import TASKS
 from utils.meter import name_of
 from utils.optim import by_name, parameters_of
@@ -50,6 +50,8 @@ def run(config: ConfigParser, _: Any) -> None:
 
 def check(trainer: Any) -> None:
     """Say what a run of a few batches does. Raises UserError for what would end a run."""
+    from utils import resume  # a run without --check does without it
+
     of_a_new_run(trainer.config, "--check")
     logging.disable(logging.INFO)
     logging.getLogger().addHandler(warnings := BufferingHandler(capacity=1000))
@@ -63,7 +65,7 @@ def check(trainer: Any) -> None:
             raise UserError(NO_STEP)
         say(f"{len(batches)} batches", "  ".join(f"{k} {v:.4g}" for k, v in values.items()))
         path = trainer.checkpoint_dir / (BEST_NAME if trainer.mnt_mode != "off" else LAST_NAME)
-        checkpoint.set_weights(trainer.model, checkpoint.load(path)["state_dict"], path)
+        resume.set_weights(trainer.model, resume.load(path)["state_dict"], path)
         say("checkpoint", f"{path.stat().st_size / 1e6:.1f} MB, read back")
         for callback in trainer.callbacks:
             for finding in callback.findings(trainer) if hasattr(callback, "findings") else ():
@@ -256,22 +258,6 @@ class FirstSteps(Callback):
         if not hasattr(data_loader, "__iter__"):
             kind = f"a {type(data_loader).__name__} has no __iter__, so it gives no batches"
             raise UserError(f"data_loader.type = {config['data_loader']['type']!r}: {kind}")
-
-    def on_checkpoint_load(self, trainer: Any, state: checkpoint.State) -> None:
-        is_ours = state["random"] is not None  # else other code has written it
-        for key in ("optimizer", "lr_scheduler") if is_ours else ():
-            if state["config"].get(key) != trainer.config.given[key]:
-                what = f"{key}: differs from that of {trainer.config.resume}"
-                raise UserError(f"{what}: to change it, {in_full()}")
-        is_within_pass = state["batch_idx"] > 0 or (state["step"] > 0 and not trainer.epoch_is_pass)
-        positions = trainer.rank_state.get("data_loader"), state.get("data_loader")
-        was_of_many = isinstance(positions[1], dict) and positions[1].get("order") == "feistel"
-        sampler = getattr(positions[0], "sampler", None)
-        if was_of_many and getattr(sampler, "order_name", "") != "feistel":
-            raise UserError(f"data_loader: an order of many samples: {in_full()}")
-        if is_within_pass and None in positions:
-            line = "No state of the data loader: its pass starts again, samples may come twice in"
-            trainer.logger.warning("%s epoch %d", line, state["epoch"] + 1)
 
     def on_train_start(self, trainer: Any) -> None:
         refuse_state(trainer)

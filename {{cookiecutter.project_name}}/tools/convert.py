@@ -18,7 +18,7 @@ import torch
 from base import BaseTrainer, Callback
 from parse_config import ConfigParser
 from tools import for_one_process
-from utils import checkpoint
+from utils import checkpoint, resume
 from utils.errors import UserError
 from utils.files import find_file
 from utils.meter import name_of
@@ -78,7 +78,7 @@ def complete(state: Any, path: Path) -> checkpoint.State:
     if isinstance(state, dict) and not {"state_dict", "model_state_dict"} & state.keys():
         found = [x for x in NAMES_OF_WEIGHTS if isinstance(state.get(x), Mapping) and state[x]]
         state = state | {"state_dict": state[found[0]]} if found else state
-    state = checkpoint.complete(state, path)
+    state = resume.complete(state, path)
     return state | {"state_dict": without_prefixes(state["state_dict"])}
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from parse_config import ConfigParser
 from tools import for_one_process, of_a_new_run
 from train import build_trainer
-from utils import checkpoint
+from utils import checkpoint, resume
 from utils.errors import UserError
 from utils.files import atomic_write, ensure_dir, project_path
 
@@ -59,7 +59,7 @@ def range_test(trainer: Any) -> tuple[np.ndarray, np.ndarray]:
     try:
         take_steps(probe, rates, losses)
     finally:
-        checkpoint.restore(trainer, before)
+        resume.restore(trainer, before)
     return rates[: len(losses)], np.array(losses)
 
 

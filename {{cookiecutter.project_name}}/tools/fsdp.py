@@ -26,7 +26,7 @@ from torch.utils._pytree import tree_map
 from base import BaseTrainer, Callback
 from parse_config import ConfigParser
 from tools.recompute import parts_of
-from utils import checkpoint, distributed
+from utils import checkpoint, distributed, resume
 from utils.device import get_device
 from utils.errors import RunError, UserError
 from utils.files import sync_names
@@ -74,7 +74,7 @@ def read_folder(path: Path) -> checkpoint.State:
     if not (path / ".metadata").exists():  # which is written last
         raise UserError(f"{path}: is a folder: name a checkpoint in it, such as last.pth of a run")
     how = f"python train.py --unshard {path} makes a file of it"
-    return {**checkpoint.read(path / PLAIN_NAME), "fault": f"is sharded; {how}"}
+    return {**resume.read(path / PLAIN_NAME), "fault": f"is sharded; {how}"}
 
 
 def shard(model: nn.Module, device_type: str, precision: str, blocks: list[str]) -> None:
@@ -182,7 +182,7 @@ class ShardedSaver:
         Weights may be complete: these are cut when they are loaded into the model.
         """
         if not (path / ".metadata").exists():
-            state = checkpoint.load(path)
+            state = resume.load(path)
         elif (parts := load_parts(path, self._model, self._optimizer)) is not None:
             return parts
         else:
@@ -302,7 +302,7 @@ def put_together(folder: Path, parts: checkpoint.State) -> checkpoint.State:
     """The state in a folder, of which `parts` are those that were sharded."""
     others = torch.load(folder / PLAIN_NAME, map_location="cpu", weights_only=True)
     optimizer = with_numbers(parts["optimizer"])
-    return checkpoint.complete(others | parts | {"optimizer": optimizer}, folder)
+    return resume.complete(others | parts | {"optimizer": optimizer}, folder)
 
 
 def empty_parts(folder: Path, model: nn.Module, optimizer: Any) -> checkpoint.State | None:

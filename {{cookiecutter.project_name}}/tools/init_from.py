@@ -7,9 +7,10 @@ from torch import nn
 from base import Callback
 from parse_config import ConfigParser
 from tools.convert import complete
-from utils.checkpoint import State, read, set_weights, weights_to_use
+from utils.checkpoint import State
 from utils.errors import UserError
 from utils.files import find_file
+from utils.resume import read, set_weights, weights_to_use
 
 KEY = "init_from"
 

@@ -18,7 +18,7 @@ from runs import Run
 from tools.drawing import caption, contact_sheet, new_figure, png_of
 from train import build_model, part_modules
 from trainer import Trainer
-from utils import checkpoint
+from utils import resume
 from utils.errors import UserError
 from utils.inferred import interpret
 
@@ -58,7 +58,7 @@ def load(path: Path) -> tuple[int, Any, Any, Any]:
     config = ConfigParser(Run(path.parent).config, resume=path)
     device, model, criterion, metrics = build_model(config)
     state = load_state(path)
-    checkpoint.set_weights(model, checkpoint.weights_to_use(state), path)
+    resume.set_weights(model, resume.weights_to_use(state), path)
     config.get_logger("train", verbosity=0)  # what the data have to say was said
     data_loader = config.init_obj("data_loader", part_modules()["data_loader"])
     loader = data_loader.split_validation() if hasattr(data_loader, "split_validation") else None
@@ -73,7 +73,7 @@ def load(path: Path) -> tuple[int, Any, Any, Any]:
 def load_state(path: Path) -> dict[str, Any]:
     """The state in a checkpoint, which may be a folder of FSDP."""
     if not path.is_dir():
-        return checkpoint.load(path)
+        return resume.load(path)
     from tools.fsdp import load_whole
 
     return load_whole(path)

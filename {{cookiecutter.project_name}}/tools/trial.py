@@ -22,7 +22,7 @@ from tools.record import other_process
 from utils import distributed
 from utils.errors import RunError, UserError, in_one_line
 from utils.files import PROJECT_DIR, read_json, write_json
-from utils.find_run import newest_intact
+from utils.resume import newest_intact
 from utils.run_dir import MARK_NAME, is_run
 
 PRUNED = 192  # the exit status; above those of signals, so that the run has not failed

@@ -19,7 +19,7 @@ from parse_config import ConfigParser
 from tools import for_one_process, of_a_new_run
 from tools.compare import first_difference
 from train import build_trainer
-from utils import checkpoint
+from utils import resume
 from utils.errors import RunError, UserError
 from utils.run_dir import LAST_NAME
 
@@ -67,7 +67,7 @@ def train(config: ConfigParser, folder: str, stops: list[int | None]) -> End:
         interrupt(trainer, stop_at, batches)
         last = trainer.checkpoint_dir / LAST_NAME
     assert last is not None
-    return End(checkpoint.load(last), batches)
+    return End(resume.load(last), batches)
 
 
 def make_trainer(config: ConfigParser, folder: str, resume: Path | None) -> Any:

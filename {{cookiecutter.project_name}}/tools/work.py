@@ -17,7 +17,7 @@ from tools.plan import Plan, Training, without_device
 from tools.search import differences
 from tools.study import BEAT, Study
 from utils.errors import UserError
-from utils.find_run import OVER
+from utils.resume import OVER
 from utils.run_dir import is_run, read_mark
 
 POLL = 1  # seconds between two looks for a trial that others may leave

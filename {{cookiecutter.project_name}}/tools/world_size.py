@@ -10,9 +10,10 @@ from torch.utils.data import IterableDataset
 
 from base import BaseTrainer, Callback
 from utils import distributed
-from utils.checkpoint import State, pack, unpack
+from utils.checkpoint import State, pack
 from utils.errors import UserError
 from utils.meter import MetricTracker, add_to, name_of
+from utils.resume import unpack
 from utils.seed import get_random_state
 
 

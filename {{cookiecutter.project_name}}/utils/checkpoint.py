@@ -1,14 +1,12 @@
-"""Checkpoints: files of tensors and plain types, written in one step, read without running code.
+"""Checkpoints: files of tensors and plain types, written in one step. utils/resume.py reads them.
 
-`collect` and `restore` say what a checkpoint holds of a trainer. Add to it by `trainer.state`.
-`trainer.saver` is this module; a callback may put another thing with `save`, `load`, `wait` there.
+`collect` says what a checkpoint holds of a trainer. Add to it by `trainer.state`. `trainer.saver`
+is this module; a callback may put another thing with `save` and `wait`, and maybe `load`, there.
 """
 
 import copy
 import os
-import pickle
 import shutil
-import zipfile
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -20,18 +18,16 @@ from torch import nn
 from torch.utils._pytree import tree_map
 
 from utils import distributed
-from utils.errors import RunError, UserError, in_full, in_one_line
-from utils.extras import find_hook
+from utils.errors import RunError, in_one_line
 from utils.files import atomic_write
-from utils.seed import get_random_state, set_random_state
+from utils.seed import get_random_state
 
 State = dict[str, Any]
-# What a state has where a file has nothing, and the names of PyTorch's tutorial
+# What a state has where a file has nothing
 DEFAULTS: State = {"epoch": 0, "step": 0, "batch_idx": 0, "not_improved_count": 0, "ranks": []}
 DEFAULTS |= dict.fromkeys(["arch", "state_dict", "optimizer", "lr_scheduler"])
 DEFAULTS |= dict.fromkeys(["monitor_best", "random", "config"])
 NUMPY, ON_CPU = "of NumPy", "on the CPU"  # marks of tensors
-TUTORIAL = {"model_state_dict": "state_dict", "optimizer_state_dict": "optimizer"}
 
 
 def wait() -> None:
@@ -73,45 +69,8 @@ def link(path: Path, other: Path) -> None:
     os.replace(temporary, other)
 
 
-def load(path: str | Path) -> State:
-    """The state in a checkpoint, on the CPU. Runs no code from the file; UserError if it is bad."""
-    return complete(read(Path(path), mmap=distributed.world_size() > 1), path)
-
-
-def read(path: Path, mmap: bool = True) -> State:
-    """The dict in a file, on the CPU. Raises UserError where that is not tensors and plain types.
-
-    With `mmap`, tensors are read when they are used, and processes share the memory for them.
-    """
-    if path.is_dir():
-        return find_hook("read_folder", f"{path}: is a folder, as of a sharded model")(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if archive.testzip() is not None:  # compares the sums in the file
-                raise zipfile.BadZipFile
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-        return state if isinstance(state, dict) else {}
-    except zipfile.BadZipFile:
-        fault = "damaged, or not a checkpoint of torch 1.6 or later"
-    except pickle.UnpicklingError:
-        how = f"python train.py --convert {path} makes a checkpoint of it"
-        fault = f"holds more than tensors and plain types; {how}"
-    except Exception as error:  # such as a kind of tensor that this version of torch refuses
-        fault = f"cannot be read: {getattr(error, 'strerror', None) or in_one_line(error)}"
-    raise UserError(f"{path}: {fault}")
-
-
-def complete(state: State, path: str | Path) -> State:
-    """A state with all keys that this project expects. Raises UserError where it has no weights."""
-    state = {TUTORIAL.get(k, k): v for k, v in state.items()}
-    if not state.get("state_dict"):
-        fault = "holds no weights under 'state_dict' or 'model_state_dict'"
-        raise UserError(f"{path}: {state.get('fault', fault)}")
-    return DEFAULTS | state
-
-
 def to_plain(value: Any, path: str = "checkpoint") -> Any:
-    """`value` in types that `load` can read, where that changes nothing but the type.
+    """`value` in types that can be read again, where that changes nothing but the type.
 
     Raises TypeError that names the first thing which cannot be.
     """
@@ -135,22 +94,6 @@ def to_plain(value: Any, path: str = "checkpoint") -> Any:
     raise TypeError(f"{path} is a {type(value).__name__}: keep tensors and plain types only")
 
 
-def set_weights(model: nn.Module, state_dict: State, path: Any) -> None:
-    """Load weights. Raises UserError that names the first few which do not fit."""
-    try:
-        model.load_state_dict(state_dict)
-    except RuntimeError as error:
-        faults = "; ".join(line.strip() for line in str(error).splitlines()[1:4])
-        raise UserError(f"{path}: does not fit {type(model).__name__}: {faults}") from None
-
-
-def weights_to_use(state: State) -> State:
-    """The weights that a model is used with: their moving average, where the run has kept one."""
-    if not (averaged := state.get("ema")):
-        return state["state_dict"]
-    return {k.removeprefix("module."): w for k, w in averaged.items() if k != "n_averaged"}
-
-
 def pack(state: Any, device: torch.device) -> Any:
     """`state` with NumPy's arrays, and tensors not on `device`, each in a dict that says so."""
 
@@ -163,36 +106,11 @@ def pack(state: Any, device: torch.device) -> Any:
     return tree_map(mark, state)
 
 
-def unpack(state: Any, device: torch.device | str) -> Any:
-    """The counterpart of `pack`, with tensors on `device` but for those that were elsewhere."""
-
-    def is_marked(value: Any) -> bool:
-        return isinstance(value, dict) and [*value] in ([NUMPY], [ON_CPU])
-
-    def unmark(value: Any) -> Any:
-        if is_marked(value):
-            return value[ON_CPU] if ON_CPU in value else value[NUMPY].numpy()[()]
-        return value.to(device) if isinstance(value, torch.Tensor) else value
-
-    return tree_map(unmark, state, is_leaf=is_marked)
-
-
 def get_state(part: Any) -> Any:
     """The state_dict of an object, of each in a dict of objects, or None for none."""
     if isinstance(part, dict):
         return {name: get_state(one) for name, one in part.items()}
     return None if part is None else part.state_dict()
-
-
-def set_state(part: Any, state: Any) -> None:
-    """The counterpart of get_state. What has no state stays as it is."""
-    if isinstance(part, dict):
-        for name, one in part.items():
-            set_state(one, (state or {}).get(name))
-    elif part is not None and state is not None:
-        part.load_state_dict(state)
-        if hasattr(part, "param_groups"):
-            part._opt_called = True  # torch's own name: else it warns of a scheduler's next step
 
 
 def shared_parts(trainer: Any) -> dict[str, Any]:
@@ -218,32 +136,3 @@ def collect(trainer: Any, epochs_done: int) -> State:
         "ranks": ranks[1:],
         "config": trainer.config.given,
     }
-
-
-def restore(trainer: Any, state: State) -> None:
-    """The counterpart of `collect`. Raises UserError where something does not fit."""
-    resume, ranks, n = trainer.config.resume, [state, *state["ranks"]], distributed.world_size()
-    is_ours = state["random"] is not None  # else other code has written it
-    if is_ours and len(ranks) != n:
-        raise UserError(f"{resume}: is of {len(ranks)} processes, not of {n}: {in_full()}")
-    parts = shared_parts(trainer)
-    set_weights(parts.pop("state_dict"), state["state_dict"], resume)
-    for name, part in parts.items():
-        try:
-            set_state(part, state.get(name) or None)  # {} is that of a switch which was off
-        except ValueError as error:  # as of an optimizer of other parameters
-            how = "init_from begins a new run with its weights alone"
-            raise UserError(f"{resume}: its {name} does not fit: {error}; {how}") from None
-    trainer.start_epoch = state["epoch"] + 1
-    trainer.step, trainer.batch_idx = state["step"], state["batch_idx"]
-    if state["monitor_best"] is not None:
-        trainer.mnt_best = float(state["monitor_best"])
-        trainer.not_improved_count = state["not_improved_count"]
-    if not is_ours:
-        return
-    own = ranks[distributed.rank()]
-    for name, part in trainer.rank_state.items():
-        if name != "train_metrics" or trainer.batch_idx > 0:  # else they begin anew
-            device = "cpu" if name == "data_loader" else trainer.device
-            set_state(part, unpack(own.get(name), device))
-    set_random_state(own["random"])

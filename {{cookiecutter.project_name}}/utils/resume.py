@@ -1,0 +1,214 @@
+"""How a run goes on: which checkpoint `-r` means, what is in it, and a trainer that takes it up.
+
+test.py and predict.py read checkpoints here, too. A new run does without this file.
+"""
+
+import pickle
+import zipfile
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._pytree import tree_map
+
+from utils import distributed
+from utils.checkpoint import DEFAULTS, NUMPY, ON_CPU, State, shared_parts
+from utils.errors import UserError, in_full, in_one_line
+from utils.extras import find_hook
+from utils.files import find_file
+from utils.run_dir import BEST_NAME, EPOCH_NAME, LAST_NAME, MARK_NAME, read_mark, saved_epochs
+from utils.seed import set_random_state
+
+# The names of PyTorch's tutorial
+TUTORIAL = {"model_state_dict": "state_dict", "optimizer_state_dict": "optimizer"}
+OVER = ("finished", "stopped early")  # outcomes of a run that `-r auto` leaves alone
+
+
+def config_of_run(
+    parser: Any, args: Any, file: Path, modification: dict[Any, Any], to_train: bool
+) -> Any:
+    """The config of a run that goes on, from its checkpoint; with -c, or of a new run, from `file`.
+
+    With `to_train`, `-r auto` stands for a new run where the last one is over.
+    """
+    path: Path | None
+    if is_named := args.resume in ("auto", "best"):
+        path = find_named(parser.from_file(file, modification), args.resume, to_train)
+    else:
+        path = find_file(args.resume)
+    if path is None or (args.config and not is_named):
+        return parser.from_file(file, modification, resume=path)
+    if not (found := read(path).get("config")):
+        raise UserError(f"{path}: has no config in it: give one with -c")
+    return parser(found, path, modification, source=path)
+
+
+def newest_intact(run_dir: Path) -> Path | None:
+    """The newest checkpoint of a run that can be read: last.pth, else by the number in the name."""
+    names = map(EPOCH_NAME.format, reversed(saved_epochs(run_dir)))
+    for path in [run_dir / name for name in (LAST_NAME, *names, BEST_NAME)]:
+        try:
+            if path.exists():
+                read(path)
+                return path
+        except UserError as error:
+            getLogger("train").info("%s; looking for the one before it", error)
+    return None
+
+
+def find_named(config: Any, name: str, to_train: bool = False) -> Path | None:
+    """The newest checkpoint ("auto") of the run of a config last started, or its best ("best").
+
+    None for "auto" with `to_train` where there is none, or the run is over; else UserError.
+    """
+    logger = config.get_logger("train")
+    runs = [mark.parent for mark in config.runs_dir.rglob(MARK_NAME)]
+    runs.sort(key=lambda run: (read_mark(run).get("started", ""), run.name), reverse=True)
+    path = next(filter(None, map(newest_intact, runs)), None)
+    if name == "auto" and to_train:
+        if path is not None and read_mark(path.parent).get("outcome") in OVER:
+            line = "-r auto: the last run is over, a new one begins; -r %s goes on with it"
+            logger.info(line, path)
+            return None
+        return path
+    if path is not None and name == "best":
+        path = path.with_name(BEST_NAME)
+    if path is not None and path.exists():
+        return path
+    raise UserError(f"command line: -r {name}: there is no such checkpoint in {config.runs_dir}")
+
+
+def load(path: str | Path) -> State:
+    """The state in a checkpoint, on the CPU. Runs no code from the file; UserError if it is bad."""
+    return complete(read(Path(path), mmap=distributed.world_size() > 1), path)
+
+
+def read(path: Path, mmap: bool = True) -> State:
+    """The dict in a file, on the CPU. Raises UserError where that is not tensors and plain types.
+
+    With `mmap`, tensors are read when they are used, and processes share the memory for them.
+    """
+    if path.is_dir():
+        return find_hook("read_folder", f"{path}: is a folder, as of a sharded model")(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:  # compares the sums in the file
+                raise zipfile.BadZipFile
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        return state if isinstance(state, dict) else {}
+    except zipfile.BadZipFile:
+        fault = "damaged, or not a checkpoint of torch 1.6 or later"
+    except pickle.UnpicklingError:
+        how = f"python train.py --convert {path} makes a checkpoint of it"
+        fault = f"holds more than tensors and plain types; {how}"
+    except Exception as error:  # such as a kind of tensor that this version of torch refuses
+        fault = f"cannot be read: {getattr(error, 'strerror', None) or in_one_line(error)}"
+    raise UserError(f"{path}: {fault}")
+
+
+def complete(state: State, path: str | Path) -> State:
+    """A state with all keys that this project expects. Raises UserError where it has no weights."""
+    state = {TUTORIAL.get(k, k): v for k, v in state.items()}
+    if not state.get("state_dict"):
+        fault = "holds no weights under 'state_dict' or 'model_state_dict'"
+        raise UserError(f"{path}: {state.get('fault', fault)}")
+    return DEFAULTS | state
+
+
+def set_weights(model: nn.Module, state_dict: State, path: Any) -> None:
+    """Load weights. Raises UserError that names the first few which do not fit."""
+    try:
+        model.load_state_dict(state_dict)
+    except RuntimeError as error:
+        faults = "; ".join(line.strip() for line in str(error).splitlines()[1:4])
+        raise UserError(f"{path}: does not fit {type(model).__name__}: {faults}") from None
+
+
+def weights_to_use(state: State) -> State:
+    """The weights that a model is used with: their moving average, where the run has kept one."""
+    if not (averaged := state.get("ema")):
+        return state["state_dict"]
+    return {k.removeprefix("module."): w for k, w in averaged.items() if k != "n_averaged"}
+
+
+def go_on(trainer: Any, path: Path) -> None:
+    """Put everything back to where it was when the checkpoint was written."""
+    state = getattr(trainer.saver, "load", load)(path)
+    for callback in trainer.callbacks:
+        callback.on_checkpoint_load(trainer, state)
+    if state["random"] is not None:  # else other code has written it
+        refuse_another(trainer, state)
+    restore(trainer, state)
+    line = "Resuming after epoch %d, step %d of %s"
+    trainer.logger.info(line, state["epoch"], trainer.step, path)
+
+
+def refuse_another(trainer: Any, state: State) -> None:
+    """Raises UserError for a state of other processes, another optimizer or another order."""
+    resume, n, before = trainer.config.resume, distributed.world_size(), 1 + len(state["ranks"])
+    if before != n:
+        raise UserError(f"{resume}: is of {before} processes, not of {n}: {in_full()}")
+    for key in ("optimizer", "lr_scheduler"):
+        if state["config"].get(key) != trainer.config.given[key]:
+            raise UserError(f"{key}: differs from that of {resume}: to change it, {in_full()}")
+    position = state.get("data_loader")
+    is_of_many = isinstance(position, dict) and position.get("order") == "feistel"
+    sampler = getattr(trainer.rank_state.get("data_loader"), "sampler", None)
+    if is_of_many and getattr(sampler, "order_name", "") != "feistel":
+        raise UserError(f"data_loader: an order of many samples: {in_full()}")
+
+
+def restore(trainer: Any, state: State) -> None:
+    """The counterpart of `checkpoint.collect`. Raises UserError where something does not fit."""
+    resume, is_ours = trainer.config.resume, state["random"] is not None  # else of other code
+    own = [state, *state["ranks"]][distributed.rank()] if is_ours else {}
+    parts = shared_parts(trainer)
+    set_weights(parts.pop("state_dict"), state["state_dict"], resume)
+    for name, part in parts.items():
+        try:
+            set_state(part, state.get(name) or None)  # {} is that of a switch which was off
+        except ValueError as error:  # as of an optimizer of other parameters
+            how = "init_from begins a new run with its weights alone"
+            raise UserError(f"{resume}: its {name} does not fit: {error}; {how}") from None
+    trainer.start_epoch = state["epoch"] + 1
+    trainer.step, trainer.batch_idx = state["step"], state["batch_idx"]
+    if state["monitor_best"] is not None:
+        trainer.mnt_best = float(state["monitor_best"])
+        trainer.not_improved_count = state["not_improved_count"]
+    for name, part in trainer.rank_state.items():
+        if name != "train_metrics" or trainer.batch_idx > 0:  # else they begin anew
+            device = "cpu" if name == "data_loader" else trainer.device
+            set_state(part, unpack(own.get(name), device))
+    if is_ours:
+        set_random_state(own["random"])
+    is_within_pass = trainer.batch_idx > 0 or (trainer.step > 0 and not trainer.epoch_is_pass)
+    if is_within_pass and None in (trainer.rank_state.get("data_loader"), own.get("data_loader")):
+        line = "No state of the data loader: its pass starts again, samples may come twice in epoch"
+        trainer.logger.warning("%s %d", line, state["epoch"] + 1)
+
+
+def set_state(part: Any, state: Any) -> None:
+    """The counterpart of `checkpoint.get_state`. What has no state stays as it is."""
+    if isinstance(part, dict):
+        for name, one in part.items():
+            set_state(one, (state or {}).get(name))
+    elif part is not None and state is not None:
+        part.load_state_dict(state)
+        if hasattr(part, "param_groups"):
+            part._opt_called = True  # torch's own name: else it warns of a scheduler's next step
+
+
+def unpack(state: Any, device: torch.device | str) -> Any:
+    """The counterpart of `checkpoint.pack`, tensors on `device` but for those not there."""
+
+    def is_marked(value: Any) -> bool:
+        return isinstance(value, dict) and [*value] in ([NUMPY], [ON_CPU])
+
+    def unmark(value: Any) -> Any:
+        if is_marked(value):
+            return value[ON_CPU] if ON_CPU in value else value[NUMPY].numpy()[()]
+        return value.to(device) if isinstance(value, torch.Tensor) else value
+
+    return tree_map(unmark, state, is_leaf=is_marked)
