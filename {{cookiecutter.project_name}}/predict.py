@@ -31,17 +31,15 @@ def samples_in(path: Path, array: str | None) -> list[tuple[str, Any]]:
     if kind in (".txt", ".csv"):
         lines = path.read_text(encoding="utf-8-sig").splitlines()
         samples = [*csv.DictReader(lines)] if kind == ".csv" else lines
-    elif kind == ".npy":
+    elif kind in (".npy", ".npz"):
         import numpy as np
 
         samples = np.load(path)
-    elif kind == ".npz":
-        import numpy as np
-
-        with np.load(path) as arrays:
-            if (array := array or ", ".join(arrays)) not in arrays:
-                raise ValueError(f"choose one of its arrays with --array: {', '.join(arrays)}")
-            samples = arrays[array]
+        if kind == ".npz":
+            with samples as arrays:
+                if (array := array or ", ".join(arrays)) not in arrays:
+                    raise ValueError(f"choose one of its arrays with --array: {', '.join(arrays)}")
+                samples = arrays[array]
     else:
         from PIL import Image
 

@@ -11,7 +11,7 @@ from parse_config import ConfigParser
 from settings import Settings
 from utils import distributed
 from utils.errors import UserError
-from utils.optim import by_name, parameters_of
+from utils.optim import by_name
 
 OTHER_LAUNCHERS = ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 
@@ -57,7 +57,8 @@ def advice(settings: Settings, data_loader: Any) -> Iterator[str]:
 def has_untrained_loss(trainer: BaseTrainer) -> bool:
     """Whether a loss has parameters that no optimizer has."""
     optimizers = by_name(trainer.optimizer).values()
-    trained = {id(p) for optimizer in optimizers for p in parameters_of(optimizer)}
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    trained = {id(p) for group in groups for p in group["params"]}
     losses = [loss for loss in by_name(trainer.criterion).values() if hasattr(loss, "parameters")]
     return any(
         p.requires_grad and id(p) not in trained for loss in losses for p in loss.parameters()

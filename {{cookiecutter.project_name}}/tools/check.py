@@ -28,7 +28,7 @@ from utils.device import get_device
 from utils.errors import RunError, UserError, in_one_line, place_of
 from utils.inferred import TASKS
 from utils.meter import name_of
-from utils.optim import by_name, parameters_of
+from utils.optim import by_name
 from utils.run_dir import BEST_NAME, LAST_NAME, make_run_dir
 
 FLAG = {"action": "store_true", "help": "try everything on a few batches and leave nothing behind"}
@@ -283,7 +283,8 @@ class FirstSteps(Callback):
         if self.has_stepped:
             return
         has_closure = len(args) > 1 or bool(kwargs.get("closure"))
-        for p in [p for p in parameters_of(optimizer) if p.grad is not None][:1]:
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        for p in [p for p in parameters if p.grad is not None][:1]:
             self.handles.append(p.register_hook(self.leave))  # a step cannot remove its own
         self.has_stepped = has_closure or len(self.handles) > 1
         callers = {frame.name for frame in extract_stack()}

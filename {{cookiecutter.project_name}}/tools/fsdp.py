@@ -30,7 +30,7 @@ from utils import checkpoint, distributed, resume
 from utils.device import get_device
 from utils.errors import RunError, UserError
 from utils.files import sync_names
-from utils.optim import by_name, parameters_of
+from utils.optim import by_name
 
 KEY = "parallel.type"
 
@@ -310,7 +310,7 @@ def empty_parts(folder: Path, model: nn.Module, optimizer: Any) -> checkpoint.St
     from torch.distributed.checkpoint import FileSystemReader
 
     contents = FileSystemReader(folder).read_metadata()
-    parameters = parameters_of(optimizer)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     shapes: dict[str, Any] = {}
     groups: dict[Any, dict] = {}
     moments: dict[Any, dict] = {}
@@ -355,7 +355,7 @@ def cut(state: Any, optimizer: Any) -> Any:
     """The state of an optimizer, with the parts that go with the parameters of `optimizer`."""
     if state is None:
         return None
-    parameters = parameters_of(optimizer)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     parts = {
         index: {key: part_of(value, parameters[index]) for key, value in own.items()}
         for index, own in state["state"].items()

@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import (
 from base import Callback
 from tools.check import compare_lengths, schedules
 from utils.errors import UserError, in_one_line
-from utils.optim import by_name, parameters_of
+from utils.optim import by_name
 
 OLD_GRADIENTS = "train_step: gradients of all steps add up: self.optimize(loss) clears them first"
 MOST_STEPS = 100_000  # that --check looks ahead
@@ -64,7 +64,8 @@ class Steps(Callback):
         """Before a step of an optimizer, whoever takes it."""
         self.n_steps[optimizer] += 1
         if self.n_steps[optimizer] == 1:
-            found = [p for p in parameters_of(optimizer) if type(p.grad) is torch.Tensor]
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            found = [p for p in parameters if type(p.grad) is torch.Tensor]
             for p in [p for p in found if p.grad.layout is torch.strided][:1]:
                 hook = partial(self.on_gradient, optimizer, p)
                 self.handles[optimizer].append(p.register_hook(hook))

@@ -58,8 +58,3 @@ def learning_rates(optimizer: Any) -> dict[str, float]:
         for name, one in by_name(optimizer).items()
         for index, group in enumerate(one.param_groups)
     }
-
-
-def parameters_of(optimizer: Any) -> list[Any]:
-    """All that an optimizer trains."""
-    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
