@@ -26,7 +26,6 @@ from tools import for_one_process, of_a_new_run
 from utils import checkpoint, distributed
 from utils.device import get_device
 from utils.errors import RunError, UserError, in_one_line, place_of
-from utils.inferred import TASKS
 from utils.meter import name_of
 from utils.optim import by_name
 from utils.run_dir import BEST_NAME, LAST_NAME, make_run_dir
@@ -191,11 +190,14 @@ def compare_lengths(trainer: Any, key: str, interval: str, scheduler: Any, n: in
             trainer.logger.info("%s", line)
 
 
+OF_CLASSES = ("cross_entropy", "CrossEntropyLoss", "nll_loss", "NLLLoss")  # losses of torch
+
+
 def too_many_classes(trainer: Any) -> Iterator[str]:
     """Whether the model is to have more classes than the data."""
     settings, n = trainer.config.settings, n_classes_of(getattr(trainer, "data_loader", None))
     args = getattr(settings.arch, "args", {})  # an old project may have no arch
-    is_sure = getattr(settings.loss, "type", None) in TASKS["multiclass"].split()
+    is_sure = getattr(settings.loss, "type", None) in OF_CLASSES
     for key, value in args.items() if is_sure and n else ():
         if key in ("num_classes", "n_classes", "n_outputs") and type(value) is int and value > n:
             yield f"arch.args.{key} = {value}: the data have {n} classes"
