@@ -172,14 +172,13 @@ class ConfigParser:
         ready.__name__ = part["name"] or found.__name__
         return ready.to(device) if hasattr(ready, "to") else ready
 
-    def init_each(self, key: str, build: Callable[[Keys, Any], Any]) -> Any:
-        """`build(path, name)` of the part under `key`, its name ""; of several, a dict or list."""
+    def init_each(self, key: str, build: Callable[[Keys], Any]) -> Any:
+        """`build(path)` of the part under `key`, or None; of several parts, a dict or list."""
         value = getattr(self.settings, key)
+        built = {path[-1]: build(path) for path in self.parts(key)}
         if isinstance(value, list):
-            return [build((key, index), index) for index in range(len(value))]
-        if isinstance(value, dict):
-            return {name: build((key, name), name) for name in value}
-        return build((key,), "")
+            return [*built.values()]
+        return built if isinstance(value, dict) else built.get(key)
 
     def parts(self, key: str) -> dict[Keys, Any]:
         """The parts under a key of the config, by the keys that lead to each."""

@@ -52,7 +52,7 @@ def build_model(config: ConfigParser) -> tuple[Any, Any, Any, list[Any]]:
     if (rank := distributed.rank()) > 0:  # each process draws its own numbers, as for dropout
         seed_everything(derive_seed(config["seed"], rank), config["deterministic"])
 
-    def build(path: Any, _: Any) -> Any:
+    def build(path: Any) -> Any:
         return config.init_callable(path, modules[path[0]], device)
 
     return device, model, config.init_each("loss", build), config.init_each("metrics", build)

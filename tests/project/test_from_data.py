@@ -18,6 +18,7 @@ from model.model import BaseModel
 from parse_config import ConfigParser
 from runs import Run
 from test import load_model, restore
+from tools.arguments import Arguments
 from tools.groups import groups_of
 from train import build_trainer
 from utils.errors import UserError
@@ -244,7 +245,7 @@ def test_only_a_training_has_data_to_ask(tmp_path, make_config):
 
 
 def test_without_the_extra_they_are_wrong_values(make_config, monkeypatch):
-    monkeypatch.setattr("utils.extras.load_callbacks", list)  # where there is no tools/
+    monkeypatch.setattr("utils.extras.load_callbacks", lambda: [Arguments()])
     changes = {"lr_scheduler.args.T_max": "auto", "arch.args.num_classes": "${data.num_classes}"}
     with pytest.raises(UserError) as caught:
         build_trainer(make_config(changes))

@@ -254,14 +254,14 @@ def test_several_optimizers_losses_and_schedulers(make_config, tmp_path):
         model = Gan()
         optimizer = config.init_each(
             "optimizer",
-            lambda key, name: config.init_obj(
-                key, modules[0], model.get_submodule(name).parameters()
+            lambda path: config.init_obj(
+                path, modules[0], model.get_submodule(path[1]).parameters()
             ),
         )
         scheduler = config.init_each(
-            "lr_scheduler", lambda key, name: config.init_obj(key, modules[1], optimizer[name])
+            "lr_scheduler", lambda path: config.init_obj(path, modules[1], optimizer[path[1]])
         )
-        criterion = config.init_each("loss", lambda key, _: config.init_callable(key, modules[2]))
+        criterion = config.init_each("loss", lambda path: config.init_callable(path, modules[2]))
         loader = build_trainer(make_config()).data_loader
         return GanTrainer(
             model, criterion, [], optimizer, config, "cpu", loader, lr_scheduler=scheduler

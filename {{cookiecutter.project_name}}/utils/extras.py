@@ -72,13 +72,11 @@ def find_hook(name: str, what: str = "") -> Any:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Let a parser take the flags of the extras, one of them at a time."""
-    found = {name: FLAG.search(text) for name, text in texts().items()}
-    if any(found.values()):  # argparse does not take an empty group
-        one_of_them = parser.add_mutually_exclusive_group()
-        for name, line in found.items():
-            if line is not None:
-                flag = "--" + name.replace("_", "-")
-                one_of_them.add_argument(flag, **ast.literal_eval(line[1]))
+    one_of_them: Any = None
+    for name, text in texts().items():
+        if line := FLAG.search(text):  # argparse does not take an empty group
+            one_of_them = one_of_them or parser.add_mutually_exclusive_group()
+            one_of_them.add_argument(f"--{name.replace('_', '-')}", **ast.literal_eval(line[1]))
 
 
 def chosen_flag(args: Any) -> Any:

@@ -16,7 +16,8 @@ def by_name(value: Any) -> dict[str, Any]:
 def build_optimizers(config: Any, modules: Any, model: Any) -> Any:
     """The optimizer of all that is trained, or those of the parts of the model by name."""
 
-    def build(key: Any, name: str) -> Any:
+    def build(path: Any) -> Any:
+        name = "".join(path[1:])  # "" of one alone
         try:
             part = model.get_submodule(name)
         except AttributeError:
@@ -25,7 +26,7 @@ def build_optimizers(config: Any, modules: Any, model: Any) -> Any:
         parameters = [parameter for parameter in part.parameters() if parameter.requires_grad]
         if groups := by_name(config.settings.optimizer)[name].groups:
             parameters = find_hook("parameter_groups", "optimizer.groups")(part, groups)
-        return config.init_obj(key, modules, parameters)
+        return config.init_obj(path, modules, parameters)
 
     return config.init_each("optimizer", build)
 
@@ -33,15 +34,13 @@ def build_optimizers(config: Any, modules: Any, model: Any) -> Any:
 def build_schedulers(config: Any, modules: Any, optimizers: Any) -> Any:
     """The schedule of the config, or those by name, as the optimizers; None without."""
 
-    def build(key: Any, name: str) -> Any:
-        if (part := config.part(key)) is None:
-            return None
-        inner = range(len(part["args"].get("schedulers", [])))  # as in SequentialLR
-        schedulers = [build((*key, "args", "schedulers", index), name) for index in inner]
+    def build(path: Any, name: str) -> Any:
+        inner = range(len(config.part(path)["args"].get("schedulers", [])))  # as in SequentialLR
+        schedulers = [build((*path, "args", "schedulers", index), name) for index in inner]
         given = {"schedulers": schedulers} if schedulers else {}
-        return config.init_obj(key, modules, optimizer=by_name(optimizers)[name], **given)
+        return config.init_obj(path, modules, optimizer=by_name(optimizers)[name], **given)
 
-    return config.init_each("lr_scheduler", build)
+    return config.init_each("lr_scheduler", lambda path: build(path, "".join(path[1:])))
 
 
 def schedulers_for(interval: str, schedulers: Any, config: Any) -> list[Any]:
