@@ -264,6 +264,16 @@ def test_what_is_nearly_plain_is_written_so_that_it_can_be_read(
         assert [*map(type, found.values())] == [*map(type, expected.values())]
 
 
+def test_a_save_in_the_background_starts_no_thread(tmp_path, monkeypatch):
+    """The death of a worker of the data loader would break in, and leave a traceback."""
+    path, state = tmp_path / "checkpoint.pth", {"state_dict": {"w": torch.ones(1)}, "it": [1]}
+    saver = BackgroundSaver()
+    monkeypatch.delattr("threading.Thread.start")
+    saver.save(state, path)
+    saver.wait()
+    assert torch.load(path, weights_only=True)["it"] == [1]
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import torch
@@ -22,13 +23,18 @@ class Background(Callback):
 
 
 class BackgroundSaver:
-    """Saves from a thread of its own. The memory for the copy is kept for the next one."""
+    """Saves from threads of its own. The memory for the copy is kept for the next one."""
+
+    n_threads = 4  # that copy; one of them writes
 
     def __init__(self) -> None:
         self._buffers: dict[tuple, torch.Tensor] = {}
-        self._thread = ThreadPoolExecutor(1, "checkpoint")
-        self._copiers = ThreadPoolExecutor(4, "copy")
+        self._threads = ThreadPoolExecutor(self.n_threads, "checkpoint")
         self._writing: Future | None = None
+        # All threads start here, as a worker of the data loader that dies later raises an error at
+        # any point of this thread: within the start of another that would leave a traceback
+        all_started = Barrier(self.n_threads, timeout=60)
+        list(self._threads.map(lambda _: all_started.wait(), range(self.n_threads)))
 
     def save(self, state: Any, *paths: Path, then: Callable[[], None] = lambda: None) -> None:
         """Begin to write `state` to all `paths`, and call `then` when it is done."""
@@ -39,10 +45,10 @@ class BackgroundSaver:
         state = self._with_buffers(checkpoint.to_plain(state), (), copies)
         # One thread cannot use all of the memory's bandwidth, and torch's own threads wait for each
         # other at every tensor, which takes long where other programs keep the cores busy
-        list(self._copiers.map(lambda pair: pair[0].copy_(pair[1], non_blocking=True), copies))
+        list(self._threads.map(lambda pair: pair[0].copy_(pair[1], non_blocking=True), copies))
         for device in {tensor.device for _, tensor in copies if tensor.is_cuda}:
             torch.cuda.synchronize(device)
-        self._writing = self._thread.submit(checkpoint.save, state, *paths, then=then)
+        self._writing = self._threads.submit(checkpoint.save, state, *paths, then=then)
 
     def wait(self) -> None:
         """Until the last save is complete; raises what went wrong with it."""
