@@ -61,7 +61,7 @@ def check(trainer: Any) -> None:
         for name in [k for k, v in values.items() if k.endswith("loss") and not isfinite(v)]:
             raise UserError(f"{name} is {values[name]} on the first batches")
         if NO_STEP in [record.msg for record in warnings.buffer]:
-            raise UserError(NO_STEP)
+            raise RunError(NO_STEP, UserError.status, is_shown=True)
         say(f"{len(batches)} batches", "  ".join(f"{k} {v:.4g}" for k, v in values.items()))
         path = trainer.checkpoint_dir / (BEST_NAME if trainer.mnt_mode != "off" else LAST_NAME)
         resume.set_weights(trainer.model, resume.load(path)["state_dict"], path)
