@@ -183,9 +183,8 @@ class ConfigParser:
     def parts(self, key: str) -> dict[Keys, Any]:
         """The parts under a key of the config, by the keys that lead to each."""
         value = getattr(self.settings, key)
-        if isinstance(value, list):
-            return {(key, index): part for index, part in enumerate(value)}
-        return {(key, name) if name else (key,): part for name, part in by_name(value).items()}
+        named = dict(enumerate(value)) if isinstance(value, list) else by_name(value)
+        return {(key,) if name == "" else (key, name): part for name, part in named.items()}
 
     def part(self, name: Any) -> Any:
         """What is under `name`, a key or a tuple of keys, with "type" and "args"; None for null."""
@@ -282,8 +281,8 @@ def _parse_override(text: str) -> tuple[Keys, Any]:
     try:
         return _keys(name), json.loads(value)
     except json.JSONDecodeError:
-        words = {"True": True, "False": False, "None": None}
-        return _keys(name), words.get(value, value)  # a plain word needs no quotes
+        # A plain word needs no quotes
+        return _keys(name), {"True": True, "False": False, "None": None}.get(value, value)
 
 
 def default_config() -> Path:

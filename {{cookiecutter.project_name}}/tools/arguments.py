@@ -22,10 +22,11 @@ class Arguments(Callback):
 
     def on_check(self, config: ConfigParser, mistakes: list, before_data: bool = False) -> None:
         mistakes += check_together(config.settings)
+        wrong = {mistake.path for mistake in mistakes}  # such as a type that is not there
         for key, places in config.modules.items():
             for path, part in config.parts(key).items():
-                with suppress(UserError):  # a wrong type is a mistake already
-                    mistakes += check_args(path, part, look_up(part.type, places), places)
+                found = check_part(path, part, places)
+                mistakes += [mistake for mistake in found if mistake.path not in wrong]
         order = {key: n for n, key in enumerate(config.modules)}
         mistakes.sort(key=lambda mistake: order.get(mistake.path[0], -1))
 
@@ -51,13 +52,9 @@ def check_together(settings: Settings) -> list[Mistake]:
 def check_part(path: Keys, part: Any, modules: Any) -> list[Mistake]:
     """What is wrong with the part under `path`: its type, or its arguments."""
     try:
-        return check_args(path, part, look_up(part.type, modules), modules)
+        found = look_up(part.type, modules)
     except UserError as error:
         return [Mistake((*path, "type"), f": {error}")]
-
-
-def check_args(path: Keys, part: Any, found: Any, modules: Any) -> list[Mistake]:
-    """What is wrong with a part that names the class or function `found`, or with its arguments."""
     if inspect.isabstract(found):
         missing = ", ".join(sorted(found.__abstractmethods__))
         text = f": {part.type!r} is incomplete: it has no {missing}"
