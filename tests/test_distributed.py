@@ -443,7 +443,7 @@ def test_each_starter_trains_with_several_processes(bake, tmp_path, starter):
     assert status == 0 and "Warning" not in err, err
     assert len(rows(tmp_path)) == 2
     has_batch_norm = "BatchNorm" in (project / "model/model.py").read_text(encoding="utf-8")
-    assert out.count("batch norm: each process takes") == has_batch_norm
+    assert out.count("batch norm is of each process") == has_batch_norm
 
 
 # A GAN's trainer that ends where the weights of two processes differ
