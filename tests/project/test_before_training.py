@@ -10,7 +10,7 @@ import pytest
 from tools import find_lr, summary
 from tools.compare import first_difference
 from utils import UserError, checkpoint
-from utils.seed import set_random_state
+from utils.resume import set_random_state
 
 
 def test_summary_shows_layers_parameters_and_memory(make_config, make_trainer, tmp_path, capsys):

@@ -4,11 +4,13 @@ test.py and predict.py read checkpoints here, too. A new run does without this f
 """
 
 import pickle
+import random
 import zipfile
 from logging import getLogger
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils._pytree import tree_map
@@ -19,7 +21,6 @@ from utils.errors import UserError, in_full, in_one_line
 from utils.extras import find_hook
 from utils.files import find_file
 from utils.run_dir import BEST_NAME, EPOCH_NAME, LAST_NAME, MARK_NAME, read_mark, saved_epochs
-from utils.seed import set_random_state
 
 # The names of PyTorch's tutorial
 TUTORIAL = {"model_state_dict": "state_dict", "optimizer_state_dict": "optimizer"}
@@ -187,6 +188,15 @@ def restore(trainer: Any, state: State) -> None:
     if is_within_pass and None in (trainer.rank_state.get("data_loader"), own.get("data_loader")):
         line = "No state of the data loader: its pass starts again, samples may come twice in epoch"
         trainer.logger.warning("%s %d", line, state["epoch"] + 1)
+
+
+def set_random_state(state: State) -> None:
+    """The counterpart of `seed.get_random_state`."""
+    random.setstate(state["python"])
+    np.random.set_state(tuple(state["numpy"]))
+    torch.set_rng_state(state["torch"])
+    if len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
 
 
 def set_state(part: Any, state: Any) -> None:

@@ -48,14 +48,6 @@ def get_random_state() -> dict[str, Any]:
     }
 
 
-def set_random_state(state: dict[str, Any]) -> None:
-    random.setstate(state["python"])
-    np.random.set_state(tuple(state["numpy"]))
-    torch.set_rng_state(state["torch"])
-    if len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["cuda"])
-
-
 @contextmanager
 def preserved_random_state(device: torch.device | None = None) -> Iterator[None]:
     """Whatever is drawn or seeded inside, the states on the CPU, and `device`, are as before.
