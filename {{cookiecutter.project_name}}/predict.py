@@ -118,9 +118,8 @@ def main(argv: list[str] | None = None) -> None:
     add("-o", "--output", metavar="FILE", help="where to write (the console)")
     add("--array", metavar="NAME", help="which array of an .npz with several")
     with exit_on_user_error():
-        args = parser.parse_args(argv)
-        given = ["-r", args.resume, "-d", args.device]
-        config = ConfigParser.from_args(CommandLine(None), argv=given, to_train=False)
+        config = ConfigParser.from_args(parser, argv=argv, to_train=False)
+        args = config.args
         rows = [*predict(config, args)]
         try:
             with atomic_write(args.output) if args.output else nullcontext(sys.stdout) as file:
