@@ -410,6 +410,13 @@ def test_a_slip_in_the_monitor_is_told_at_the_start(run, essential, monitor):
     assert status == 2 and f"did you mean {near!r}?" in out and err.count("\n") == 1
 
 
+def test_a_monitor_without_validation_data_is_told_at_the_start(run, essential):
+    changes = {"data_loader.args.validation_split": 0, "trainer.verbosity": 0}
+    status, out, err = run(changes)
+    assert out == "trainer.monitor = 'min val_loss': there is no validation data\n"
+    assert status == 2 and "an epoch gives epoch, loss" in err
+
+
 def test_a_full_project_refuses_it(run):
     status, out, err = run({"trainer.monitor": "min val_los", "trainer.verbosity": 0})
     line = "trainer.monitor = 'min val_los': an epoch gives no 'val_los'; did you mean 'val_loss'?"

@@ -155,10 +155,12 @@ def better(trainer: Any) -> str | None:
 
 
 def doubts_of_monitor(trainer: Any) -> Iterator[str]:
-    """Whether it keeps the worst epoch, and whether its name is nearly that of a value."""
+    """Whether it keeps the worst epoch, has no data, or has nearly the name of a value."""
     if trainer.mnt_mode != "off" and (mode := better(trainer)) not in (None, trainer.mnt_mode):
         meant = f"did you mean '{mode} {trainer.mnt_metric}'?"
         yield f"trainer.monitor = {trainer.monitor!r} keeps the worst epoch: {meant}"
+    if trainer.mnt_metric.startswith("val_") and not getattr(trainer, "do_validation", True):
+        yield f"trainer.monitor = {trainer.monitor!r}: there is no validation data"
     names = ["loss", *map(name_of, trainer.metric_ftns)]
     names += [f"val_{name}" for name in names]
     near = get_close_matches(trainer.mnt_metric, names, n=1, cutoff=0.9)
