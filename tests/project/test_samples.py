@@ -1,6 +1,7 @@
 """How many samples a batch has, which weighs all means, and which metrics a phase adds to."""
 
 import random
+import time
 from collections import namedtuple
 from itertools import islice
 
@@ -234,6 +235,22 @@ def test_two_passes_at_once_keep_their_counts():
     assert loader.state_dict() == {"seed": 1, "epoch": 6, "samples": 13, "order": "randperm"}
     assert len(next(second)) == loader.n_samples_in_batch == 5
     assert loader.state_dict() == {"seed": 1, "epoch": 7, "samples": 10, "order": "randperm"}
+
+
+class LateStart:
+    """The first samples take longer than all others."""
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        time.sleep(0.4 * (index < 5))
+        return index
+
+
+def test_a_batch_that_overtakes_another_brings_its_own_count():
+    loader = BaseDataLoader(LateStart(), 5, False, 0, 2, in_order=False)
+    assert [(len(batch), loader.n_samples_in_batch) for batch in loader] == [(3, 3), (5, 5)]
 
 
 def test_a_loader_that_makes_its_batches_by_itself_is_counted_by_their_fields(make_config):
