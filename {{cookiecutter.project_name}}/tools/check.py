@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from base import BaseTrainer, Callback
 from parse_config import ConfigParser
@@ -280,17 +279,18 @@ class FirstSteps(Callback):
         if distributed.world_size() > 1 and norms & {*map(type, trainer.model.modules())}:
             self.logger.warning(OWN_NORM)
         if hasattr(trainer, "is_first_micro_batch"):  # else it has a loop of its own
-            self.handles = [register_optimizer_step_pre_hook(self.on_step)]
+            optimizers = [x for x in by_name(trainer.optimizer).values() if hasattr(x, "step")]
+            self.handles = [x.register_step_pre_hook(self.on_step) for x in optimizers]
 
     def on_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        """Before a step of any optimizer, whoever takes it; the first that can change a weight."""
+        """Before a step of an optimizer, whoever takes it; the first that can change a weight."""
         if self.has_stepped:
             return
         has_closure = len(args) > 1 or bool(kwargs.get("closure"))
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        for p in [p for p in parameters if p.grad is not None][:1]:
-            self.handles.append(p.register_hook(self.leave))  # a step cannot remove its own
-        self.has_stepped = has_closure or len(self.handles) > 1
+        trained = [p for p in parameters if p.grad is not None]
+        self.handles += [p.register_hook(self.leave) for p in trained[:1]]  # not within a step
+        self.has_stepped = bool(trained) or has_closure
         callers = {frame.name for frame in extract_stack()}
         is_own = "train_step" in callers and "optimize" not in callers and not has_closure
         if self.has_stepped and is_own:
