@@ -53,8 +53,7 @@ def sync_names(folder: Path) -> None:
 
 
 def read_json(path: str | Path) -> Any:
-    with open(path, encoding="utf-8") as file:
-        return json.load(file)
+    return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
 def write_json(content: Any, path: str | Path, indent: int | None = 4) -> None:
@@ -97,8 +96,5 @@ def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def to_plain(value: Any) -> Any:
     """A copy of a config's value as JSON has it: paths as strings, NumPy's numbers as Python's."""
-
-    def plain(other: Any) -> Any:
-        return other.tolist() if hasattr(other, "tolist") else str(other)
-
-    return json.loads(json.dumps(value, default=plain))
+    text = json.dumps(value, default=lambda x: x.tolist() if hasattr(x, "tolist") else str(x))
+    return json.loads(text)
