@@ -33,7 +33,8 @@ def passes(python_version, torch_version):
     torch = f"torch=={torch_version}" if torch_version else "torch"
     packages = [torch, "-r", PROJECT / "requirements.txt", "jsonschema", "pytest", "pytest-xdist"]
     run(*uv, "venv", "--quiet", "--allow-existing", "--python", python_version, folder)
-    run(*uv, "pip", "install", "--quiet", "--python", interpreter, *packages)
+    install = ["install", "--quiet", "--compile-bytecode"]  # else each test compiles torch anew
+    run(*uv, "pip", *install, "--python", interpreter, *packages)
     versions = "import sys, torch; print(sys.version, torch.__version__)"
     run(interpreter, "-c", versions)
     return run(interpreter, "-m", "pytest", *TESTS, check=False).returncode == 0
