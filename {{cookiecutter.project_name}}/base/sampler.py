@@ -142,12 +142,8 @@ class SeededBatch(list):
             self.tensor = indices
         super().__init__(indices.tolist() if is_tensor else indices)
         self.key, self.counts = key, counts
+        self.seed = derive_seed("batch", *key)
         self.drawn: list[Any] = []  # the generators that samples are known to draw from
-
-    @property
-    def seed(self) -> int:
-        """That of the batch as a whole."""
-        return derive_seed("batch", *self.key)
 
     def __iter__(self) -> Iterator[Any]:
         base = derive_seed("samples", *self.key[:2])
