@@ -289,9 +289,11 @@ def nothing_to_learn(self, batch):
 @pytest.mark.parametrize("flag", [None, "--check"])
 @pytest.mark.parametrize("step", [no_step, nothing_to_learn])
 def test_steps_that_change_no_weight_are_told(run, step, flag):
-    status, out, err = run({"metrics": [], "trainer.verbosity": 0}, step=step, flag=flag)
+    status, out, err = run({"metrics": [], "trainer.verbosity": 2}, step=step, flag=flag)
     assert out.count(NO_STEP) == 1
     assert (status, err) == (2 if flag else 0, "")
+    if flag is None:  # in the first steps, and not when an epoch of hours is over
+        assert out.index(NO_STEP) < out.index("epoch   1")
 
 
 @pytest.mark.parametrize("flag", [None, "--check"])

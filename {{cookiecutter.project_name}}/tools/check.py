@@ -265,7 +265,7 @@ class FirstSteps(Callback):
     def on_train_start(self, trainer: Any) -> None:
         refuse_state(trainer)
         refuse_without_merge(trainer.metric_ftns)
-        self.logger, self.has_stepped = trainer.logger, False
+        self.logger, self.has_stepped, self.n_steps = trainer.logger, False, 0
         self.epochs_done = trainer.start_epoch - 1
         if trainer.writer.enabled and find_spec("tensorboard") is None:
             line = "tensorboard is not installed: no event files (pip install tensorboard)"
@@ -281,6 +281,7 @@ class FirstSteps(Callback):
         if hasattr(trainer, "is_first_micro_batch"):  # else it has a loop of its own
             optimizers = [x for x in by_name(trainer.optimizer).values() if hasattr(x, "step")]
             self.handles = [x.register_step_pre_hook(self.on_step) for x in optimizers]
+            trainer.after_step.append(self.count)
 
     def on_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         """Before a step of an optimizer, whoever takes it; the first that can change a weight."""
@@ -296,7 +297,18 @@ class FirstSteps(Callback):
         if self.has_stepped and is_own:
             self.logger.warning(OWN_STEP)
 
+    def count(self) -> None:
+        """After a step of the loop, by the tenth of which an optimizer is to have taken one."""
+        self.n_steps += 1
+        if self.n_steps == 10:
+            self.conclude()
+
     def on_epoch_end(self, trainer: Any, log: dict[str, Any]) -> None:
+        self.conclude()
+        if self.count in getattr(trainer, "after_step", ()):
+            trainer.after_step.remove(self.count)
+
+    def conclude(self) -> None:
         if self.handles and not self.has_stepped:
             self.logger.warning(NO_STEP)
         self.leave()
