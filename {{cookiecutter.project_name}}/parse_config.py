@@ -207,11 +207,6 @@ class ConfigParser:
         return extras.load_callbacks()
 
     @property
-    def goes_on(self) -> bool:
-        """Whether `resume` is in a run, which then goes on in its directory."""
-        return self.resume is not None and is_run(self.resume.parent)
-
-    @property
     def runs_dir(self) -> Path:
         """Where the runs of this name are kept."""
         return project_path(self.settings.trainer.save_dir) / self.settings.name
@@ -219,7 +214,7 @@ class ConfigParser:
     @cached_property
     def save_dir(self) -> Path:
         """The run directory, that of `resume` where that is in one; made when first asked for."""
-        if self.resume is not None and self.goes_on:
+        if self.resume is not None and is_run(self.resume.parent):
             return self.resume.parent
         run_dir, self._made = distributed.on_main(lambda: make_run_dir(self.runs_dir, self.run_id))
         return run_dir

@@ -81,7 +81,7 @@ class BaseTrainer(ABC):
                 run.begin_pass(self, epoch)
                 log = {"epoch": epoch, **plain_numbers(self._train_epoch(epoch))}
                 log = distributed.broadcast(log)  # so are the decisions that follow
-                is_best = self._is_best(log)
+                is_best = self.mnt_mode != "off" and self._is_best(log)
                 self.not_improved_count = 0 if is_best else self.not_improved_count + 1
                 self.mnt_best = self._monitored(log) if is_best else self.mnt_best
                 log_epoch(self, log, is_best)
@@ -103,8 +103,6 @@ class BaseTrainer(ABC):
 
     def _is_best(self, log: dict[str, Any]) -> bool:
         """Whether the monitored value is better than ever."""
-        if self.mnt_mode == "off":
-            return False
         value = self._monitored(log)
         return value < self.mnt_best if self.mnt_mode == "min" else value > self.mnt_best
 

@@ -22,8 +22,7 @@ class ConsoleHandler(logging.Handler):
         if getattr(record, "is_shown", False):
             return
         file = sys.stderr if record.levelno >= logging.ERROR else sys.stdout
-        text = distributed.speaker() + self.format(record)
-        print(text, file=file, flush=True)
+        print(distributed.speaker() + self.format(record), file=file, flush=True)
 
 
 def setup_logging(save_dir: str | Path | None = None) -> None:

@@ -12,6 +12,7 @@ from settings import Settings
 from utils import distributed
 from utils.errors import UserError
 from utils.optim import by_name
+from utils.run_dir import is_run
 
 OTHER_LAUNCHERS = ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 
@@ -28,7 +29,7 @@ class Advice(Callback):
     def on_train_start(self, trainer: BaseTrainer) -> None:
         refuse_lists(distributed.unwrap(trainer.model))
         loader, config = getattr(trainer, "data_loader", None), trainer.config
-        if config.resume is not None and not config.goes_on:
+        if config.resume is not None and not is_run(config.resume.parent):
             line = "%s is in no run directory: its state goes on in a new run"
             trainer.logger.info(line, config.resume)
         for line in advice(config.settings, loader):

@@ -144,7 +144,7 @@ class Reporter(Base):  # by another name than Callback, or each training would h
 
     def on_train_start(self, trainer: Any) -> None:
         """Tell what a process that was killed may not have told."""
-        if trainer.config.goes_on and trainer.start_epoch > 1:
+        if trainer.config.resume is not None and trainer.start_epoch > 1:
             for row in distributed.broadcast(Run(trainer.checkpoint_dir).rows):
                 if row["epoch"] < trainer.start_epoch:
                     self.on_epoch_end(trainer, row)

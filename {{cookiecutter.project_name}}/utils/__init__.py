@@ -1,7 +1,7 @@
 """One subject a file; here is what code from older projects imports from `utils`."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 from utils.errors import UserError
 from utils.files import ensure_dir, read_json, write_json
@@ -9,11 +9,10 @@ from utils.meter import MetricTracker
 
 __all__ = ["MetricTracker", "ensure_dir", "inf_loop", "prepare_device", "read_json", "write_json"]
 
-T = TypeVar("T")
 NO_BATCH = "the data loader gives no batch"
 
 
-def inf_loop(data_loader: Iterable[T]) -> Iterator[T]:
+def inf_loop(data_loader: Iterable[Any]) -> Iterator[Any]:
     """The batches of endless passes over `data_loader`. Raises UserError where two have none.
 
     One may: of a loader that goes on from a checkpoint, the rest of a pass.

@@ -26,8 +26,7 @@ def get_device(name: str = "auto") -> torch.device:
     if distributed.world_size() == 1 or not name.startswith("cuda"):
         return torch.device(name)
     if (local_rank := int(os.environ["LOCAL_RANK"])) >= n_gpus:
-        reason = f"--nproc-per-node is more than the GPUs of this machine, {n_gpus}"
-        raise UserError(f"torchrun: {reason}")
+        raise UserError(f"torchrun: --nproc-per-node is more than this machine's GPUs, {n_gpus}")
     return torch.device("cuda", local_rank)
 
 
