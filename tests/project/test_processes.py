@@ -221,5 +221,5 @@ def test_beside_gpus_there_is_a_backend_for_cpus(monkeypatch):
     monkeypatch.setattr(torch.distributed, "init_process_group", begun.append)
     with distributed.process_group():
         assert begun == ["cpu:gloo,cuda:nccl"]
-        with pytest.raises(UserError, match="--nproc-per-node is more than this machine):
+        with pytest.raises(UserError, match="--nproc-per-node is more than this machine"):
             get_device("cuda")
