@@ -98,8 +98,7 @@ class ConfigParser:
         modification: dict[Any, Any] = dict(_parse_override(text) for text in args.overrides)
         if device := args.device:  # a script may have "" for none
             modification["device",] = f"cuda:{device}" if device.isdecimal() else device
-        given = {target: getattr(args, target) for target in targets}
-        modification |= {target: one for target, one in given.items() if one is not None}
+        modification |= {key: v for key in targets if (v := getattr(args, key)) is not None}
         file = args.config or default_config()
         if args.resume:
             from utils.resume import config_of_run  # takes torch
@@ -164,8 +163,10 @@ class ConfigParser:
 
         part = self.part(name)
         found, args = look_up(part["type"], module), dict(part["args"])
-        function: Any = found.__init__ if isclass(found) else found
-        for key, hint in getattr(function, "__annotations__", {}).items():
+        hints: dict[str, Any] = {}
+        for one in getattr(found, "__mro__", [found])[::-1]:  # a class hands arguments to its base
+            hints |= getattr(one.__init__ if isclass(one) else one, "__annotations__", {})
+        for key, hint in hints.items():
             if isinstance(args.get(key), list) and "Tensor" in str(hint):  # a list becomes one
                 args[key] = torch.tensor(args[key], dtype=torch.get_default_dtype(), device=device)
         ready: Any = found(**args) if isclass(found) else partial(found, **args)

@@ -177,6 +177,14 @@ def test_variable_length_sequences_with_a_collate_function():
     assert first.shape == (2, 3) and second.shape == (2, 5) and lengths == [3, 1]
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_subclass_may_set_its_collate_function_later(workers):
+    loader = BaseDataLoader([torch.ones(n) for n in (3, 1, 2, 5)], 1, False, 2, workers)
+    loader.collate_fn = lambda batch: [len(one) for one in batch]
+    lengths = [n for part in (loader, loader.split_validation()) for [n] in part]
+    assert sorted(lengths) == [1, 2, 3, 5]
+
+
 def test_a_data_set_without_samples_is_named():
     with pytest.raises(UserError, match="the data set has no samples"):
         BaseDataLoader([], 4, True, 0.1, 0)

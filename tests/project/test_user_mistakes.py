@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -162,6 +163,37 @@ def test_a_list_for_an_argument_that_is_a_tensor(make_config):
     config = make_config({"loss": {"type": "BCEWithLogitsLoss", "args": {"pos_weight": "x"}}})
     with pytest.raises(UserError, match="must be a list or null"):
         config.check_parts({"loss": modules})
+
+
+class Focal(torch.nn.CrossEntropyLoss):
+    """Hands its weight to its base."""
+
+    def __init__(self, gamma=2.0, **kwargs):
+        super().__init__(**kwargs)
+
+
+class Named(torch.nn.CrossEntropyLoss):
+    """Names the weight that it hands to its base."""
+
+    def __init__(self, weight=None, gamma=2.0):
+        super().__init__(weight)
+
+
+class Own(torch.nn.CrossEntropyLoss):
+    """Makes the tensor by itself."""
+
+    def __init__(self, weight: list[float]):
+        assert type(weight) is list
+        super().__init__(torch.tensor(weight))
+
+
+@pytest.mark.parametrize("loss", [Focal, Named, Own])
+def test_a_list_for_a_tensor_that_a_base_takes(make_config, loss):
+    modules = [SimpleNamespace(**{loss.__name__: loss}, __name__="losses")]
+    config = make_config({"loss": {"type": loss.__name__, "args": {"weight": [1, 2, 3]}}})
+    config.check_parts({"loss": modules})
+    ready = config.init_callable("loss", modules)
+    assert torch.equal(ready.weight.float(), torch.tensor([1.0, 2, 3]))
 
 
 def test_the_end_of_a_name_behind_val_is_known():

@@ -140,7 +140,8 @@ class BaseDataLoader(DataLoader):
         if self.valid_sampler is None and not has_stream:
             return None
         order: Any = {"shuffle": False, "sampler": self.valid_sampler, "is_fixed": True}
-        return BaseDataLoader(validation_split=0, **order, **self.init_kwargs)
+        order["collate_fn"] = self.collate_fn  # a subclass may have set another
+        return BaseDataLoader(validation_split=0, **(self.init_kwargs | order))
 
     def __iter__(self) -> Any:
         items: Any = self._passes

@@ -68,7 +68,7 @@ class Trainer(BaseTrainer):
         self.is_first_micro_batch = self.is_last_micro_batch = True  # of an optimizer step
         self.loss_weight = 1.0  # of a micro-batch in the mean over its step
         self._endless: Iterator[Any] | None = None  # batches of passes that epochs do not end
-        self.after_step: list[Any] = []  # what else to call after each optimizer step
+        self.after_step: list[Any] = []  # what else to call after a step; one may remove itself
         self.state["scaler"] = self.scaler
         self.rank_state["train_metrics"] = self.train_metrics
         self._loader_counts = type(self).batch_size is Trainer.batch_size
@@ -166,7 +166,6 @@ class Trainer(BaseTrainer):
         if self.batch_idx == 0:  # else a resumed epoch goes on
             self.train_metrics.reset()
         schedulers = schedulers_for("step", self.lr_scheduler, self.config)
-        after_step = [*self.after_step, *[scheduler.step for scheduler in schedulers]]
         self.progress.start_epoch(self)
         batches = self._epoch_batches()
         while micro_batches := [*islice(batches, self.accumulate_steps)]:
@@ -182,7 +181,7 @@ class Trainer(BaseTrainer):
                 self.train_metrics.add(values, n)
             self.step += 1
             self.batch_idx += len(micro_batches)
-            for call in after_step:
+            for call in [*self.after_step, *[scheduler.step for scheduler in schedulers]]:
                 call()
             if self.batch_idx % self.log_step < len(micro_batches):
                 self.stop_if_not_finite()

@@ -62,12 +62,11 @@ def write_json(content: Any, path: str | Path, indent: int | None = 4) -> None:
         file.write("\n")
 
 
-def read_config(path: str | Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
     """The mapping in a JSON or YAML file.
 
     Raises UserError where it cannot be read or parsed, gives a key twice, or holds no mapping.
     """
-    path = Path(path)
     try:
         text = path.read_text(encoding="utf-8-sig")  # as some editors on Windows write it
         if path.suffix in (".yaml", ".yml"):
