@@ -174,7 +174,46 @@ def test_classes_of_the_data():
     assert count(inputs, torch.tensor([0, 4, 2]), classes=list("abcdefg")) == 7
     assert count(inputs, torch.zeros(3, 8, dtype=torch.long)) == 0  # of tokens or pixels
     assert count(inputs, torch.tensor([0, 1, 2]), classes=5) == 0  # another thing by this name
+    assert count(inputs, torch.tensor([0, 1, 2]), classes="three") == 0
+    assert count(inputs, torch.tensor([0.0, 0.5, 0.2])) == 0
+    assert count(inputs, torch.tensor([0, 4, 2]), torch.ones(3, dtype=torch.long)) == 0  # weights
     assert n_classes_of(None) == n_classes_of([1, 2]) == n_classes_of(DataLoader([1, 2])) == 0
+
+
+class Raises:
+    def __get__(self, *_):
+        raise RuntimeError("the labels are read")
+
+
+OTHER_THINGS = [
+    {"tensors": {"x": torch.zeros(9, 1, 8, 8), "y": torch.zeros(9)}},
+    {"tensors": ()},
+    {"tensors": None},
+    {"targets": Raises()},
+    {"targets": np.zeros(5, int)},
+    {"targets": torch.zeros(200)},
+]
+
+
+@pytest.mark.parametrize("attributes", OTHER_THINGS)
+def test_what_has_the_names_of_labels_ends_no_run(run, monkeypatch, attributes):
+    data = type("Own", (list,), attributes)(Changed().dataset)
+
+    def loader(batch_size=32):
+        return BaseDataLoader(data, batch_size, True, 0, 0)
+
+    assert n_classes_of(loader()) == 0
+    monkeypatch.setattr(data_loaders, "Own", loader, raising=False)
+    changes = {"data_loader": {"type": "Own", "args": {}}, "trainer.monitor": "off"}
+    status, out, err = run(changes | {"arch.args.num_classes": 12, "trainer.verbosity": 0})
+    assert (status, out, err) == (0, "", "")
+
+
+def test_labels_are_not_read_where_no_number_of_classes_is_compared(make_trainer, monkeypatch):
+    monkeypatch.setattr(check, "n_classes_of", lambda loader: 1 / 0)
+    for changes in ({"loss": "mse_loss"}, {"loss": "cross_entropy", "arch": "DigitsModel"}):
+        trainer = make_trainer(changes | {"metrics": []})
+        assert not [*check.too_many_classes(trainer)]
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "mse_loss"])
@@ -291,9 +330,80 @@ def nothing_to_learn(self, batch):
 def test_steps_that_change_no_weight_are_told(run, step, flag):
     status, out, err = run({"metrics": [], "trainer.verbosity": 2}, step=step, flag=flag)
     assert out.count(NO_STEP) == 1
-    assert (status, err) == (2 if flag else 0, "")
+    assert (status, err) == ((2, "no step has changed a weight\n") if flag else (0, ""))
     if flag is None:  # in the first steps, and not when an epoch of hours is over
         assert out.index(NO_STEP) < out.index("epoch   1")
+
+
+@torch.no_grad()
+def by_hand(self, batch):
+    with torch.enable_grad():
+        loss = forward_and_loss(self, batch)
+    parameters = [*self.model.parameters()]
+    for p, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+        p -= 0.1 * gradient
+    return {"loss": loss}
+
+
+@pytest.mark.parametrize("flag", [None, "--check"])
+def test_steps_without_the_optimizer_of_the_trainer_are_not_refused(run, flag):
+    status, out, err = run({"metrics": [], "trainer.verbosity": 0}, step=by_hand, flag=flag)
+    assert (status, err) == (0, "") and out.count(NO_STEP) == 1
+
+
+@pytest.mark.parametrize(("step", "n"), [(None, 1), (no_step, 10)])
+def test_first_steps_are_left_alone_afterwards(run, monkeypatch, step, n):
+    seen, batch_size = [], Trainer.batch_size
+
+    def look(self, batch):
+        seen.append(len(self.after_step))
+        return batch_size(self, batch)
+
+    def plain(batch_size=8):  # of its batches the trainer counts the samples, before each step
+        return DataLoader(DigitsDataLoader().dataset, batch_size)
+
+    monkeypatch.setattr(Trainer, "batch_size", look)
+    monkeypatch.setattr(data_loaders, "plain", plain, raising=False)
+    changes = {"data_loader": {"type": "plain"}, "trainer.monitor": "off", "trainer.epochs": 1}
+    status, _, err = run(changes | {"trainer.accumulate_steps": 1, "metrics": []}, step=step)
+    assert (status, err) == (0, "") and seen[: n + 2] == [1] * n + [0, 0]
+
+
+class Thing:
+    def state_dict(self):
+        return {"now": {1, 2}}
+
+
+@pytest.mark.parametrize("flag", [None, "--check"])
+def test_state_that_a_later_callback_adds_is_refused_in_the_first_step(run, monkeypatch, flag):
+    class Late(Callback):
+        def on_train_start(self, trainer):
+            trainer.state["thing"] = Thing()
+
+    monkeypatch.setattr(extras, "load_callbacks", lambda: [FirstSteps(), Late()])
+    status, _, err = run(flag=flag)
+    line = "epoch 1, step 1: trainer.state: checkpoint.thing.now is a set: keep tensors and plain "
+    assert status == 2 and err.startswith(line) and err.count("\n") == 1
+
+
+class OwnWriter:
+    """A writer has these, and a name beginning with add_."""
+
+    writer, step = None, 0
+
+    def set_step(self, step, mode="train"):
+        self.step = step
+
+    def __getattr__(self, name):
+        if name.startswith("add_") or name in ("flush", "close"):
+            return lambda *_, **__: None
+        raise AttributeError(name)
+
+
+def test_a_writer_of_ones_own_needs_no_more_than_the_contract_says(essential, make_trainer):
+    trainer = make_trainer({"trainer.epochs": 1})
+    trainer.writer = OwnWriter()
+    assert trainer.train()["epoch"] == 1 and trainer.outcome == "finished"
 
 
 @pytest.mark.parametrize("flag", [None, "--check"])
@@ -471,6 +581,33 @@ def test_the_smallest_batch_of_a_loader():
     assert sizes(valid) == [32, 8]
 
 
+def test_after_the_short_epoch_all_is_as_before(run, monkeypatch):
+    seen = []
+
+    class Looks(Callback):
+        def on_epoch_end(self, trainer, log):
+            loaders = trainer.data_loader, trainer.valid_data_loader
+            seen.append(([type(x) for x in loaders], trainer.len_epoch == len(loaders[0])))
+
+    monkeypatch.setattr(extras, "load_callbacks", lambda: [FirstSteps(), Looks()])
+    status, _, err = run(flag="--check")
+    assert (status, err) == (0, "")
+    assert [*map(len, seen)] == [2] and FewBatches not in seen[0][0] and seen[0][1]
+
+
+def test_a_schedule_of_steps_is_not_compared_with_an_unknown_length(make_trainer):
+    trainer = make_trainer(with_schedule("CosineAnnealingLR", {"T_max": 9}, "step"))
+    trainer.len_epoch = None
+    assert not [*check.schedules(trainer)]
+    trainer.len_epoch = 0
+    assert not [*check.schedules(trainer)]
+
+
+def test_a_loader_with_a_timeout_needs_no_number_of_workers(make_config):
+    loader = type("Own", (), {"timeout": 9, "__iter__": lambda self: iter(())})()
+    FirstSteps().on_data_built(loader, make_config())
+
+
 ONE_CYCLE = {"max_lr": 0.1, "total_steps": 12}
 TOO_SHORT = {"schedulers": ["ConstantLR", {"type": "OneCycleLR"}], "milestones": [3]}
 TOO_SHORT["schedulers"][1]["args"] = ONE_CYCLE | {"total_steps": 4}
@@ -642,7 +779,13 @@ def test_a_device_that_is_not_there_is_told_before_data_are_read(run, monkeypatc
 
     monkeypatch.setattr(data_loaders, "Late", loader, raising=False)
     status, out, err = run({"data_loader": {"type": "Late", "args": {}}, "device": name})
-    assert (status, out) == (2, "") and err.startswith(f"device {name!r} is not there; this mac")
+    assert (status, out) == (2, "") and err.count("\n") == 1
+    assert err.startswith(f"command line: device: device {name!r} is not there; this mac")
+
+
+def test_a_device_that_is_not_there_hides_no_other_mistake(run):
+    _, _, err = run({"device": "cuda:7", "optimizer.args.lrr": 1})
+    assert err.count("\n") == 2 and "'cuda:7' is not there" in err and "args.lrr: unknown" in err
 
 
 def test_callbacks_are_made_once_in_a_run(make_config, monkeypatch):

@@ -23,6 +23,7 @@ from base import BaseTrainer, Callback
 from parse_config import ConfigParser
 from tools import for_one_process, of_a_new_run
 from utils import checkpoint, distributed
+from utils.check import Mistake
 from utils.device import get_device
 from utils.errors import RunError, UserError, in_one_line, place_of
 from utils.meter import name_of
@@ -55,12 +56,14 @@ def check(trainer: Any) -> None:
     logging.getLogger().addHandler(warnings := BufferingHandler(capacity=1000))
     try:
         batches = shorten_epochs(trainer)
+        before = [p.data.clone() for p in trainer.model.parameters()]
         log = BaseTrainer.train(trainer)  # a subclass may have another
         values = {k: v for k, v in log.items() if k != "epoch" and isinstance(v, (int, float))}
         for name in [k for k, v in values.items() if k.endswith("loss") and not isfinite(v)]:
             raise UserError(f"{name} is {values[name]} on the first batches")
-        if NO_STEP in [record.msg for record in warnings.buffer]:
-            raise RunError(NO_STEP, UserError.status, is_shown=True)
+        is_as_before = all(map(torch.equal, before, trainer.model.parameters()))
+        if is_as_before and NO_STEP in [record.msg for record in warnings.buffer]:
+            raise UserError("no step has changed a weight")
         say(f"{len(batches)} batches", "  ".join(f"{k} {v:.4g}" for k, v in values.items()))
         path = trainer.checkpoint_dir / (BEST_NAME if trainer.mnt_mode != "off" else LAST_NAME)
         resume.set_weights(trainer.model, resume.load(path)["state_dict"], path)
@@ -75,7 +78,7 @@ def check(trainer: Any) -> None:
 
 
 def shorten_epochs(trainer: Any) -> "FewBatches":
-    """Let training be an epoch of these batches, before which all is as in a run."""
+    """Let training be an epoch of these batches, before and after which all is as in a run."""
     n_tried = max(5, 2 * getattr(trainer, "accumulate_steps", 1))
     batches = FewBatches(trainer.data_loader, n_tried, "training")
     few = {"data_loader": batches, "len_epoch": len(batches), "epoch_is_pass": True}
@@ -84,8 +87,11 @@ def shorten_epochs(trainer: Any) -> "FewBatches":
     train_epoch = trainer._train_epoch
 
     def short_epoch(epoch: int) -> dict[str, Any]:
+        real = {name: value for name, value in vars(trainer).items() if name in few}
         vars(trainer).update(few, early_stop=0)  # no other epoch
-        return train_epoch(epoch)
+        log = train_epoch(epoch)
+        vars(trainer).update(real)
+        return log
 
     trainer._train_epoch = short_epoch
     return batches
@@ -127,9 +133,8 @@ class FewBatches:
                 say(f"{self.name} batch", describe(batch))
             yield batch
         sampler: Any = getattr(self.loader, "batch_sampler", None)
-        cuts = [*sampler.cuts(0)] if hasattr(sampler, "cuts") else []
-        if len(cuts) > self.n:
-            smallest = min((stop - start, start) for _, start, stop in cuts)[1]
+        if hasattr(sampler, "cuts") and len(self.loader) > self.n:
+            smallest = min((stop - start, start) for _, start, stop in sampler.cuts(0))[1]
             self.loader.load_state_dict(self.loader.state_dict() | {"samples": smallest})
             yield from islice(self.loader, 1)
 
@@ -168,13 +173,13 @@ def doubts_of_monitor(trainer: Any) -> Iterator[str]:
 
 
 def schedules(trainer: Any) -> Iterator[tuple[str, str, Any, int]]:
-    """Each schedule with its key and interval, and how often it moves on in a run."""
-    n_steps = -(-getattr(trainer, "len_epoch", 0) // getattr(trainer, "accumulate_steps", 1))
+    """Each schedule with its key and interval, and how often it moves on, where that is known."""
+    n_steps = -(-(getattr(trainer, "len_epoch", 0) or 0) // getattr(trainer, "accumulate_steps", 1))
     settings = by_name(trainer.config.settings.lr_scheduler)
     for name, scheduler in by_name(trainer.lr_scheduler).items():
         interval = getattr(settings.get(name), "interval", "epoch")
-        n = trainer.epochs * (n_steps if interval == "step" else 1)
-        yield f"lr_scheduler.{name}".rstrip("."), interval, scheduler, n
+        if n := trainer.epochs * (n_steps if interval == "step" else 1):
+            yield f"lr_scheduler.{name}".rstrip("."), interval, scheduler, n
 
 
 def compare_lengths(trainer: Any, key: str, interval: str, scheduler: Any, n: int) -> None:
@@ -196,22 +201,26 @@ OF_CLASSES = ("cross_entropy", "CrossEntropyLoss", "nll_loss", "NLLLoss")  # los
 
 def too_many_classes(trainer: Any) -> Iterator[str]:
     """Whether the model is to have more classes than the data."""
-    settings, n = trainer.config.settings, n_classes_of(getattr(trainer, "data_loader", None))
-    args = getattr(settings.arch, "args", {})  # an old project may have no arch
+    settings, loader = trainer.config.settings, getattr(trainer, "data_loader", None)
     is_sure = getattr(settings.loss, "type", None) in OF_CLASSES
-    for key, value in args.items() if is_sure and n else ():
-        if key in ("num_classes", "n_classes", "n_outputs") and type(value) is int and value > n:
+    args = getattr(settings.arch, "args", {}) if is_sure else {}  # an old project may have no arch
+    for key in args.keys() & {"num_classes", "n_classes", "n_outputs"}:
+        if type(value := args[key]) is int and 0 < (n := n_classes_of(loader)) < value:
             yield f"arch.args.{key} = {value}: the data have {n} classes"
 
 
 def n_classes_of(data_loader: Any) -> int:
     """How many classes the data say to have, or the labels of all; 0 where neither tells."""
     dataset: Any = getattr(data_loader, "dataset", None)
-    classes = getattr(data_loader, "classes", getattr(dataset, "classes", None))
-    labels: Any = getattr(dataset, "targets", getattr(dataset, "tensors", [0])[-1])
-    with suppress(TypeError, ValueError, RuntimeError):  # other things by these names
+    with suppress(Exception):  # other things by these names
+        if classes := getattr(data_loader, "classes", getattr(dataset, "classes", None)):
+            return len(classes) if isinstance(classes, (list, tuple)) else 0
+        labels: Any = getattr(dataset, "targets", None)
+        if labels is None:
+            _, labels = dataset.tensors  # (input, target) of a TensorDataset
         labels = torch.as_tensor(labels)
-        return len(classes) if classes else int(labels.max()) + 1 if labels.ndim == 1 else 0
+        if labels.shape == (len(dataset),) and not labels.is_floating_point():
+            return int(labels.max()) + 1
     return 0
 
 
@@ -240,7 +249,7 @@ EXPLANATIONS = {  # of errors, by what they say
     r"worker \(pid.* (is killed|exited)": "a data loader's worker died, as where memory is short",
 }
 COLLATE = "give the data loader a collate_fn that makes a batch of such samples"
-NO_STEP = "no step has changed a weight: train_step is to call self.optimize(loss)"
+NO_STEP = "trainer.optimizer takes no step with gradients: self.optimize(loss) in train_step does"
 OWN_STEP = "train_step: call self.optimize(loss), not optimizer.step(): it clears, clips and checks"
 OWN_NORM = "batch norm is of each process by itself; parallel.sync_batch_norm=true: of all, on GPUs"
 
@@ -248,15 +257,16 @@ OWN_NORM = "batch norm is of each process by itself; parallel.sync_batch_norm=tr
 class FirstSteps(Callback):
     """Looks at the loader and the monitor, at the first step, and at the error that ends a run."""
 
-    epochs_done = 0  # before this process
     handles: list[Any] = []  # of hooks, for the first step
 
     def on_check(self, config: ConfigParser, mistakes: list, before_data: bool = False) -> None:
-        if before_data:
-            get_device(config["device"])  # refuses what is not there
+        try:
+            get_device(config["device"] if before_data else "cpu")  # else it may be elsewhere
+        except UserError as error:
+            mistakes.append(Mistake(("device",), f": {error}"))
 
     def on_data_built(self, data_loader: Any, config: Any) -> None:
-        if getattr(data_loader, "timeout", 0) and not data_loader.num_workers:
+        if getattr(data_loader, "timeout", 0) and not getattr(data_loader, "num_workers", True):
             raise UserError("data_loader: timeout is for workers: num_workers must be 1 or more")
         if not hasattr(data_loader, "__iter__"):
             kind = f"a {type(data_loader).__name__} has no __iter__, so it gives no batches"
@@ -265,19 +275,20 @@ class FirstSteps(Callback):
     def on_train_start(self, trainer: Any) -> None:
         refuse_state(trainer)
         refuse_without_merge(trainer.metric_ftns)
-        self.logger, self.has_stepped, self.n_steps = trainer.logger, False, 0
-        self.epochs_done = trainer.start_epoch - 1
-        if trainer.writer.enabled and find_spec("tensorboard") is None:
+        self.trainer, self.has_stepped, self.n_steps = trainer, False, 0
+        if (n_done := trainer.start_epoch - 1) >= trainer.epochs:
+            trainer.logger.info("All %d epochs are done; set trainer.epochs for more.", n_done)
+        if getattr(trainer.writer, "enabled", False) and find_spec("tensorboard") is None:
             line = "tensorboard is not installed: no event files (pip install tensorboard)"
-            self.logger.warning(line)
+            trainer.logger.warning(line)
             trainer.writer.enabled = False
         for line in (*doubts_of_monitor(trainer), *too_many_classes(trainer)):
-            self.logger.warning(line)
+            trainer.logger.warning(line)
         for schedule in schedules(trainer):
             compare_lengths(trainer, *schedule)
         norms = {nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d}
         if distributed.world_size() > 1 and norms & {*map(type, trainer.model.modules())}:
-            self.logger.warning(OWN_NORM)
+            trainer.logger.warning(OWN_NORM)
         if hasattr(trainer, "is_first_micro_batch"):  # else it has a loop of its own
             optimizers = [x for x in by_name(trainer.optimizer).values() if hasattr(x, "step")]
             self.handles = [x.register_step_pre_hook(self.on_step) for x in optimizers]
@@ -289,44 +300,35 @@ class FirstSteps(Callback):
             return
         has_closure = len(args) > 1 or bool(kwargs.get("closure"))
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        trained = [p for p in parameters if p.grad is not None]
-        self.handles += [p.register_hook(self.leave) for p in trained[:1]]  # not within a step
-        self.has_stepped = bool(trained) or has_closure
+        self.has_stepped = has_closure or any(p.grad is not None for p in parameters)
         callers = {frame.name for frame in extract_stack()}
         is_own = "train_step" in callers and "optimize" not in callers and not has_closure
         if self.has_stepped and is_own:
-            self.logger.warning(OWN_STEP)
+            self.trainer.logger.warning(OWN_STEP)
 
     def count(self) -> None:
         """After a step of the loop, by the tenth of which an optimizer is to have taken one."""
         self.n_steps += 1
-        if self.n_steps == 10:
-            self.conclude()
+        if self.n_steps == 1:  # now also what callbacks have added after this one
+            refuse_state(self.trainer)
+        if self.has_stepped or self.n_steps == 10:
+            self.on_epoch_end()
 
-    def on_epoch_end(self, trainer: Any, log: dict[str, Any]) -> None:
-        self.conclude()
-        if self.count in getattr(trainer, "after_step", ()):
-            trainer.after_step.remove(self.count)
-
-    def conclude(self) -> None:
+    def on_epoch_end(self, *_: Any) -> None:
         if self.handles and not self.has_stepped:
-            self.logger.warning(NO_STEP)
-        self.leave()
+            self.trainer.logger.warning(NO_STEP)
+        self.on_train_end()
 
-    def on_train_end(self, trainer: Any, outcome: str) -> None:
-        self.leave()
-        if outcome == "finished" and self.epochs_done >= trainer.epochs:
-            line = "All %d epochs are done; set trainer.epochs for more."
-            trainer.logger.info(line, self.epochs_done)
-
-    def on_test_start(self, trainer: Any) -> None:
-        refuse_without_merge(trainer.metric_ftns)
-
-    def leave(self, *_: Any) -> None:
-        """Remove the hooks: they are for the first step."""
+    def on_train_end(self, *_: Any) -> None:
+        """Remove what looks at the first steps."""
         for handle in self.handles:
             handle.remove()
         self.handles = []
+        if self.count in getattr(self.trainer, "after_step", ()):
+            self.trainer.after_step.remove(self.count)
+
+    def on_test_start(self, trainer: Any) -> None:
+        refuse_without_merge(trainer.metric_ftns)
 
     def on_error(self, trainer: Any, error: Exception) -> UserError | None:
         frames = [frame for frame, _ in walk_tb(error.__traceback__)]
@@ -355,8 +357,7 @@ def refuse_state(trainer: Any) -> None:
     own.pop("data_loader", None)  # some start workers to tell their state
     try:
         shared = checkpoint.get_state(checkpoint.shared_parts(trainer))
-        own = checkpoint.pack(checkpoint.get_state(own), trainer.device)
-        checkpoint.to_plain(shared | own)
+        checkpoint.to_plain(shared | checkpoint.pack(checkpoint.get_state(own), trainer.device))
     except (AttributeError, TypeError) as error:
         raise UserError(f"trainer.state: {error}") from None
 

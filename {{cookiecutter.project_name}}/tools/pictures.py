@@ -42,7 +42,7 @@ class Pictures(Callback):
 
     def on_epoch_end(self, trainer: BaseTrainer, log: dict[str, Any]) -> None:
         writer = trainer.writer
-        is_wanted = writer.enabled or trainer.config.settings.trainer.trackers
+        is_wanted = getattr(writer, "enabled", True) or trainer.config.settings.trainer.trackers
         if self.has_failed or not (is_wanted and distributed.is_main()):
             return
         try:

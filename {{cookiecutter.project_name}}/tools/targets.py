@@ -5,6 +5,7 @@ and nothing tells of those that give a number without a meaning.
 """
 
 from contextlib import suppress
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -49,10 +50,15 @@ class LossCalls(TorchFunctionMode):
     def __init__(self, trainer: BaseTrainer) -> None:
         super().__init__()
         self.logger, args = trainer.logger, trainer.config.settings.arch.args
-        self.n_classes = n_classes_of(getattr(trainer, "data_loader", None))
+        self.data_loader = getattr(trainer, "data_loader", None)
         if any(too_many_classes(trainer)):  # then tools/check.py has told it
             self.n_classes = 0
         self.keys = {n: f"arch.args.{key} = {n}" for key, n in args.items() if type(n) is int}
+
+    @cached_property
+    def n_classes(self) -> int:
+        """Of the data; 0 where they do not tell, or a line has told that the outputs differ."""
+        return n_classes_of(self.data_loader)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name, options = getattr(func, "__name__", ""), kwargs or {}
