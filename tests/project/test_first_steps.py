@@ -700,7 +700,7 @@ def test_check_is_a_run_in_a_place_of_its_own(run, make_config, monkeypatch):
     assert status == 0 and out.endswith("All is well.\n") and re.search(r"^report +0", out, re.M)
     [(name, is_inside, environment)] = seen
     assert name.startswith(".check-") and is_inside and environment["WANDB_MODE"] == "offline"
-    assert "MLFLOW_TRACKING_URI" not in environment
+    assert re.search(rf"^sqlite:///.+/{name}/.+/mlflow.db$", environment["MLFLOW_TRACKING_URI"])
     assert not make_config().runs_dir.parent.exists()
 
 

@@ -15,6 +15,7 @@ import torch
 
 from base import BaseTrainer
 from parse_config import ConfigParser
+from tools.check import check
 from tools.trackers import TRACKERS, Tracker, legal
 from utils import UserError
 from utils.errors import RunError
@@ -198,6 +199,66 @@ def test_mlflow_is_told_of_a_bad_end(break_off, monkeypatch, tmp_path):
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'saved' / 'mlflow.db'}")
     run_id = json.loads((run_dir / "trackers.json").read_text())["mlflow"]
     assert client.get_run(run_id).info.status == status
+
+
+class Recording(Tracker):
+    """Notes where the trackers would send a value."""
+
+    name = "recording"
+
+    def add_scalar(self, tag, value, step):
+        self.config.seen.append([os.environ[key] for key in ("WANDB_MODE", "MLFLOW_TRACKING_URI")])
+
+
+@pytest.fixture
+def make_watched(make_trainer, monkeypatch):
+    """A trainer with such a tracker, and the list of what it notes, where others are set online."""
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://nowhere.invalid")
+    monkeypatch.setitem(TRACKERS, "mlflow", Recording)
+
+    def make(changes):
+        trainer = make_trainer({"trainer.trackers": ["mlflow"], "trainer.epochs": 1} | changes)
+        trainer.config.seen = []
+        return trainer, trainer.config.seen
+
+    return make
+
+
+def test_a_check_sends_nothing_whatever_the_run_directory(make_watched):
+    """As that of a migrated project, whose own code has put the trainer together."""
+    trainer, seen = make_watched({})
+    check(trainer)
+    kept = ["offline", f"sqlite:///{trainer.checkpoint_dir / 'mlflow.db'}"]
+    assert seen and all(one == kept for one in seen)
+
+
+def test_a_run_in_a_folder_that_is_called_like_that_of_a_check_sends(make_watched, tmp_path):
+    trainer, seen = make_watched({"trainer.save_dir": str(tmp_path / ".check-1" / "saved")})
+    trainer.train()
+    assert seen and all(one == ["online", "http://nowhere.invalid"] for one in seen)
+
+
+@slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_check_with_mlflow_writes_into_the_run_directory_alone(
+    make_config, monkeypatch, tmp_path
+):
+    pytest.importorskip("mlflow")
+    pytest.importorskip("sqlalchemy")
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://nowhere.invalid")
+    monkeypatch.chdir(tmp_path)
+    trainer = Scripted(make_config({"trainer.trackers": ["mlflow"]}))
+    trainer.data_loader = []  # of which a check takes a few
+    check(trainer)
+    run_dir = trainer.checkpoint_dir
+    assert (run_dir / "mlflow.db").exists() and [*run_dir.glob("mlflow_files/**/*.png")]
+    assert not [
+        path
+        for path in tmp_path.rglob("*")
+        if "mlflow" in path.name and run_dir not in path.parents
+    ]
 
 
 @pytest.mark.parametrize("name", ["wandb", "mlflow"])

@@ -52,6 +52,8 @@ def check(trainer: Any) -> None:
     from utils import resume  # a run without --check does without it
 
     of_a_new_run(trainer.config, "--check")
+    os.environ["WANDB_MODE"] = "offline"  # trackers send nothing, and write where nothing stays
+    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{trainer.checkpoint_dir / 'mlflow.db'}"
     logging.disable(logging.INFO)
     logging.getLogger().addHandler(warnings := BufferingHandler(capacity=1000))
     try:

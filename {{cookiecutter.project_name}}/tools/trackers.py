@@ -8,7 +8,7 @@ directory has its id. A tracker that fails is left out from then on, with a warn
 import os
 from functools import cached_property
 from importlib.util import find_spec
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 from uuid import uuid4
 
@@ -41,9 +41,6 @@ class Trackers(Callback):
 
     def on_setup(self, trainer: BaseTrainer) -> None:
         names = trainer.config.settings.trainer.trackers if distributed.is_main() else []
-        if ".check-" in str(trainer.checkpoint_dir):  # nothing of a check is to stay
-            os.environ["WANDB_MODE"] = "offline"
-            os.environ.pop("MLFLOW_TRACKING_URI", None)  # then it writes a file in that folder
         self.trackers = [TRACKERS[name](trainer.config) for name in names]
         writer: Any = trainer.writer
         logger = trainer.logger  # the trainer itself would be kept by its own writer
@@ -189,10 +186,11 @@ class MLflow(Tracker):
         found = self.client.get_experiment_by_name(name)
         if found is not None:
             return found.experiment_id
-        # MLflow itself would put the pictures into the current directory
-        place = (self.run_dir.parent.parent / "mlflow_files").as_uri()
-        is_local = self.client.tracking_uri.startswith("sqlite:")
-        return self.client.create_experiment(name, place if is_local else None)
+        in_file, place = "sqlite:///", None
+        if (uri := self.client.tracking_uri).startswith(in_file):
+            # MLflow itself would put the pictures into the current directory, not beside that file
+            place = Path(uri.removeprefix(in_file)).absolute().with_name("mlflow_files").as_uri()
+        return self.client.create_experiment(name, place)
 
     def add_scalar(self, tag: str, value: float, step: int) -> None:
         self.client.log_metric(self.run_id, legal(tag), float(value), step=step)
