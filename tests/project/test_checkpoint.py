@@ -5,6 +5,7 @@ import shutil
 from collections import Counter, OrderedDict, defaultdict
 from enum import Enum, IntEnum
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from model import model
 from parse_config import ConfigParser
 from runs import find_runs
 from test import main as evaluate
+from tools import background
 from tools.background import BackgroundSaver
 from train import build_trainer, main
 from utils import UserError, checkpoint, resume
@@ -272,6 +274,15 @@ def test_a_save_in_the_background_starts_no_thread(tmp_path, monkeypatch):
     saver.save(state, path)
     saver.wait()
     assert torch.load(path, weights_only=True)["it"] == [1]
+
+
+def test_where_threads_start_late_a_save_in_the_background_is_whole(tmp_path, monkeypatch):
+    """On a machine with more to do than it can."""
+    monkeypatch.setattr(background, "Barrier", lambda n, timeout: Barrier(n + 1, timeout=0.1))
+    saver, path = BackgroundSaver(), tmp_path / "checkpoint.pth"
+    saver.save({"state_dict": {"w": torch.ones(1)}}, path)
+    saver.wait()
+    assert torch.load(path, weights_only=True)["state_dict"]["w"] == 1
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,9 @@ import copy
 from collections.abc import Callable
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, BrokenBarrierError
 from typing import Any
 
 import torch
@@ -34,7 +35,8 @@ class BackgroundSaver:
         # All threads start here, as a worker of the data loader that dies later raises an error at
         # any point of this thread: within the start of another that would leave a traceback
         all_started = Barrier(self.n_threads, timeout=60)
-        list(self._threads.map(lambda _: all_started.wait(), range(self.n_threads)))
+        with suppress(BrokenBarrierError):  # a starved machine: the others start later
+            list(self._threads.map(lambda _: all_started.wait(), range(self.n_threads)))
 
     def save(self, state: Any, *paths: Path, then: Callable[[], None] = lambda: None) -> None:
         """Begin to write `state` to all `paths`, and call `then` when it is done."""
