@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from parse_config import ConfigParser
-from test import restore
+from test import build_trained
 from train import part_modules
 from utils.check import look_up
 from utils.command_line import CommandLine, exit_on_user_error
@@ -66,7 +66,7 @@ def predict(config: Any, args: Any) -> Iterator[dict[str, Any]]:
 
     from base.base_data_loader import to_device
 
-    device, model, criterion, _, _ = restore(config)
+    device, model, criterion, _, _ = build_trained(config)
     part = config.settings.data_loader
     loader = look_up(part.type, part_modules()["data_loader"])
     if not hasattr(loader, "prepare"):
@@ -114,12 +114,14 @@ def main(argv: list[str] | None = None) -> None:
     add = parser.add_argument
     add("inputs", nargs="+", metavar="FILE", help="an image, .npy, .npz, .txt or .csv")
     add("-r", "--resume", required=True, metavar="CHECKPOINT", help="or auto, the newest; or best")
+    add("-c", "--config", default="", metavar="FILE", help="config, JSON or YAML (that of the run)")
     add("-d", "--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
     add("-o", "--output", metavar="FILE", help="where to write (the console)")
     add("--array", metavar="NAME", help="which array of an .npz with several")
     with exit_on_user_error():
-        config = ConfigParser.from_args(parser, argv=argv, to_train=False)
-        args = config.args
+        args = parser.parse_intermixed_args(argv)
+        given = ["-r", args.resume, "-d", args.device, "-c", args.config]
+        config = ConfigParser.from_args(CommandLine(None), argv=given, to_train=False)
         rows = [*predict(config, args)]
         try:
             with atomic_write(args.output) if args.output else nullcontext(sys.stdout) as file:

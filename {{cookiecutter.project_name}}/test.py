@@ -17,16 +17,24 @@ from utils.errors import UserError
 
 
 def load_model(path: str | Path, device: str = "auto") -> Any:
-    """The model of a checkpoint, or of "best" or "auto" as with -r, in evaluation mode."""
-    given = ["-r", str(path), "-d", device]
-    return restore(ConfigParser.from_args(CommandLine(None), argv=given, to_train=False))[1]
+    """The model of a checkpoint, or of "best" or "auto", in evaluation mode, and nothing else."""
+    from utils import resume, seed
+    from utils.device import get_device
+
+    config: Any = ConfigParser.from_args(CommandLine(None), argv=["-r", str(path)], to_train=False)
+    with seed.preserved_random_state():
+        model = config.init_obj("arch", part_modules()["arch"])
+    weights = resume.weights_to_use(resume.load(config.resume))
+    resume.set_weights(model, weights, config.resume)
+    return model.to(get_device(device)).eval()
 
 
-def restore(config: ConfigParser) -> tuple[Any, Any, Any, list[Any], int]:
+def build_trained(config: ConfigParser) -> tuple[Any, Any, Any, list[Any], int]:
     """What `build_model` gives, with the weights of `config.resume`, and the epoch of these."""
     from utils import resume
 
     assert config.resume is not None
+    config.save_dir = config.resume.parent  # no run begins here
     state = resume.load(config.resume)
     device, model, criterion, metrics = build_model(config)
     resume.set_weights(model, resume.weights_to_use(state), config.resume)
@@ -47,10 +55,8 @@ def load(config: ConfigParser) -> tuple[Any, int]:
     """A trainer with the model of the checkpoint `config.resume` and the test data; its epoch."""
     from trainer import Trainer
 
-    device, model, criterion, metrics, epoch = restore(config)
+    device, model, criterion, metrics, epoch = build_trained(config)
     data_loader = build_test_loader(config)
-    assert config.resume is not None
-    config.save_dir = config.resume.parent  # no run begins here
     trainer = Trainer(model, criterion, metrics, None, config, device, data_loader)
     trainer.writer.enabled = False  # for a valid_step that shows pictures
     for callback in trainer.callbacks:
@@ -60,9 +66,8 @@ def load(config: ConfigParser) -> tuple[Any, int]:
 
 def main(argv: list[str] | None = None) -> None:
     """Read the command line, evaluate, print the table."""
-    parser = CommandLine(__doc__)
     with exit_on_user_error():
-        config = ConfigParser.from_args(parser, argv=argv, to_train=False)
+        config = ConfigParser.from_args(CommandLine(__doc__), argv=argv, to_train=False)
         if config.resume is None:
             raise UserError("command line: -r CHECKPOINT is missing: which model to test")
         with distributed.process_group():

@@ -17,7 +17,7 @@ from model import model
 from model.model import BaseModel
 from parse_config import ConfigParser
 from runs import Run
-from test import load_model, restore
+from test import build_trained, load_model
 from tools.arguments import Arguments
 from tools.groups import groups_of
 from train import build_trainer
@@ -181,7 +181,7 @@ def test_arguments_come_from_the_data_and_stay_as_numbers(offering):
     assert load_model(last, "cpu").fc.out_features == 10
     given = ["-r", str(last), "-d", "cpu"]
     config = ConfigParser.from_args(train.CommandLine(None), argv=given, to_train=False)
-    _, restored, criterion, _, _ = restore(config)
+    _, restored, criterion, _, _ = build_trained(config)
     assert restored.vocabulary == 17 and criterion.weight.tolist() == pytest.approx(weights)
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import random
 import re
 import shlex
 from functools import partial
@@ -22,6 +23,7 @@ from test import load_model
 from utils import UserError, checkpoint, resume
 from utils.files import PROJECT_DIR, write_json
 from utils.inferred import interpret
+from utils.seed import seed_cpu
 
 
 def prepare(sample):
@@ -142,6 +144,19 @@ def test_a_bad_input_is_named_and_nothing_is_written(predict, digits, tmp_path):
         status, out, err = predict(images[0], folder / name, images[3], "-o", file)
         assert (status, out, err.count("\n")) == (2, "", 1) and not file.exists()
         assert err.startswith(f"{folder / name}") and f": {reason}" in err, err
+
+
+def test_help_offers_what_predict_takes(predict, digits, tmp_path, monkeypatch):
+    """All that is no option is a file. A config, as with other scripts, says which run is meant."""
+    status, out, _ = predict("--help")
+    assert status == 0 and "FILE [FILE ...]" in out and "--config" in out
+    assert "KEY=VALUE" not in out and "--allow-data-change" not in out
+    monkeypatch.chdir(tmp_path)
+    np.save("a=1.npy", digits)
+    wanted = predict("a=1.npy")
+    assert wanted[0] == 0 and len(rows_in(wanted[1])) == 5
+    [config] = tmp_path.glob("saved/*/*/config.json")
+    assert predict("-c", config, "a=1.npy", checkpoint="best") == wanted
 
 
 def test_one_of_several_arrays(predict, digits, tmp_path):
@@ -413,6 +428,26 @@ def test_a_model_from_a_checkpoint_gives_what_was_trained(trained, path):
     inputs, _ = next(iter(trained.valid_data_loader))
     assert not model.training
     assert torch.equal(model(inputs), trained.model.eval()(inputs))
+
+
+def test_to_load_a_model_leaves_the_rest_of_the_process_alone(path):
+    """And no other part of the config is looked up: this one may be gone by now."""
+    state = resume.load(path)
+    state["config"] |= {"deterministic": True, "metrics": ["of_an_old_project"]}
+    state["config"]["data_loader"]["type"] = "GoneDataLoader"
+    checkpoint.save(state, path)
+
+    def draw():
+        return random.random(), np.random.random(), torch.rand(()).item()
+
+    def switches():
+        return torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+
+    seed_cpu(5)
+    drawn, before = draw(), switches()
+    seed_cpu(5)
+    assert not load_model(path, "cpu").training
+    assert (draw(), switches()) == (drawn, before)
 
 
 def test_averaged_weights_are_used_where_there_are_some(make_trainer):

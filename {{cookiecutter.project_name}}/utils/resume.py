@@ -27,23 +27,17 @@ TUTORIAL = {"model_state_dict": "state_dict", "optimizer_state_dict": "optimizer
 OVER = ("finished", "stopped early")  # outcomes of a run that `-r auto` leaves alone
 
 
-def config_of_run(
-    parser: Any, args: Any, file: Path, modification: dict[Any, Any], to_train: bool
-) -> Any:
-    """The config of a run that goes on, from its checkpoint; with -c, or of a new run, from `file`.
-
-    With `to_train`, `-r auto` stands for a new run where the last one is over.
-    """
-    path: Path | None
+def config_of_run(cls: Any, args: Any, file: Path, modification: dict, to_train: bool) -> Any:
+    """The config of a run: that in its checkpoint; with -c, or where a new one begins, `file`."""
     if is_named := args.resume in ("auto", "best"):
-        path = find_named(parser.from_file(file, modification), args.resume, to_train)
+        path = find_named(cls.from_file(file, modification), args.resume, to_train)
     else:
         path = find_file(args.resume)
     if path is None or (args.config and not is_named):
-        return parser.from_file(file, modification, resume=path)
+        return cls.from_file(file, modification, resume=path)
     if not (found := read(path).get("config")):
         raise UserError(f"{path}: has no config in it: give one with -c")
-    return parser(found, path, modification, source=path)
+    return cls(found, path, modification, source=path)
 
 
 def newest_intact(run_dir: Path) -> Path | None:
@@ -70,8 +64,7 @@ def find_named(config: Any, name: str, to_train: bool = False) -> Path | None:
     path = next(filter(None, map(newest_intact, runs)), None)
     if name == "auto" and to_train:
         if path is not None and read_mark(path.parent).get("outcome") in OVER:
-            line = "-r auto: the last run is over, a new one begins; -r %s goes on with it"
-            logger.info(line, path)
+            logger.info("-r auto: the last run is over, a new one begins; -r %s resumes it", path)
             return None
         return path
     if path is not None and name == "best":
