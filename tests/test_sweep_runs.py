@@ -246,7 +246,7 @@ def test_a_trial_can_be_several_processes(project):
     arguments = ["--search", "search.json", "--trials", "1", "--nproc-per-trial", "2", *SHORT]
     assert sweep(project, *arguments).count("complete") == 1
     log = (saved(project) / "search" / "logs" / "search_trial000.log").read_text()
-    assert "each process takes the statistics of its own part" in log
+    assert "batch norm is of each process by itself" in log
     journal = (saved(project) / "search" / "journal.log").read_text()
     told = [json.loads(line) for line in journal.splitlines()]
     assert [one["step"] for one in told if "step" in one] == [1, 2, 3, 4]

@@ -1,4 +1,4 @@
-"""Extras: each file can be deleted. How they are found is in utils/extras.py."""
+"""Extras: each other file can be deleted. How they are found is in utils/extras.py."""
 
 from parse_config import ConfigParser
 from utils import distributed

@@ -31,7 +31,7 @@ NUMPY, ON_CPU = "of NumPy", "on the CPU"  # marks of tensors
 
 
 def wait() -> None:
-    """Until the last `save` is complete; raises what went wrong with it."""
+    """Nothing, as `save` returns when all is written; tools/background.py has one that waits."""
 
 
 def save(
