@@ -382,7 +382,7 @@ def test_a_missing_tensorboard_is_one_warning(make_trainer, monkeypatch, capsys)
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     trainer = make_trainer({"trainer.tensorboard": True})
     trainer.train()
-    warning = "tensorboard is not installed: no event files (pip install tensorboard)"
+    warning = "tensorboard is not installed (pip install it): no event files"
     assert capsys.readouterr().out.count(warning) == 1
     assert not [*trainer.checkpoint_dir.glob("events*")]
 

@@ -281,8 +281,7 @@ class FirstSteps(Callback):
         if (n_done := trainer.start_epoch - 1) >= trainer.epochs:
             trainer.logger.info("All %d epochs are done; set trainer.epochs for more.", n_done)
         if getattr(trainer.writer, "enabled", False) and find_spec("tensorboard") is None:
-            line = "tensorboard is not installed: no event files (pip install tensorboard)"
-            trainer.logger.warning(line)
+            trainer.logger.warning("tensorboard is not installed (pip install it): no event files")
             trainer.writer.enabled = False
         for line in (*doubts_of_monitor(trainer), *too_many_classes(trainer)):
             trainer.logger.warning(line)
@@ -355,8 +354,7 @@ def refuse_state(trainer: Any) -> None:
     """Raises UserError where a checkpoint could not hold all of a trainer, with what and where."""
     if taken := checkpoint.DEFAULTS.keys() & {*trainer.state, *trainer.rank_state}:
         raise UserError(f"trainer.state: a checkpoint has a key {taken.pop()!r} of its own")
-    own = dict(trainer.rank_state)
-    own.pop("data_loader", None)  # some start workers to tell their state
+    own = {k: v for k, v in trainer.rank_state.items() if k != "data_loader"}  # may start workers
     try:
         shared = checkpoint.get_state(checkpoint.shared_parts(trainer))
         checkpoint.to_plain(shared | checkpoint.pack(checkpoint.get_state(own), trainer.device))
@@ -374,13 +372,12 @@ def refuse_without_merge(metrics: list[Any]) -> None:
 
 
 def explain(error: BaseException) -> str | None:
-    """What an error means, as far as that is known; for one of files, what it says."""
+    """What an error means, if it is known; for one of files its last line, after any traceback."""
     if isinstance(error, (ConnectionError, EOFError)):  # of a worker that has just died
         try:
             time.sleep(3)
         except RuntimeError as death:  # which DataLoader's signal handler tells
             error = death
     message = f"{type(error).__name__}: {error}: {error.__context__}"
-    # An error in a worker brings its traceback
     of_files = str(error).strip().rpartition("\n")[2] if isinstance(error, OSError) else None
     return next((v for k, v in EXPLANATIONS.items() if re.search(k, message)), of_files)
