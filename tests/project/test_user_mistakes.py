@@ -64,6 +64,12 @@ def test_a_timeout_is_for_workers(make_config):
         FirstSteps().on_data_built(loader, make_config())
 
 
+def test_batches_that_overtake_each_other_are_refused(make_config):
+    loader = BaseDataLoader(range(9), 2, True, 0, 2, in_order=False)
+    with pytest.raises(UserError, match="^data_loader: in_order = false: a resume would"):
+        FirstSteps().on_data_built(loader, make_config())
+
+
 def test_paths_and_numbers_of_numpy_in_a_config(make_config, tmp_path):
     changes = {"trainer.save_dir": tmp_path, "trainer.epochs": np.int64(3)}
     changes["data_loader.args.path"] = tmp_path / "a.npz"

@@ -270,6 +270,8 @@ class FirstSteps(Callback):
     def on_data_built(self, data_loader: Any, config: Any) -> None:
         if getattr(data_loader, "timeout", 0) and not getattr(data_loader, "num_workers", True):
             raise UserError("data_loader: timeout is for workers: num_workers must be 1 or more")
+        if hasattr(data_loader, "n_samples_mean") and not getattr(data_loader, "in_order", True):
+            raise UserError("data_loader: in_order = false: a resume would leave batches out")
         if not hasattr(data_loader, "__iter__"):
             kind = f"a {type(data_loader).__name__} has no __iter__, so it gives no batches"
             raise UserError(f"data_loader.type = {config['data_loader']['type']!r}: {kind}")
