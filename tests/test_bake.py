@@ -67,7 +67,7 @@ EXTRAS = """
     tools/world_size.py
 """.split()
 # Of an essential project, 55 files but for those of a starter; lines that are not blank
-MOST_FILES, MOST_LINES = 57, 3583
+MOST_FILES, MOST_LINES = 57, 3584
 
 STARTER_FILES = {
     "mnist": ["data/mnist_5k.npz"],

@@ -280,8 +280,6 @@ class FirstSteps(Callback):
         refuse_state(trainer)
         refuse_without_merge(trainer.metric_ftns)
         self.trainer, self.has_stepped, self.n_steps = trainer, False, 0
-        if (n_done := trainer.start_epoch - 1) >= trainer.epochs:
-            trainer.logger.info("All %d epochs are done; set trainer.epochs for more.", n_done)
         if getattr(trainer.writer, "enabled", False) and find_spec("tensorboard") is None:
             trainer.logger.warning("tensorboard is not installed (pip install it): no event files")
             trainer.writer.enabled = False
@@ -320,15 +318,18 @@ class FirstSteps(Callback):
     def on_epoch_end(self, *_: Any) -> None:
         if self.handles and not self.has_stepped:
             self.trainer.logger.warning(NO_STEP)
-        self.on_train_end()
+        self.on_train_end(self.trainer, "")
 
-    def on_train_end(self, *_: Any) -> None:
+    def on_train_end(self, trainer: Any, outcome: str) -> None:
         """Remove what looks at the first steps."""
         for handle in self.handles:
             handle.remove()
         self.handles = []
         if self.count in getattr(self.trainer, "after_step", ()):
             self.trainer.after_step.remove(self.count)
+        if outcome == "finished" and trainer.epoch == 0:
+            line = "All %d epochs are done; set trainer.epochs for more."
+            trainer.logger.info(line, trainer.epochs)
 
     def on_test_start(self, trainer: Any) -> None:
         refuse_without_merge(trainer.metric_ftns)
