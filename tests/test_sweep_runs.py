@@ -281,6 +281,7 @@ def database(tmp_path):
 
 def test_two_processes_share_a_database_and_one_of_them_dies(project, database):
     arguments = ["--search", "search.json", "--trials", "4", "--storage", database, *LONGER]
+    arguments.append("trainer.epochs=100")  # else one may have done all before the other begins
     with started(project, *arguments) as one, started(project, *arguments) as two:
         assert wait_until(lambda: len([*trial_processes(project)]) == 2, one)
         one.kill()
