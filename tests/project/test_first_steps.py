@@ -406,6 +406,11 @@ def test_a_writer_of_ones_own_needs_no_more_than_the_contract_says(essential, ma
     assert trainer.train()["epoch"] == 1 and trainer.outcome == "finished"
 
 
+def test_a_check_says_how_long_an_epoch_takes(run):
+    _, out, _ = run({"metrics": []}, flag="--check")
+    assert re.search(r"^training time +about \S+ s for an epoch of \d+ batches$", out, re.MULTILINE)
+
+
 @pytest.mark.parametrize("flag", [None, "--check"])
 def test_gradients_that_add_up_are_refused(run, flag):
     status, _, err = run({"metrics": []}, step=accumulating, flag=flag)

@@ -31,15 +31,16 @@ class DataWait(Callback):
         if epoch_batches is not None:  # else a loop of one's own
 
             def timed() -> Iterator[Any]:
-                waited, begin, start = 0.0, monotonic(), monotonic()
+                n, waited, begin, start = 0, 0.0, monotonic(), monotonic()
                 second = start  # when the second batch is asked for
                 for n, item in enumerate(epoch_batches(), start=1):
                     waited += monotonic() - start
                     yield item
                     start = monotonic()
-                    second = start if n == 1 else second
-                    self.seconds_of_step = (start - second) / max(1, n - 1)
+                    if n == 1:
+                        second = start
                     self.share, self.seconds = waited / max(start - begin, 1e-9), waited / n
+                self.seconds_of_step = (start - second) / max(1, n - 1)
 
             vars(trainer)["_epoch_batches"] = timed
 
