@@ -314,7 +314,7 @@ def test_nothing_waits_for_the_gpu_in_a_step(make_trainer, precision):
 
 
 @on_gpu
-def test_a_gpu_leaves_out_a_bad_step_and_all_that_follow(make_trainer):
+def test_a_gpu_tells_a_bad_step_with_the_next_log_line(make_trainer):
     changes = {"device": "cuda", "optimizer": FUSED, "trainer.log_step": 4, "trainer.len_epoch": 8}
     trainer, losses = make_trainer(changes), []
 
@@ -323,19 +323,20 @@ def test_a_gpu_leaves_out_a_bad_step_and_all_that_follow(make_trainer):
         return losses[-1] * (float("nan") if len(losses) == 3 else 1)
 
     trainer.criterion = criterion
-    with pytest.raises(RunError, match="the loss or a gradient is not finite"):
+    with pytest.raises(RunError, match="the loss or a weight is not finite"):
         trainer.train()
-    assert len(losses) == 4 and all(p.isfinite().all() for p in trainer.model.parameters())
-    assert not [*trainer.checkpoint_dir.glob("*.pth")]
+    assert len(losses) == 4 and not [*trainer.checkpoint_dir.glob("*.pth")]
 
 
 @on_gpu
-@pytest.mark.parametrize("bad", [1.0, float("inf")])
-def test_numbers_of_several_types_are_looked_at_on_a_gpu(make_trainer, bad):
-    trainer = make_trainer({"device": "cuda", "optimizer": FUSED})
-    tensors = [torch.ones(3, device="cuda"), torch.tensor([bad, 1], device="cuda").bfloat16()]
-    trainer.check_finite(tensors)
-    assert trainer.found_inf.item() == (bad != 1.0)
+def test_a_gpu_saves_no_bad_weights(make_trainer):
+    trainer = make_trainer({"device": "cuda", "trainer.len_epoch": 2})
+    trainer.after_step.append(lambda: next(trainer.model.parameters()).data.fill_(float("inf")))
+    trainer._valid_epoch = lambda epoch: {"loss": 0.0}
+    trainer.check_loss = lambda loss: None  # so that the weights alone can tell it
+    with pytest.raises(RunError, match="the loss or a weight is not finite"):
+        trainer.train()
+    assert not [*trainer.checkpoint_dir.glob("*.pth")]
 
 
 def test_a_signal_during_validation_saves_the_trained_weights_not_their_average(make_trainer):

@@ -18,8 +18,10 @@ from utils.extras import find_hook
 MANY = 1_000_000  # samples: tools/permutation.py makes no list of more
 
 
-def to_device(batch: Any, device: torch.device) -> Any:
+def to_device(batch: Any, device: torch.device | str) -> Any:
     """The same batch with every tensor in its tuples, lists and dicts on `device`."""
+    if getattr(device, "type", device) == "cpu":
+        return batch  # where loaders make it
     if hasattr(batch, "to"):
         return batch.to(device, non_blocking=True)
     if isinstance(batch, dict):
@@ -150,7 +152,8 @@ class BaseDataLoader(DataLoader):
             samples.collate_fn = self.collate_fn  # a subclass may have set another
             is_plain = not (self.num_workers or self.pin_memory)  # then there is a shorter way
             items = map(samples.__getitems__, self._passes) if is_plain else self._loader
-        for batch, self.n_samples_in_batch, self.n_samples_mean, self._passes.place in items:
+        own = vars(self)  # as DataLoader's own way to set an attribute takes long
+        for batch, own["n_samples_in_batch"], own["n_samples_mean"], self._passes.place in items:
             yield batch
 
     def set_epoch(self, seed: int, epoch: int) -> None:

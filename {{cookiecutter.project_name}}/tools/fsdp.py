@@ -60,8 +60,6 @@ class Fsdp(Callback):
         is_ready = isinstance(trainer.saver, ShardedSaver)  # in a second call of `train`
         if is_sharded(trainer.model) and not is_ready:
             trainer.saver = ShardedSaver(trainer.model, trainer.optimizer)
-            if hasattr(trainer, "check_finite"):
-                check_parts(trainer)
 
     def on_train_end(self, trainer: BaseTrainer, outcome: str) -> None:
         """Delete the folders of a run that was sharded before and is not any more."""
@@ -109,21 +107,6 @@ def no_sync(model: Any) -> Iterator[None]:
         yield
     finally:
         model.set_requires_gradient_sync(True)
-
-
-def check_parts(trainer: Any) -> None:
-    """Let each process look at its own parts of gradients, and all know what one has found.
-
-    No optimizer of sharded weights can leave out a step by itself, so each step waits.
-    """
-    check = trainer.check_finite
-    trainer.checks_each_step = True
-
-    def check_own_parts(tensors: list[torch.Tensor]) -> None:
-        check([x.to_local() if hasattr(x, "to_local") else x for x in tensors])
-        dist.all_reduce(trainer.found_inf, dist.ReduceOp.MAX)
-
-    trainer.check_finite = check_own_parts
 
 
 def take_own_parts(model: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:

@@ -22,7 +22,7 @@ from utils.run_dir import LAST_NAME, is_run
 
 FLAG = {"metavar": "RUN", "help": "repeat the step of a run that was not finite and look into it"}
 # As a trainer says it, on a GPU at the next line
-NOT_FINITE = re.compile("(.*); the step was not taken|.* not finite since the last log line")
+NOT_FINITE = re.compile("(.*); the step was not taken|(.*) since the last log line")
 FAILED = re.compile(rf"epoch \d+, step (\d+): (?:{NOT_FINITE.pattern})")  # in train.log
 ANOMALY = re.compile(r"Function '\w+' returned nan values")  # torch's words
 
@@ -89,11 +89,12 @@ def train_again(trainer: Any, last: int | None) -> str | None:
 
     def stop_or_go_on() -> None:
         stop_if_asked(trainer, 0)
+        trainer.stop_if_not_finite()
         if last is not None and first <= last < trainer.step:
             raise NoMoreSteps
 
     trainer._save_or_stop_if_due, trainer._save = stop_or_go_on, lambda *_: None
-    trainer.asks_each_step = trainer.checks_each_step = True
+    trainer.asks_each_step = True
     overflows = trainer.scaler.is_enabled()  # which are no fault then
     try:
         with torch.autograd.set_detect_anomaly(True, check_nan=not overflows):
@@ -103,7 +104,7 @@ def train_again(trainer: Any, last: int | None) -> str | None:
     except RunError as error:
         if (match := NOT_FINITE.match(str(error))) is None:
             raise RunError(str(error), error.status) from None  # not shown yet
-        return match[1]
+        return match[1] or match[2]
     except RuntimeError as error:
         if not ANOMALY.match(str(error)):
             raise

@@ -1,7 +1,4 @@
-"""What `trainer.non_finite` asks for: steps that are not finite are left out, or not looked for.
-
-With "stop", a fused optimizer of a GPU leaves out the bad step and all that follow.
-"""
+"""What `trainer.non_finite` asks for: steps that are not finite are left out, or not looked for."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +8,7 @@ import torch.distributed as dist
 
 from base import BaseTrainer, Callback
 from utils import distributed
+from utils.errors import RunError
 from utils.optim import by_name
 
 KEY = "trainer.non_finite"
@@ -25,53 +23,46 @@ class SkipSteps(Callback):
 
     def on_setup(self, trainer: BaseTrainer) -> None:
         policy = trainer.config.settings.trainer.non_finite
-        if not hasattr(trainer, "check_finite") or "finite" in trainer.state:
+        if not hasattr(trainer, "check_loss") or "finite" in trainer.state:
             return
         if policy == "ignore":
-            vars(trainer)["check_finite"] = lambda tensors: None
+            vars(trainer).update(check_loss=lambda loss: None, stop_if_not_finite=lambda: None)
         elif policy == "skip":
             trainer.state["finite"] = SkippedSteps(trainer)
-        else:
-            hand_over(trainer)
-
-
-def hand_over(trainer: Any) -> None:
-    """Tell fused optimizers of a GPU of what is found, if GradScaler does not do that."""
-    for optimizer in by_name(trainer.optimizer).values():
-        is_fused = getattr(optimizer, "_step_supports_amp_scaling", False)
-        if is_fused and not trainer.checks_each_step and not trainer.scaler.is_enabled():
-            optimizer.found_inf = trainer.found_inf  # torch's own name
 
 
 class SkippedSteps:
-    """Counts the steps that are left out, by all processes alike."""
+    """Counts the steps that are left out, by all processes alike. Each step waits for a GPU."""
 
     def __init__(self, trainer: Any) -> None:
         self.trainer = trainer
         self.n_skipped, self.max_skipped = 0, trainer.config.settings.trainer.max_skipped
-        self.check, self.stop = trainer.check_finite, trainer.stop_if_not_finite
-        trainer.check_finite, trainer.stop_if_not_finite = self.check_in_all, self.skip
+        trainer.check_loss = lambda loss: self.skip_unless_finite("the loss", [loss])
+        for optimizer in by_name(trainer.optimizer).values():
+            optimizer.register_step_pre_hook(self.check_gradients)
         trainer.train_step = until_skipped(trainer.train_step)
-        trainer.checks_each_step = True
 
-    def check_in_all(self, tensors: list[torch.Tensor]) -> None:
-        """Look for what is not finite in any process."""
-        self.check(tensors)
+    def check_gradients(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        """Before a step, which GradScaler takes only where all are finite."""
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self.skip_unless_finite("a gradient", [p.grad for p in parameters if p.grad is not None])
+
+    def skip_unless_finite(self, what: str, tensors: list[torch.Tensor]) -> None:
+        """Raise StepSkipped where a number is not finite in any process, as often as may be."""
+        own = [x.to_local() if hasattr(x, "to_local") else x for x in tensors]  # of FSDP
+        values = [x.coalesce().values() if x.is_sparse else x for x in own]
+        bad = torch.zeros((), device=self.trainer.device)
+        for value in values:
+            bad += ~value.isfinite().all()
         if distributed.world_size() > 1:
-            dist.all_reduce(self.trainer.found_inf, dist.ReduceOp.MAX)
-
-    def skip(self, loss: torch.Tensor | None = None) -> None:
-        """Raise StepSkipped where something was not finite, as often as may be."""
-        found_inf = self.trainer.found_inf
-        if loss is None or not found_inf.item():
+            dist.all_reduce(bad)
+        if not bad.item():
             return
         if self.n_skipped == self.max_skipped:
-            self.stop(loss)
-        found_inf.zero_()
+            raise RunError(f"{what} is not finite; the step was not taken")
         self.n_skipped += 1
         line = "step %d skipped, number %d"
         self.trainer.logger.warning(line, self.trainer.step, self.n_skipped)
-        self.trainer.scaler.update()  # it has looked at the gradients of this step
         raise StepSkipped
 
     def state_dict(self) -> dict[str, int]:

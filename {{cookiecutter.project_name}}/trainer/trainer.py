@@ -7,6 +7,7 @@ Read `_train_epoch` first: it shows what happens to a batch, in that order. Then
 from collections.abc import Iterator
 from contextlib import nullcontext
 from itertools import islice
+from math import isfinite, nan
 from operator import length_hint
 from typing import Any
 
@@ -49,9 +50,7 @@ class Trainer(BaseTrainer):
         self.autocast = autocast(settings.precision, self.device)
         self.no_autocast = autocast(settings.precision, self.device, enabled=False)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "fp16")
-        self.found_inf = torch.zeros((), device=self.device)  # 1 once something was not finite
-        self.one = torch.ones_like(self.found_inf)
-        self.checks_each_step = self.device.type != "cuda"  # which would have to be waited for
+        self.watched = torch.zeros((), device=self.device)  # a sum, finite while its parts are
         self.data_loader, self.valid_data_loader = data_loader, valid_data_loader
         self.do_validation = valid_data_loader is not None
         self.lr_scheduler = lr_scheduler
@@ -95,51 +94,40 @@ class Trainer(BaseTrainer):
     def optimize(self, loss: torch.Tensor, optimizer: Any = None) -> None:
         """One step of `optimizer`, taken with the last micro-batch; `loss` is a mean over samples.
 
-        Raises RunError before a step with a loss or gradients that are not finite. Where that is on
-        a GPU, the next log line or checkpoint raises it.
+        Raises RunError before a step with a loss that is not finite. Where the loss is on a GPU,
+        and where a gradient is not finite, the next log line or checkpoint raises it.
         """
         optimizer = optimizer or self.optimizer
         if self.is_first_micro_batch:
             optimizer.zero_grad()
-        if self.loss_weight != 1:
-            loss = loss * self.loss_weight
+        weighted = loss if self.loss_weight == 1 else loss * self.loss_weight
         with self.no_autocast:  # which PyTorch advises against in a backward pass
-            self.scaler.scale(loss).backward()
+            self.scaler.scale(weighted).backward()
         if not self.is_last_micro_batch:
             return
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        self.scaler.unscale_(optimizer)
+        self.check_loss(loss)
         if self.clip_grad_norm is not None:
+            self.scaler.unscale_(optimizer)
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
             norm = nn.utils.clip_grad_norm_(parameters, self.clip_grad_norm)
-            gradients = [norm.full_tensor() if hasattr(norm, "full_tensor") else norm]  # of FSDP
-        # GradScaler looks at fp16 gradients by itself
-        self.check_finite([loss.detach(), *([] if self.scaler.is_enabled() else gradients)])
-        if self.checks_each_step:
-            self.stop_if_not_finite(loss)
-        if self.clip_grad_norm is not None:
-            self.train_metrics.update("grad_norm", gradients[0])
+            norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # of FSDP
+            self.train_metrics.update("grad_norm", norm)
         self.scaler.step(optimizer)
         self.scaler.update()  # for each of several optimizers, as these take no micro-batches
-        torch.clear_autocast_cache()  # it holds the weights from before the step
+        if torch.is_autocast_enabled(self.device.type):
+            torch.clear_autocast_cache()  # it holds the weights from before the step
 
-    def check_finite(self, tensors: list[torch.Tensor]) -> None:
-        """Set `found_inf` to 1 where something is not finite, without waiting for a GPU."""
-        try:  # one kernel for all
-            torch._amp_foreach_non_finite_check_and_unscale_(tensors, self.found_inf, self.one)
-        except (AttributeError, RuntimeError):  # sharded tensors; sparse or complex, mixed types
-            values = [x.coalesce().values() if x.is_sparse else x for x in tensors]
-            finite = [x.isfinite().all().to(self.device) for x in values]
-            self.found_inf.logical_or_(~torch.stack(finite).all())
+    def check_loss(self, loss: torch.Tensor) -> None:
+        """Raise RunError for a loss that is not finite; of one on a GPU, do not wait for it."""
+        if not loss.is_cpu:
+            self.watched = self.watched + loss.detach()
+        elif not isfinite(loss.item()):
+            raise RunError(f"the loss is {loss.item()}; the step was not taken")
 
-    def stop_if_not_finite(self, loss: torch.Tensor | None = None) -> None:
-        """Raise RunError where `check_finite` has found something: now, if there is a `loss`."""
-        if not self.found_inf.item():
-            return
-        if loss is None:
-            raise RunError("the loss or a gradient is not finite since the last log line")
-        fault = "a gradient is not finite" if loss.isfinite() else f"the loss is {loss.item()}"
-        raise RunError(f"{fault}; the step was not taken")
+    def stop_if_not_finite(self) -> None:
+        """Raise RunError where something in the sum `watched` was not finite, in any process."""
+        if not isfinite(distributed.all_reduce(self.watched.item())):
+            raise RunError("the loss or a weight is not finite since the last log line")
 
     def measure(self, output: Any, target: Any) -> dict[str, Any]:
         """The metrics of a batch by name."""
@@ -165,7 +153,7 @@ class Trainer(BaseTrainer):
         self.metrics = self.train_metrics
         if self.batch_idx == 0:  # else a resumed epoch goes on
             self.train_metrics.reset()
-        schedulers = schedulers_for("step", self.lr_scheduler, self.config)
+        schedules = [s.step for s in schedulers_for("step", self.lr_scheduler, self.config)]
         self.progress.start_epoch(self)
         batches = self._epoch_batches()
         while micro_batches := [*islice(batches, self.accumulate_steps)]:
@@ -181,7 +169,7 @@ class Trainer(BaseTrainer):
                 self.train_metrics.add(values, n)
             self.step += 1
             self.batch_idx += len(micro_batches)
-            for call in [*self.after_step, *[scheduler.step for scheduler in schedulers]]:
+            for call in (*self.after_step, *schedules):
                 call()
             if self.batch_idx % self.log_step < len(micro_batches):
                 self.stop_if_not_finite()
@@ -202,7 +190,11 @@ class Trainer(BaseTrainer):
         return log
 
     def _save(self, epochs_done: int, names: list[str]) -> None:
-        self.stop_if_not_finite()  # no checkpoint has weights that are not finite
+        for p in self.model.parameters():  # no checkpoint has weights that are not finite
+            if p.requires_grad:
+                own = p.to_local() if hasattr(p, "to_local") else p  # its part here, with FSDP
+                self.watched = torch.where(own.isfinite().all().to(self.device), self.watched, nan)
+        self.stop_if_not_finite()
         super()._save(epochs_done, names)
 
     def _epoch_batches(self) -> Iterator[tuple[Any, int, float]]:

@@ -52,7 +52,7 @@ class MetricTracker:
         if isinstance(value, tuple):
             value, n = value
         if hasattr(value, "detach"):
-            value = value.item() if value.is_cpu and value.numel() == 1 else value.detach()
+            value = value.detach() if not value.is_cpu or value.ndim else value.item()
         self._new.setdefault(key, []).append((value, n))
         if self.writer is not None:
             self.writer.add_scalar(key, value)
