@@ -153,7 +153,7 @@ class BaseDataLoader(DataLoader):
             is_plain = not (self.num_workers or self.pin_memory)  # then there is a shorter way
             items = map(samples.__getitems__, self._passes) if is_plain else self._loader
         own = vars(self)  # as DataLoader's own way to set an attribute takes long
-        for batch, own["n_samples_in_batch"], own["n_samples_mean"], self._passes.place in items:
+        for batch, own["n_samples_in_batch"], own["n_samples_mean"], self._passes.position in items:
             yield batch
 
     def set_epoch(self, seed: int, epoch: int) -> None:

@@ -75,11 +75,11 @@ class EpochBatchSampler(BatchSampler):
     def set_epoch(self, seed: int, epoch: int, samples: int = 0) -> None:
         """Let the next pass be this one, from that sample on."""
         self.seed, self.epoch, self.samples = seed, epoch, samples
-        self.place = {"seed": seed, "epoch": epoch, "samples": samples}  # that a loader has reached
+        self.position = {"seed": seed, "epoch": epoch, "samples": samples}  # of what is given out
 
     def state_dict(self) -> dict[str, Any]:
         """How much of which pass was given out: the same in all processes, for any number."""
-        return self.place | {"order": getattr(self.sampler, "order_name", "own")}
+        return self.position | {"order": getattr(self.sampler, "order_name", "own")}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Let the next pass be the rest of this one."""
@@ -109,9 +109,9 @@ class EpochBatchSampler(BatchSampler):
             low = start + n * self.rank // self.world_size
             high = start + n * (self.rank + 1) // self.world_size
             if high > low:
-                place = {"seed": seed, "epoch": epoch, "samples": stop}
-                counts = (high - low, n / self.world_size, place)
-                yield SeededBatch(order[low:high], (seed, epoch, number, self.rank), counts)
+                position = {"seed": seed, "epoch": epoch, "samples": stop}
+                info = (high - low, n / self.world_size, position)
+                yield SeededBatch(order[low:high], (seed, epoch, number, self.rank), info)
 
     def cuts(self, skip: int) -> Iterator[tuple[int, int, int]]:
         """Of each batch of all processes its number, and its samples from, to."""
@@ -143,11 +143,11 @@ class SeededBatch(list):
     whole batches can use `seed`, of (seed, epoch, number of the batch, rank), and maybe `tensor`.
     """
 
-    def __init__(self, indices: Any, key: tuple[int, int, int, int], counts: tuple) -> None:
+    def __init__(self, indices: Any, key: tuple[int, int, int, int], info: tuple) -> None:
         if is_tensor := isinstance(indices, torch.Tensor):
             self.tensor = indices
         super().__init__(indices.tolist() if is_tensor else indices)
-        self.key, self.counts = key, counts
+        self.key, self.info = key, info
         self.seed = derive_seed("batch", *key)
         self.drawn: list[Any] = []  # the generators that samples are known to draw from
 
@@ -164,11 +164,11 @@ class SeededBatch(list):
             self.drawn += [(s, draw, first) for s, draw, first in others if draw() != first]
 
     def __reduce__(self) -> tuple:  # how it goes to a worker
-        return SeededBatch, (self[:], self.key, self.counts)
+        return SeededBatch, (self[:], self.key, self.info)
 
 
 class SeededSamples(Dataset):
-    """What makes the batches of a data set, here or in a worker, each with its `counts`."""
+    """What makes the batches of a data set, here or in a worker, each with its `info`."""
 
     collate_fn: Callable  # a loader says it
 
@@ -187,4 +187,4 @@ class SeededSamples(Dataset):
         samples = make(batch) if make else [self.dataset[index] for index in batch]
         if len(self.drawn) > n_drawn:  # a generator was found that is to be seeded too
             return self.__getitems__(batch)
-        return self.collate_fn(samples), *batch.counts
+        return self.collate_fn(samples), *batch.info

@@ -57,30 +57,30 @@ class Reader(IterableDataset):
     def __iter__(self) -> Iterator[tuple[int, Any, int, dict[str, Any]]]:
         worker: Any = get_worker_info()
         who, n = worker.id if worker else 0, self.batch_size
-        seed, epoch, place = self.state["seed"], self.state["epoch"], self.state["readers"][who]
+        seed, epoch, position = self.state["seed"], self.state["epoch"], self.state["readers"][who]
         if hasattr(self.dataset, "set_epoch"):
             self.dataset.set_epoch(epoch)
-        if place["state"] is not None:
-            self.dataset.load_state_dict(place["state"])
-        samples = iter(() if place["is_done"] else self.dataset)
+        if position["state"] is not None:
+            self.dataset.load_state_dict(position["state"])
+        samples = iter(() if position["is_done"] else self.dataset)
         while n == self.batch_size:
             with nullcontext() if worker else preserved_random_state():
-                seed_cpu(derive_seed(seed, epoch, distributed.rank(), who, place["batches"]))
+                seed_cpu(derive_seed(seed, epoch, distributed.rank(), who, position["batches"]))
                 try:
                     batch = [*islice(samples, n)]
                 except (OSError, ValueError) as error:
                     if type(error) in (ValueError, UserError):
                         raise  # the stream's own; a library's is about what it reads
                     where = f"worker {who} of process {distributed.rank()}"
-                    what = f"after its batch {place['batches']}: {type(error).__name__}: {error}"
+                    what = f"after its batch {position['batches']}: {type(error).__name__}: {error}"
                     raise UserError(f"{self.name}: {where}, {what}") from error
             if (n := len(batch)) >= self.n_least:
                 is_done = n < self.batch_size  # its state may be that of a start already
                 has_state = hasattr(self.dataset, "state_dict") and not is_done
                 state = self.dataset.state_dict() if has_state else None
-                place = {"batches": place["batches"] + 1, "state": state, "is_done": is_done}
-                yield who, self.collate(batch), n, place
-        yield who, None, 0, place | {"state": None, "is_done": True}
+                position = {"batches": position["batches"] + 1, "state": state, "is_done": is_done}
+                yield who, self.collate(batch), n, position
+        yield who, None, 0, position | {"state": None, "is_done": True}
 
 
 class StreamPasses:
@@ -105,11 +105,11 @@ class StreamPasses:
         """Let the next pass be this one, from its start."""
         self.next: dict[str, Any] = {"seed": seed, "epoch": epoch, "samples": 0, "turn": 0}
         self.next["readers"] = [START] * max(1, self.loader.num_workers)
-        self.place: dict[str, Any] = self.next
+        self.position: dict[str, Any] = self.next
 
     def state_dict(self) -> dict[str, Any]:
         """How much of which pass was given out."""
-        return deepcopy(self.place)
+        return deepcopy(self.position)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Let the next pass be the rest of this one; UserError for another number of workers."""
@@ -117,7 +117,7 @@ class StreamPasses:
             raise UserError(f"{self.name}: the checkpoint is of num_workers = {n}: take as many")
         self.set_epoch(state["seed"], state["epoch"])
         if self.has_state:
-            self.place = self.next = state
+            self.position = self.next = state
         elif n := state["samples"]:
             logger.warning("%s has no state_dict: %d samples of its pass come again", self.name, n)
 
@@ -125,14 +125,14 @@ class StreamPasses:
         """Each batch, its samples here and in a process on average, and how much is given out."""
         state = self.next | {"readers": [*self.next["readers"]]}
         self.set_epoch(state["seed"], state["epoch"] + (not self.is_fixed))
-        self.place = self.reader.state = state
+        self.position = self.reader.state = state
         n_processes = 1 if self.is_fixed else distributed.world_size()
         own, step = self._own(state), 0
         while True:
             batch, n = next(own, (None, 0))
             mean = n if n_processes == 1 else distributed.all_reduce(n) / n_processes
             if mean == 0:
-                n_own = sum(place["batches"] for place in state["readers"])
+                n_own = sum(position["batches"] for position in state["readers"])
                 self._compare(n_own if n_processes == 1 else max(distributed.all_gather(n_own)))
                 return
             if n_processes > 1 and (step == 0 or distributed.all_reduce(n == 0) > 0):
@@ -149,7 +149,7 @@ class StreamPasses:
         readers, firsts = state["readers"], []
         waiting: list[deque] = [deque() for _ in readers]  # batches that came before their turn
         items = iter(self.loader)
-        while not all(place["is_done"] for place in readers):
+        while not all(position["is_done"] for position in readers):
             who = state["turn"]
             state["turn"] = (who + 1) % len(readers)
             if readers[who]["is_done"]:
