@@ -3,6 +3,7 @@
 import os
 import signal
 import warnings
+from collections import Counter
 from itertools import islice
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from base.base_data_loader import to_device
 from tools.compare import first_difference
@@ -311,6 +313,42 @@ def test_nothing_waits_for_the_gpu_in_a_step(make_trainer, precision):
     finally:
         set_sync_debug_mode("default")
     assert trainer.step == 5
+
+
+class Operations(TorchDispatchMode):
+    """While entered, counts what a device would be asked to do, by name."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count[str(func)] += func not in (torch.ops.aten.detach.default,)
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_asks_a_gpu_for_one_number_more_than_a_loop_by_hand(make_trainer, monkeypatch):
+    trainer = make_trainer({"optimizer": FUSED, "metrics": []})
+    [(batch, n, _)] = islice(trainer._epoch_batches(), 1)
+    data, target = to_device(batch, trainer.device)
+    model, optimizer = trainer.model, trainer.optimizer
+    monkeypatch.setattr(torch.Tensor, "is_cpu", False)  # so that the loss is not waited for
+
+    def by_hand(*_):
+        optimizer.zero_grad()
+        cross_entropy(model(data), target).backward()
+        optimizer.step()
+
+    by_hand()  # makes the state of the optimizer
+    found = []
+    for step in (by_hand, trainer.train_step):
+        with Operations() as operations:
+            values = step((data, target))
+        found.append(operations.count)
+    assert found[1] - found[0] == {"aten.add.Tensor": 1} and not found[0] - found[1]
+    with Operations() as operations:
+        trainer.train_metrics.add(values, n)
+    assert not +operations.count
 
 
 @on_gpu
