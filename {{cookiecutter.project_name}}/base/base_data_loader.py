@@ -19,9 +19,9 @@ MANY = 1_000_000  # samples: tools/permutation.py makes no list of more
 
 
 def to_device(batch: Any, device: torch.device | str) -> Any:
-    """The same batch with every tensor in its tuples, lists and dicts on `device`."""
+    """The batch with every tensor in its tuples, lists and dicts on a GPU; for a CPU, as it is."""
     if getattr(device, "type", device) == "cpu":
-        return batch  # where loaders make it
+        return batch
     if hasattr(batch, "to"):
         return batch.to(device, non_blocking=True)
     if isinstance(batch, dict):

@@ -8,9 +8,15 @@ import torch
 
 
 def accuracy(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    return (output.argmax(dim=1) == target).float().mean()
+    """Of class numbers. Raises ValueError for other targets, which would fit by broadcasting."""
+    found = output.argmax(dim=1)
+    if found.shape != target.shape:
+        raise ValueError(f"accuracy: targets of shape {tuple(target.shape)} are no class numbers")
+    return (found == target).float().mean()
 
 
 def top_k_acc(output: torch.Tensor, target: torch.Tensor, k: int = 3) -> torch.Tensor:
-    """How often the target is among the k classes with the highest scores."""
+    """How often the target, a class number, is among the k classes with the highest scores."""
+    if output.ndim != 2 or target.ndim != 1:
+        raise ValueError(f"top_k_acc: targets of shape {tuple(target.shape)} are no class numbers")
     return (output.topk(k, dim=1).indices == target[:, None]).any(dim=1).float().mean()

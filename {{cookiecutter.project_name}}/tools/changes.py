@@ -100,6 +100,8 @@ def change(state: dict[str, Any], scheduler: Any, path: Keys, old: Any, new: Any
     else:
         for group in target:
             group[argument] = new
+        if path[0] == "lr_scheduler" and hasattr(scheduler, "_schedule_phases"):
+            scheduler_state["_schedule_phases"] = scheduler._schedule_phases  # of OneCycleLR
     if scheduler_state is not None and hasattr(scheduler, "_get_closed_form_lr"):
         scheduler = copy.copy(scheduler)
         scheduler.load_state_dict(scheduler_state)

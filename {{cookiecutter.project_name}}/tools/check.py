@@ -12,6 +12,7 @@ from itertools import islice
 from logging.handlers import BufferingHandler
 from math import isfinite
 from operator import length_hint
+from pathlib import Path
 from shutil import rmtree
 from traceback import extract_stack, walk_tb
 from typing import Any
@@ -25,7 +26,7 @@ from tools import for_one_process, of_a_new_run
 from utils import checkpoint, distributed
 from utils.check import Mistake
 from utils.device import get_device
-from utils.errors import RunError, UserError, in_one_line, place_of
+from utils.errors import PROJECT_DIR, RunError, UserError, in_one_line, place_of
 from utils.meter import name_of
 from utils.optim import by_name
 from utils.run_dir import BEST_NAME, LAST_NAME, make_run_dir
@@ -56,6 +57,7 @@ def check(trainer: Any) -> None:
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{trainer.checkpoint_dir / 'mlflow.db'}"
     logging.disable(logging.INFO)
     logging.getLogger().addHandler(warnings := BufferingHandler(capacity=1000))
+    logging.captureWarnings(True)  # of torch, as of shapes that do not fit
     try:
         batches = shorten_epochs(trainer)
         before = [p.data.clone() for p in trainer.model.parameters()]
@@ -76,6 +78,7 @@ def check(trainer: Any) -> None:
         print("See the warnings above." if warnings.buffer else "All is well.")
     finally:
         logging.getLogger().removeHandler(warnings)
+        logging.captureWarnings(False)
         logging.disable(logging.NOTSET)
 
 
@@ -227,6 +230,8 @@ def n_classes_of(data_loader: Any) -> int:
 
 
 ADVICE = {  # on what torch says
+    r"'input' must be Tensor, not": "the loss takes a tensor: write a train_step for this output",
+    r"size of tensor a": "output and target of the loss are to have the same shape",
     r"to unpack|Tensor, not|got \((str|list|tuple|dict|numpy)|'(str|list|dict)' obj": "train_step "
     "takes (input, target), two tensors: write it for this batch",
     r"required positional arg": "write a train_step that gives the model or the loss what it takes",
@@ -234,7 +239,7 @@ ADVICE = {  # on what torch says
     r"target dtype|ulti-target|Target size|type Long": "cross_entropy takes int64 (N,) as targets, "
     "class numbers; other losses take floats in the shape of the output",
     r"Input type|same dtype|scalar type|Found dtype": "the data loader is to give float32",
-    r"be multiplied|to have \d+ channels|size mismatch|xpected \dD": "arch.args are to fit it",
+    r"be multiplied|to have \d+ channels|size mismatch|xpected \dD": "the sizes in the model, or arch.args, are to fit",
     r"range in self|out of bounds|device-side assert": "a number in it is too large for arch.args",
     r"1 value per channel": "batch norm of a single sample: data_loader.args.drop_last=true",
     r"on the same device": "what train_step or forward makes is to have device=self.device",
@@ -342,15 +347,24 @@ class FirstSteps(Callback):
         advice = next((text for words, text in ADVICE.items() if re.search(words, str(error))), "")
         if isinstance(error, UserError):
             return None
-        if not advice or names.isdisjoint(("train_step", "valid_step")):
+        if not advice or names.isdisjoint(("train_step", "valid_step")) or is_own(frames[-1]):
             meaning = explain(error)
             return RunError(meaning) if meaning else None
+        if "train_step" not in names:
+            advice = advice.replace("train_step", "valid_step")
         what = describe(next(x.f_locals["batch"] for x in frames if "batch" in x.f_locals))
         if re.fullmatch(r"u?int\d+ \(\d+,\), float\d+ \(\d+, .+\)", what):  # swapped
             advice = "the data loader is to give (input, target)"
         trainer.logger.info("In full:", exc_info=error, extra={"is_shown": True})
         words = f"{place_of(error)}{in_one_line(error)}".rstrip(".")
         return UserError(f"{words}; the batch is {what}: {advice}")
+
+
+def is_own(frame: Any) -> bool:
+    """Whether an error is of the user's own code itself, and not of torch or of the steps here."""
+    path = Path(frame.f_code.co_filename).resolve()
+    at_work = PROJECT_DIR in path.parents and "site-packages" not in path.parts
+    return at_work and path != PROJECT_DIR / "trainer" / "trainer.py"
 
 
 def refuse_state(trainer: Any) -> None:

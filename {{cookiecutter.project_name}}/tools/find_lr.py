@@ -73,7 +73,7 @@ def take_steps(trainer: Any, rates: np.ndarray, losses: list[float]) -> None:
     trainer.log_step = trainer.len_epoch + 1  # no lines of progress
     trainer.epoch_is_pass, trainer._endless, trainer.batch_idx = False, None, 0
     trainer.do_validation, trainer.lr_scheduler = False, None
-    trainer.check_loss, trainer.stop_if_not_finite = lambda _: None, lambda: None  # `Exploded` does
+    trainer.check_loss, trainer.stop_if_not_finite = lambda _: None, lambda: None
     factors = [rate / trainer.optimizer.defaults["lr"] for rate in base_rates(trainer.optimizer)]
 
     def set_rate(rate: float) -> None:

@@ -15,6 +15,8 @@ from base import BaseTrainer, Callback
 from parse_config import ConfigParser
 from tools import for_one_process
 from tools.check import FirstSteps
+from tools.skip_steps import SkippedSteps
+from utils import distributed
 from utils.errors import RunError, UserError
 from utils.files import find_file, read_config
 from utils.run import stop_if_asked
@@ -33,6 +35,8 @@ class Replay(Callback):
     def on_error(self, trainer: BaseTrainer, error: Exception) -> RunError | None:
         run_dir = trainer.checkpoint_dir
         is_run = trainer.config.runs_dir in run_dir.parents  # not the folder of --check
+        if distributed.world_size() > 1:  # whose batches one process does not have
+            return None
         if not (is_run and isinstance(error, RunError) and NOT_FINITE.match(str(error))):
             return None
         return RunError(f"{error}. To look into it: python train.py --replay {run_dir}")
@@ -49,6 +53,8 @@ def run(config: ConfigParser, value: str) -> None:
     folder = path if is_run(path) or path.suffix != ".pth" else path.parent
     if not path.exists() or not is_run(folder):
         raise UserError(f"{path}: is neither the directory of a run nor a checkpoint in one")
+    if [*folder.glob("train_rank*.log")]:
+        raise UserError(f"{folder}: is a run of several processes, and --replay is of one")
     start = folder / LAST_NAME if path == folder else path
     with TemporaryDirectory() as temporary:
         trainer = rebuild(config, folder, start if start.exists() else None, temporary)
@@ -89,12 +95,12 @@ def train_again(trainer: Any, last: int | None) -> str | None:
 
     def stop_or_go_on() -> None:
         stop_if_asked(trainer, 0)
-        trainer.stop_if_not_finite()
         if last is not None and first <= last < trainer.step:
             raise NoMoreSteps
 
     trainer._save_or_stop_if_due, trainer._save = stop_or_go_on, lambda *_: None
     trainer.asks_each_step = True
+    SkippedSteps(trainer).max_skipped = 0  # looks at gradients too; none is left out
     overflows = trainer.scaler.is_enabled()  # which are no fault then
     try:
         with torch.autograd.set_detect_anomaly(True, check_nan=not overflows):

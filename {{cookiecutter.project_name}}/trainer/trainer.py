@@ -7,7 +7,7 @@ Read `_train_epoch` first: it shows what happens to a batch, in that order. Then
 from collections.abc import Iterator
 from contextlib import nullcontext
 from itertools import islice
-from math import isfinite, nan
+from math import isfinite
 from operator import length_hint
 from typing import Any
 
@@ -22,7 +22,7 @@ from parse_config import ConfigParser
 from utils import NO_BATCH, MetricTracker, distributed, inf_loop
 from utils.device import autocast, averaged_model, prepare_model
 from utils.errors import RunError, UserError
-from utils.optim import learning_rates, schedulers_for
+from utils.optim import by_name, learning_rates, schedulers_for
 from utils.seed import preserved_random_state
 
 
@@ -50,7 +50,8 @@ class Trainer(BaseTrainer):
         self.autocast = autocast(settings.precision, self.device)
         self.no_autocast = autocast(settings.precision, self.device, enabled=False)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "fp16")
-        self.watched = torch.zeros((), device=self.device)  # a sum, finite while its parts are
+        self.checks_each_step = self.device.type == "cpu" and distributed.world_size() == 1
+        self.losses = torch.zeros((), device=self.device)  # else, a sum that shows a bad one later
         self.data_loader, self.valid_data_loader = data_loader, valid_data_loader
         self.do_validation = valid_data_loader is not None
         self.lr_scheduler = lr_scheduler
@@ -94,8 +95,7 @@ class Trainer(BaseTrainer):
     def optimize(self, loss: torch.Tensor, optimizer: Any = None) -> None:
         """One step of `optimizer`, taken with the last micro-batch; `loss` is a mean over samples.
 
-        Raises RunError before a step with a loss that is not finite. Where the loss is on a GPU,
-        and where a gradient is not finite, the next log line or checkpoint raises it.
+        Raises RunError as `check_loss` does; a gradient that is not finite shows in the weights.
         """
         optimizer = optimizer or self.optimizer
         if self.is_first_micro_batch:
@@ -103,9 +103,9 @@ class Trainer(BaseTrainer):
         weighted = loss if self.loss_weight == 1 else loss * self.loss_weight
         with self.no_autocast:  # which PyTorch advises against in a backward pass
             self.scaler.scale(weighted).backward()
+        self.check_loss(loss)
         if not self.is_last_micro_batch:
             return
-        self.check_loss(loss)
         if self.clip_grad_norm is not None:
             self.scaler.unscale_(optimizer)
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -118,15 +118,19 @@ class Trainer(BaseTrainer):
             torch.clear_autocast_cache()  # it holds the weights from before the step
 
     def check_loss(self, loss: torch.Tensor) -> None:
-        """Raise RunError for a loss that is not finite; of one on a GPU, do not wait for it."""
-        if not loss.is_cpu:
-            self.watched = self.watched + loss.detach()
+        """Raise RunError for a loss that is not finite, or keep it for `stop_if_not_finite`."""
+        if not self.checks_each_step:
+            self.losses = self.losses + loss.detach().to(self.device)
         elif not isfinite(loss.item()):
             raise RunError(f"the loss is {loss.item()}; the step was not taken")
 
     def stop_if_not_finite(self) -> None:
-        """Raise RunError where something in the sum `watched` was not finite, in any process."""
-        if not isfinite(distributed.all_reduce(self.watched.item())):
+        """Raise RunError where a trained weight, or a loss before, is not finite in any process."""
+        bad, optimizers = ~self.losses.isfinite(), by_name(self.optimizer).values()
+        for p in [p for one in optimizers for group in one.param_groups for p in group["params"]]:
+            own = p.to_local() if hasattr(p, "to_local") else p  # its part here, with FSDP
+            bad = bad | ~own.isfinite().all().to(self.device)
+        if distributed.all_reduce(bad.item(), "MAX"):
             raise RunError("the loss or a weight is not finite since the last log line")
 
     def measure(self, output: Any, target: Any) -> dict[str, Any]:
@@ -190,11 +194,7 @@ class Trainer(BaseTrainer):
         return log
 
     def _save(self, epochs_done: int, names: list[str]) -> None:
-        for p in self.model.parameters():  # no checkpoint has weights that are not finite
-            if p.requires_grad:
-                own = p.to_local() if hasattr(p, "to_local") else p  # its part here, with FSDP
-                self.watched = torch.where(own.isfinite().all().to(self.device), self.watched, nan)
-        self.stop_if_not_finite()
+        self.stop_if_not_finite()  # no checkpoint has weights that are not finite
         super()._save(epochs_done, names)
 
     def _epoch_batches(self) -> Iterator[tuple[Any, int, float]]:

@@ -52,7 +52,7 @@ class MetricTracker:
         if isinstance(value, tuple):
             value, n = value
         if hasattr(value, "detach"):
-            value = value.detach() if not value.is_cpu or value.ndim else value.item()
+            value = value.item() if value.is_cpu and value.numel() == 1 else value.detach()
         self._new.setdefault(key, []).append((value, n))
         if self.writer is not None:
             self.writer.add_scalar(key, value)
@@ -64,7 +64,7 @@ class MetricTracker:
             try:
                 values, counts = (plain_list(each) for each in zip(*pairs, strict=True))
             except (TypeError, ValueError, RuntimeError) as error:
-                raise UserError(f"{key!r} is no number: {error}") from error
+                raise UserError(f"{key!r} is to be one number: {error}") from error
             for value, n in zip(values, counts, strict=True):  # one by one, whenever it is called
                 add_to(self._sums, key, value * n, n)
                 add_to(self._window, key, value * n, n)

@@ -61,8 +61,11 @@ def find_named(config: Any, name: str, to_train: bool = False) -> Path | None:
     logger = config.get_logger("train")
     runs = [mark.parent for mark in config.runs_dir.rglob(MARK_NAME)]
     runs.sort(key=lambda run: (read_mark(run).get("started", ""), run.name), reverse=True)
-    path = next(filter(None, map(newest_intact, runs)), None)
-    if name == "auto" and to_train:
+    begins = name == "auto" and to_train  # a run that was killed early is not an older one
+    path = next(filter(None, map(newest_intact, runs[:1] if begins else runs)), None)
+    if begins:
+        if runs and path is None:
+            logger.info("-r auto: %s has no checkpoint yet: a new run begins", runs[0])
         if path is not None and read_mark(path.parent).get("outcome") in OVER:
             logger.info("-r auto: the last run is over, a new one begins; -r %s resumes it", path)
             return None

@@ -8,4 +8,8 @@ import torch
 
 
 def accuracy(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    return (output.argmax(dim=1) == target).float().mean()
+    """Of class numbers. Raises ValueError for other targets, which would fit by broadcasting."""
+    found = output.argmax(dim=1)
+    if found.shape != target.shape:
+        raise ValueError(f"accuracy: targets of shape {tuple(target.shape)} are no class numbers")
+    return (found == target).float().mean()
