@@ -413,6 +413,36 @@ def test_auto_begins_a_new_run_where_the_last_one_is_over(train, capsys):
         shutil.rmtree(over)
 
 
+def test_auto_goes_on_with_no_older_run_than_the_last(train, capsys):
+    [older] = train("trainer.epochs=4", "trainer.keep_last=null")
+    interrupted(older)
+    *_, killed = train("trainer.epochs=1")
+    for path in killed.glob("*.pth"):
+        path.unlink()
+    mark(killed, outcome="")  # as after a kill before its first checkpoint
+    before = contents(older)
+    capsys.readouterr()
+    *_, new = train("-r", "auto", "trainer.epochs=1")
+    assert f"{killed} has no checkpoint: a new run begins" in capsys.readouterr().out
+    assert new not in (older, killed) and contents(older) == before
+
+
+def test_one_cycle_of_a_resumed_run_follows_its_new_length(make_trainer):
+    def trainer(epochs, **kwargs):
+        args = {"max_lr": 0.05, "total_steps": 3 * epochs}
+        one_cycle = {"type": "OneCycleLR", "args": args, "interval": "step"}
+        changes = {"lr_scheduler": one_cycle, "trainer.len_epoch": 3, "trainer.epochs": epochs}
+        return make_trainer(changes, **kwargs)
+
+    short, straight = trainer(2), trainer(4)
+    short.train()
+    straight.train()
+    resumed = trainer(4, resume=short.checkpoint_dir / "checkpoint-epoch2.pth")
+    resumed.train()
+    rates = [one.optimizer.param_groups[0]["lr"] for one in (straight, resumed)]
+    assert rates[0] == pytest.approx(rates[1])
+
+
 def interrupted(run_dir):
     """As after a kill within its third epoch."""
     for name in ("last.pth", "checkpoint-epoch4.pth", "checkpoint-epoch3.pth", "model_best.pth"):

@@ -345,12 +345,12 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(explosive, capsys):
 
 
 @pytest.fixture
-def as_on_a_gpu(explosive, monkeypatch):
+def as_on_a_gpu(explosive):
     """Trainers that do not wait for a loss."""
 
     def make(changes):
         trainer = explosive(changes)
-        monkeypatch.setattr(torch.Tensor, "is_cpu", False)
+        trainer.checks_each_step = False
         return trainer
 
     return make
@@ -529,13 +529,81 @@ def test_replay_repeats_what_no_operation_gives(make_config, monkeypatch, capsys
 
     monkeypatch.setattr("trainer.Trainer", Infinite)
     trainer = build_trainer(make_config({"trainer.non_finite": policy}))
+    trainer.checks_each_step = not is_late  # as on a GPU
     stopping = pytest.raises(RunError, match=LATE if is_late else "^the loss is inf")
-    with monkeypatch.context() as patch, stopping if policy == "stop" else nullcontext():
-        if is_late:  # as on a GPU
-            patch.setattr(torch.Tensor, "is_cpu", False)
+    with stopping if policy == "stop" else nullcontext():
         trainer.train()
     path = trainer.checkpoint_dir / "checkpoint-epoch1.pth"
-    assert replay(path, capsys) == "Repeated: step 5: the loss is inf\n"
+    assert replay(path, capsys) == "Repeated: step 5: the loss is not finite\n"
+
+
+class InfiniteGradient(Trainer):
+    """Its third step has a gradient that is not finite, and none that torch looks for."""
+
+    def optimize(self, loss, optimizer=None):
+        if self.step == 2:
+            weight = next(self.model.parameters())
+            weight.register_hook(lambda gradient: torch.full_like(gradient, float("inf")))
+        super().optimize(loss, optimizer)
+
+
+@pytest.mark.parametrize("n_steps", [3, 4])  # the run ends with it; the next loss tells it
+def test_replay_names_the_step_of_an_infinite_gradient(make_config, monkeypatch, capsys, n_steps):
+    monkeypatch.setattr("trainer.Trainer", InfiniteGradient)
+    changes = {"trainer.len_epoch": n_steps, "trainer.epochs": 1}
+    trainer = build_trainer(make_config(changes))
+    with pytest.raises(RunError, match=LATE if n_steps == 3 else "the loss is nan"):
+        trainer.train()
+    assert not [*trainer.checkpoint_dir.glob("*.pth")]
+    out = replay(trainer.checkpoint_dir, capsys)
+    assert out == "Repeated: step 2: a gradient is not finite\n"
+
+
+def test_a_bad_micro_batch_stops_before_its_step_or_leaves_all_of_it_out(explosive, monkeypatch):
+    bad = [False, False, True] + [False] * 9  # the first of the second step
+
+    def train_step(self, batch):
+        loss = self.criterion(self.model(batch[0]), batch[1])
+        loss = loss * float("nan") if bad[self.step * 2 + (not self.is_first_micro_batch)] else loss
+        self.optimize(loss)
+        return {"loss": loss}
+
+    monkeypatch.setattr(Explosive, "train_step", train_step)
+    changes = {"trainer.accumulate_steps": 2, "trainer.len_epoch": 8, "trainer.epochs": 1}
+    trainer = explosive(changes)
+    with pytest.raises(RunError, match="the loss is nan; the step was not taken"):
+        trainer.train()
+    assert trainer.step == 1
+    trainer = explosive(changes | {"trainer.non_finite": "skip"})
+    assert trainer.train()["loss"] < 3 and trainer.state["finite"].n_skipped == 1
+
+
+def test_a_step_that_is_left_out_leaves_no_trace_in_batch_norm(explosive):
+    trainer = explosive({"trainer.non_finite": "skip"})
+    trainer.model.norm = nn.BatchNorm2d(1).to(trainer.device)
+    forward = trainer.model.forward
+
+    def spoiled(x):
+        bad = trainer.model.training and trainer.step == 2
+        return forward(trainer.model.norm(x * float("nan") if bad else x))
+
+    trainer.model.forward = spoiled
+    log = trainer.train()
+    assert trainer.state["finite"].n_skipped == 1 and log["val_loss"] < 3
+    assert trainer.model.norm.running_mean.isfinite().all()
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_an_overflow_of_fp16_is_no_step_to_skip(make_trainer, fused):
+    optimizer = {"type": "Adam", "args": {"lr": 0.001, "fused": fused}}
+    changes = {"optimizer": optimizer, "lr_scheduler": None, "trainer.precision": "fp16"}
+    changes |= {"trainer.max_skipped": 0}
+    trainer = make_trainer(changes | {"trainer.non_finite": "skip", "trainer.clip_grad_norm": 9.0})
+    trainer.scaler = torch.amp.GradScaler(trainer.device.type, init_scale=2.0**40)
+    trainer.state["scaler"] = trainer.scaler
+    before = trainer.scaler.get_scale()
+    trainer.train()
+    assert trainer.state["finite"].n_skipped == 0 and trainer.scaler.get_scale() < before
 
 
 def test_trouble_in_a_replay_is_said(explosive, monkeypatch, capsys):

@@ -3,6 +3,7 @@
 import re
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -79,7 +80,7 @@ CASES = {
         "{image: .*two tensors: write it",
     ),
     "tuple of images": ({}, lambda x, y: ((x, x), y), "two tensors: write it for this batch"),
-    "shape": ({}, lambda x, y: (x[:, :5], y), "arch.args are to fit it"),
+    "shape": ({}, lambda x, y: (x[:, :5], y), "the model is to fit it"),
     "no mean": ({"loss": {"type": "cross_entropy", "args": {"reduction": "none"}}}, None, "mean"),
 }
 
@@ -812,3 +813,45 @@ def test_a_metric_of_the_full_project_names_its_command(make_config, monkeypatch
         UserError, match="no 'auroc' in model.metric; .*; more are in the full project: "
     ):
         build_trainer(make_config({"metrics": ["auroc"]}))
+
+
+def of_a_list(self, batch):
+    [[1]][0].mean()
+
+
+def of_numpy(self, batch):
+    np.arange(3)[7]
+
+
+@pytest.mark.parametrize("step", [of_a_list, of_numpy])
+def test_an_error_of_the_users_own_code_keeps_its_traceback(run, monkeypatch, step):
+    """Its words are those of other errors, on which there is advice."""
+    monkeypatch.setattr(check, "PROJECT_DIR", Path(__file__).resolve().parent)
+    with pytest.raises((AttributeError, IndexError)):
+        run({"metrics": []}, step=step)
+
+
+def of_a_dict(self, batch):
+    loss = self.criterion(self.model(batch["x"]), batch["y"])
+    self.optimize(loss)
+    return {"loss": loss}
+
+
+def test_a_valid_step_that_was_forgotten_is_called_so(run):
+    changes = {"metrics": [], "trainer.epochs": 1}
+    status, _, err = run(changes, lambda x, y: {"x": x, "y": y, "z": y}, step=of_a_dict)
+    assert status == 2 and "valid_step takes (input, target)" in err and err.count("\n") == 1
+
+
+def test_a_warning_is_seen_by_a_check(run):
+    def warned(self, batch):
+        warnings.warn("the shapes are not the same", stacklevel=1)
+        loss = self.criterion(self.model(batch[0]), batch[1])
+        self.optimize(loss)
+        return {"loss": loss}
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")  # they are errors in these tests
+        status, out, _ = run({"metrics": []}, step=warned, flag="--check")
+    assert status == 0 and "the shapes are not the same" in out
+    assert out.endswith("See the warnings above.\n")

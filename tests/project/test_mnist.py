@@ -23,6 +23,13 @@ def test_metrics_by_hand():
     assert top_k_acc(SCORES, target, k=4) == 1
 
 
+@pytest.mark.parametrize("metric", [accuracy, top_k_acc])
+@pytest.mark.parametrize("shape", [(4, 1), (4, 4), (1,)])
+def test_targets_that_are_no_class_numbers_are_refused(metric, shape):
+    with pytest.raises(ValueError, match="are no class numbers"):
+        metric(SCORES, torch.zeros(shape))
+
+
 def test_focal_loss_is_cross_entropy_where_gamma_is_zero():
     target = torch.tensor([0, 1, 2, 3])
     expected = torch.nn.functional.cross_entropy(SCORES, target)

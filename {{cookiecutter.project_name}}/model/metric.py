@@ -17,6 +17,6 @@ def accuracy(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 def top_k_acc(output: torch.Tensor, target: torch.Tensor, k: int = 3) -> torch.Tensor:
     """How often the target, a class number, is among the k classes with the highest scores."""
-    if output.ndim != 2 or target.ndim != 1:
+    if target.shape != output.shape[:1] + output.shape[2:]:
         raise ValueError(f"top_k_acc: targets of shape {tuple(target.shape)} are no class numbers")
     return (output.topk(k, dim=1).indices == target[:, None]).any(dim=1).float().mean()

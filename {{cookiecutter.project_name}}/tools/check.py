@@ -239,7 +239,7 @@ ADVICE = {  # on what torch says
     r"target dtype|ulti-target|Target size|type Long": "cross_entropy takes int64 (N,) as targets, "
     "class numbers; other losses take floats in the shape of the output",
     r"Input type|same dtype|scalar type|Found dtype": "the data loader is to give float32",
-    r"be multiplied|to have \d+ channels|size mismatch|xpected \dD": "the sizes in the model, or arch.args, are to fit",
+    r"be multiplied|to have \d+ channels|size mismatch|xpected \dD": "the model is to fit it",
     r"range in self|out of bounds|device-side assert": "a number in it is too large for arch.args",
     r"1 value per channel": "batch norm of a single sample: data_loader.args.drop_last=true",
     r"on the same device": "what train_step or forward makes is to have device=self.device",

@@ -64,7 +64,7 @@ class MetricTracker:
             try:
                 values, counts = (plain_list(each) for each in zip(*pairs, strict=True))
             except (TypeError, ValueError, RuntimeError) as error:
-                raise UserError(f"{key!r} is to be one number: {error}") from error
+                raise UserError(f"{key!r} is no number: {error}") from error
             for value, n in zip(values, counts, strict=True):  # one by one, whenever it is called
                 add_to(self._sums, key, value * n, n)
                 add_to(self._window, key, value * n, n)

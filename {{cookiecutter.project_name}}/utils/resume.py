@@ -65,7 +65,7 @@ def find_named(config: Any, name: str, to_train: bool = False) -> Path | None:
     path = next(filter(None, map(newest_intact, runs[:1] if begins else runs)), None)
     if begins:
         if runs and path is None:
-            logger.info("-r auto: %s has no checkpoint yet: a new run begins", runs[0])
+            logger.info("-r auto: %s has no checkpoint: a new run begins", runs[0])
         if path is not None and read_mark(path.parent).get("outcome") in OVER:
             logger.info("-r auto: the last run is over, a new one begins; -r %s resumes it", path)
             return None
