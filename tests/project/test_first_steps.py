@@ -826,7 +826,7 @@ def of_numpy(self, batch):
 @pytest.mark.parametrize("step", [of_a_list, of_numpy])
 def test_an_error_of_the_users_own_code_keeps_its_traceback(run, monkeypatch, step):
     """Its words are those of other errors, on which there is advice."""
-    monkeypatch.setattr(check, "PROJECT_DIR", Path(__file__).resolve().parent)
+    monkeypatch.setattr("utils.errors.PROJECT_DIR", Path(__file__).resolve().parent)
     with pytest.raises((AttributeError, IndexError)):
         run({"metrics": []}, step=step)
 

@@ -57,8 +57,7 @@ def check_part(path: Keys, part: Any, modules: Any) -> list[Mistake]:
         return [Mistake((*path, "type"), f": {error}")]
     if inspect.isabstract(found):
         missing = ", ".join(sorted(found.__abstractmethods__))
-        text = f": {part.type!r} is incomplete: it has no {missing}"
-        return [Mistake((*path, "type"), text)]
+        return [Mistake((*path, "type"), f": {part.type!r} is incomplete: it has no {missing}")]
     mistakes: list[Mistake] = []
     args, given = part.args, {"optimizer": 1}.get(path[0], 0)
     if path[0] in ("loss", "metrics") and not isclass(found):
@@ -72,13 +71,8 @@ def check_part(path: Keys, part: Any, modules: Any) -> list[Mistake]:
     return mistakes + check_arguments(found, args, (*path, "args"), given)
 
 
-def check_arguments(
-    function: Any, args: dict[str, Any], path: Keys, given: int = 0
-) -> list[Mistake]:
-    """What is wrong with `args` for a function or class that has its first `given` arguments.
-
-    What cannot be judged, passes.
-    """
+def check_arguments(function: Any, args: dict, path: Keys, given: int = 0) -> list[Mistake]:
+    """What is surely wrong with `args` for what has its first `given` arguments."""
     known, takes_any = arguments_of(function, given)
     required = [name for name, argument in known.items() if argument.default is argument.empty]
     mistakes = [Mistake((*path, name), ": is missing") for name in required if name not in args]
@@ -93,8 +87,7 @@ def check_arguments(
 def arguments_of(function: Any, given: int = 0) -> tuple[dict[str, Parameter], bool]:
     """The arguments of a class or function by name, and whether it takes others as well.
 
-    Where a class hands on what it does not name (**kwargs) to its base, those of the base count
-    too, as optional. What a base says of an argument holds where the class itself says no more.
+    Those of a base to which **kwargs go count as optional; what it says of one holds for all.
     """
     of_class = [cls for cls in getattr(function, "__mro__", ()) if "__init__" in vars(cls)]
     known: dict[str, Parameter] = {}

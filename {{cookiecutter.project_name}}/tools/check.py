@@ -12,7 +12,6 @@ from itertools import islice
 from logging.handlers import BufferingHandler
 from math import isfinite
 from operator import length_hint
-from pathlib import Path
 from shutil import rmtree
 from traceback import extract_stack, walk_tb
 from typing import Any
@@ -26,7 +25,7 @@ from tools import for_one_process, of_a_new_run
 from utils import checkpoint, distributed
 from utils.check import Mistake
 from utils.device import get_device
-from utils.errors import PROJECT_DIR, RunError, UserError, in_one_line, place_of
+from utils.errors import RunError, UserError, in_one_line, place_of
 from utils.meter import name_of
 from utils.optim import by_name
 from utils.run_dir import BEST_NAME, LAST_NAME, make_run_dir
@@ -120,10 +119,7 @@ def describe(batch: Any) -> str:
 
 
 class FewBatches:
-    """The first `n` batches of a loader, then the smallest of its pass, which may have one sample.
-
-    It says what the first is like. Whatever else is asked, the loader says.
-    """
+    """The first `n` batches of a loader, and the smallest of its pass; else, it is the loader."""
 
     def __init__(self, loader: Any, n: int, name: str) -> None:
         self.loader, self.n, self.name = loader, n, name
@@ -231,7 +227,6 @@ def n_classes_of(data_loader: Any) -> int:
 
 ADVICE = {  # on what torch says
     r"'input' must be Tensor, not": "the loss takes a tensor: write a train_step for this output",
-    r"size of tensor a": "output and target of the loss are to have the same shape",
     r"to unpack|Tensor, not|got \((str|list|tuple|dict|numpy)|'(str|list|dict)' obj": "train_step "
     "takes (input, target), two tensors: write it for this batch",
     r"required positional arg": "write a train_step that gives the model or the loss what it takes",
@@ -333,8 +328,9 @@ class FirstSteps(Callback):
         if self.count in getattr(self.trainer, "after_step", ()):
             self.trainer.after_step.remove(self.count)
         if outcome == "finished" and trainer.epoch == 0:
-            line = "All %d epochs are done; set trainer.epochs for more."
-            trainer.logger.info(line, trainer.epochs)
+            trainer.logger.info(
+                f"All {trainer.epochs} epochs are done; set trainer.epochs for more."
+            )
 
     def on_test_start(self, trainer: Any) -> None:
         refuse_without_merge(trainer.metric_ftns)
@@ -347,24 +343,22 @@ class FirstSteps(Callback):
         advice = next((text for words, text in ADVICE.items() if re.search(words, str(error))), "")
         if isinstance(error, UserError):
             return None
-        if not advice or names.isdisjoint(("train_step", "valid_step")) or is_own(frames[-1]):
+        place = place_of(error)
+        file = place.partition(":")[0]  # of the user's own code, where no call of torch has failed
+        is_own = not re.fullmatch(r"trainer.trainer\.py", file) and frames[
+            -1
+        ].f_code.co_filename.endswith(file)
+        if not advice or names.isdisjoint(("train_step", "valid_step")) or (file and is_own):
             meaning = explain(error)
             return RunError(meaning) if meaning else None
-        if "train_step" not in names:
-            advice = advice.replace("train_step", "valid_step")
+        step = "train_step" if "train_step" in names else "valid_step"
+        advice = advice.replace("train_step", step)
         what = describe(next(x.f_locals["batch"] for x in frames if "batch" in x.f_locals))
         if re.fullmatch(r"u?int\d+ \(\d+,\), float\d+ \(\d+, .+\)", what):  # swapped
             advice = "the data loader is to give (input, target)"
         trainer.logger.info("In full:", exc_info=error, extra={"is_shown": True})
-        words = f"{place_of(error)}{in_one_line(error)}".rstrip(".")
+        words = f"{place}{in_one_line(error)}".rstrip(".")
         return UserError(f"{words}; the batch is {what}: {advice}")
-
-
-def is_own(frame: Any) -> bool:
-    """Whether an error is of the user's own code itself, and not of torch or of the steps here."""
-    path = Path(frame.f_code.co_filename).resolve()
-    at_work = PROJECT_DIR in path.parents and "site-packages" not in path.parts
-    return at_work and path != PROJECT_DIR / "trainer" / "trainer.py"
 
 
 def refuse_state(trainer: Any) -> None:

@@ -39,10 +39,7 @@ TASKS = {  # by the losses of PyTorch that make them certain
 
 
 def interpret(config: Any, criterion: Any, outputs: torch.Tensor) -> tuple[str, torch.Tensor]:
-    """The task, and the outputs for a batch as probabilities where the task has some.
-
-    Raises UserError for outputs that do not fit the task.
-    """
+    """The task, and outputs as probabilities where it has some; UserError where they do not fit."""
     if not isinstance(outputs, torch.Tensor):
         raise UserError(f"the model gives a {type(outputs).__name__}, not a tensor")
     loss = criterion.func if isinstance(criterion, partial) else type(criterion)

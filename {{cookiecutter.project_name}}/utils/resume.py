@@ -61,9 +61,9 @@ def find_named(config: Any, name: str, to_train: bool = False) -> Path | None:
     logger = config.get_logger("train")
     runs = [mark.parent for mark in config.runs_dir.rglob(MARK_NAME)]
     runs.sort(key=lambda run: (read_mark(run).get("started", ""), run.name), reverse=True)
-    begins = name == "auto" and to_train  # a run that was killed early is not an older one
-    path = next(filter(None, map(newest_intact, runs[:1] if begins else runs)), None)
-    if begins:
+    goes_on = name == "auto" and to_train  # with the last run, and with no older one
+    path = next(filter(None, map(newest_intact, runs[:1] if goes_on else runs)), None)
+    if goes_on:
         if runs and path is None:
             logger.info("-r auto: %s has no checkpoint: a new run begins", runs[0])
         if path is not None and read_mark(path.parent).get("outcome") in OVER:
@@ -138,8 +138,7 @@ def go_on(trainer: Any, path: Path) -> None:
     if state["random"] is not None:  # else other code has written it
         refuse_another(trainer, state)
     restore(trainer, state)
-    line = "Resuming after epoch %d, step %d of %s"
-    trainer.logger.info(line, state["epoch"], trainer.step, path)
+    trainer.logger.info(f"Resuming after epoch {state['epoch']}, step {trainer.step} of {path}")
 
 
 def refuse_another(trainer: Any, state: State) -> None:
