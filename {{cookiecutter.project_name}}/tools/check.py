@@ -328,9 +328,8 @@ class FirstSteps(Callback):
         if self.count in getattr(self.trainer, "after_step", ()):
             self.trainer.after_step.remove(self.count)
         if outcome == "finished" and trainer.epoch == 0:
-            trainer.logger.info(
-                f"All {trainer.epochs} epochs are done; set trainer.epochs for more."
-            )
+            line = "All %d epochs are done; set trainer.epochs for more."
+            trainer.logger.info(line, trainer.epochs)
 
     def on_test_start(self, trainer: Any) -> None:
         refuse_without_merge(trainer.metric_ftns)
@@ -343,8 +342,9 @@ class FirstSteps(Callback):
         advice = next((text for words, text in ADVICE.items() if re.search(words, str(error))), "")
         if isinstance(error, UserError):
             return None
-        place = place_of(error)
-        file = place.partition(":")[0]  # of the user's own code, where no call of torch has failed
+        file = place_of(error).partition(":")[
+            0
+        ]  # of the user's own code, where no call of torch has failed
         is_own = not re.fullmatch(r"trainer.trainer\.py", file) and frames[
             -1
         ].f_code.co_filename.endswith(file)
@@ -357,7 +357,7 @@ class FirstSteps(Callback):
         if re.fullmatch(r"u?int\d+ \(\d+,\), float\d+ \(\d+, .+\)", what):  # swapped
             advice = "the data loader is to give (input, target)"
         trainer.logger.info("In full:", exc_info=error, extra={"is_shown": True})
-        words = f"{place}{in_one_line(error)}".rstrip(".")
+        words = f"{place_of(error)}{in_one_line(error)}".rstrip(".")
         return UserError(f"{words}; the batch is {what}: {advice}")
 
 
