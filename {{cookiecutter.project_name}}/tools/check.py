@@ -342,13 +342,10 @@ class FirstSteps(Callback):
         advice = next((text for words, text in ADVICE.items() if re.search(words, str(error))), "")
         if isinstance(error, UserError):
             return None
-        file = place_of(error).partition(":")[
-            0
-        ]  # of the user's own code, where no call of torch has failed
-        is_own = not re.fullmatch(r"trainer.trainer\.py", file) and frames[
-            -1
-        ].f_code.co_filename.endswith(file)
-        if not advice or names.isdisjoint(("train_step", "valid_step")) or (file and is_own):
+        file, innermost = place_of(error).partition(":")[0], frames[-1].f_code.co_filename
+        # Else torch was called, or it is the loop; errors of the user's own words may look alike
+        is_own = file and innermost.endswith(file) and not re.fullmatch("trainer.trainer.py", file)
+        if not advice or names.isdisjoint(("train_step", "valid_step")) or is_own:
             meaning = explain(error)
             return RunError(meaning) if meaning else None
         step = "train_step" if "train_step" in names else "valid_step"
