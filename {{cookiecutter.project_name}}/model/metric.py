@@ -8,9 +8,7 @@ import torch
 
 
 def accuracy(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Of class numbers. Raises ValueError for other targets, which would fit by broadcasting."""
-    found = output.argmax(dim=1)
-    if found.shape != target.shape:
+    if (found := output.argmax(dim=1)).shape != target.shape:  # which broadcasting might let pass
         raise ValueError(f"accuracy: targets of shape {tuple(target.shape)} are no class numbers")
     return (found == target).float().mean()
 
