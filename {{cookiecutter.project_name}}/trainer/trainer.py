@@ -53,15 +53,14 @@ class Trainer(BaseTrainer):
         self.checks_each_step = self.device.type == "cpu" and distributed.world_size() == 1
         self.losses = torch.zeros((), device=self.device)  # else, a sum that shows a bad one later
         self.data_loader, self.valid_data_loader = data_loader, valid_data_loader
-        self.do_validation = valid_data_loader is not None
-        self.lr_scheduler = lr_scheduler
+        self.do_validation, self.lr_scheduler = valid_data_loader is not None, lr_scheduler
         self.epoch_is_pass = (len_epoch or settings.len_epoch) is None  # over the data
         self.len_epoch = len_epoch or settings.len_epoch or length_hint(data_loader)  # 0: unknown
         if self.len_epoch == 0 and not hasattr(data_loader, "state_dict"):
             raise UserError("trainer.len_epoch: a data loader without length needs it")
         self.accumulate_steps, self.log_step = settings.accumulate_steps, settings.log_step
         self.clip_grad_norm = settings.clip_grad_norm or None
-        self.progress = Progress()
+        self.progress, self.sync = Progress(), nullcontext()
         self.train_metrics = MetricTracker(metrics=metric_ftns)
         self.valid_metrics = MetricTracker(metrics=metric_ftns)
         self.metrics = self.train_metrics  # the tracker that `measure` updates
@@ -161,14 +160,14 @@ class Trainer(BaseTrainer):
         self.progress.start_epoch(self)
         batches = self._epoch_batches()
         while micro_batches := [*islice(batches, self.accumulate_steps)]:
-            n_mean = sum(mean for _, _, mean in micro_batches)  # samples of a process in this step
+            n_mean = sum([mean for *_, mean in micro_batches])  # samples of a process in this step
             last = len(micro_batches) - 1
             for i, (batch, n, _) in enumerate(micro_batches):
                 self.is_first_micro_batch, self.is_last_micro_batch = i == 0, i == last
                 self.loss_weight = n / n_mean
                 batch = to_device(batch, self.device)
-                no_sync = nullcontext if i == last else getattr(self.model, "no_sync", nullcontext)
-                with self.autocast, no_sync():  # DDP averages gradients once in a step
+                no_sync = self.sync if i == last else getattr(self.model, "no_sync", nullcontext)()
+                with self.autocast, no_sync:  # DDP averages gradients once in a step
                     values = self.train_step(batch)
                 self.train_metrics.add(values, n)
             self.step += 1
@@ -176,7 +175,8 @@ class Trainer(BaseTrainer):
             for call in (*self.after_step, *schedules):
                 call()
             if self.batch_idx % self.log_step < len(micro_batches):
-                self.stop_if_not_finite()
+                if not self.checks_each_step:
+                    self.stop_if_not_finite()
                 self.progress.show(self)
             if self.stop_signals.received or self.asks_each_step:
                 self._save_or_stop_if_due()
