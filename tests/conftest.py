@@ -17,10 +17,23 @@ def _time_limit():
 
 
 @pytest.fixture(scope="session")
-def template(tmp_path_factory):
-    """The template as a clean clone has it, without what runs leave in a working copy."""
-    copy = tmp_path_factory.mktemp("clone") / "template"
-    return shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*LEFTOVERS))
+def shared(tmp_path_factory):
+    """A folder that all workers of a run have."""
+    own = tmp_path_factory.getbasetemp()
+    return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+
+
+@pytest.fixture(scope="session")
+def template(shared):
+    """The template as a clean clone has it, without what runs leave in a working copy.
+
+    All workers have the same one, as a README has its path.
+    """
+
+    def make(folder):
+        shutil.copytree(ROOT, folder / "template", ignore=shutil.ignore_patterns(*LEFTOVERS))
+
+    return once(shared / "clone", make) / "template"
 
 
 @pytest.fixture(scope="session")
@@ -35,13 +48,6 @@ def cookiecutter(template, tmp_path_factory):
         return python(*command, *arguments, cwd=cwd, **options)
 
     return run
-
-
-@pytest.fixture(scope="session")
-def shared(tmp_path_factory):
-    """A folder that all workers of a run have."""
-    own = tmp_path_factory.getbasetemp()
-    return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
 
 
 @pytest.fixture(scope="session")
