@@ -86,8 +86,9 @@ def table_of(runs: Sequence[Run], sort: str = "") -> list[list[str]]:
 
 
 def shown(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return f"{value:.4g}" if isinstance(value, float) else text
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -44,7 +44,7 @@ def setup_logging(save_dir: str | Path | None = None) -> None:
         name = "train.log" if is_main else f"train_rank{distributed.rank()}.log"
         file = logging.FileHandler(Path(save_dir) / name, encoding="utf-8", delay=True)
         file.setFormatter(logging.Formatter("%(asctime)s - %(name)s - %(levelname)s - %(message)s"))
-        file.addFilter(lambda _: bool(file.stream) or Path(save_dir).exists())  # else: removed
+        file.addFilter(lambda _: bool(file.stream) or Path(save_dir).exists())  # runs get removed
         kept.setTarget(file)
         kept.flush()
 
