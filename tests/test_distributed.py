@@ -333,7 +333,7 @@ def test_an_error_on_one_rank_ends_all_and_is_shown(project, tmp_path):
 
 def test_a_bad_number_on_one_rank_stops_all(project, tmp_path):
     status, _, err = torchrun(project, *arguments(tmp_path), fault="1 nan 3")
-    what = "the loss or a weight is not finite since the last log line"
+    what = "the loss, a gradient or a weight is not finite since the last log line"
     assert status == 1 and err.count(f"step 10: {what}") == 2  # by each, at the end of the epoch
     for name in ("train.log", "train_rank1.log"):
         assert what in (run_dir(tmp_path) / name).read_text()

@@ -19,7 +19,7 @@ from digits_example import CONFIG, DIGITS
 from helpers import ENVIRONMENT, Copy
 from test import main as evaluate
 from tools.background import BackgroundSaver
-from tools.check import explain
+from tools.check import FirstSteps, explain
 from tools.compare import first_difference
 from tools.manifest import fingerprint
 from tools.skip_steps import SkippedSteps
@@ -297,17 +297,13 @@ def test_trouble_in_an_epoch_is_one_line_and_resume_works(
 
 
 def test_the_death_of_a_worker_is_told_where_its_connection_ends_first():
+    def _try_get_data():  # the name in DataLoader
+        raise ConnectionResetError
+
     death = RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
-
-    def tell(*_):
-        raise death
-
-    before = signal.signal(signal.SIGALRM, tell)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.01)
-        assert explain(ConnectionResetError()) == explain(death)
-    finally:
-        signal.signal(signal.SIGALRM, before)
+    with pytest.raises(ConnectionResetError) as caught:
+        _try_get_data()
+    assert str(FirstSteps().on_error(None, caught.value)) == explain(death)
     assert explain(death).startswith("a data loader's worker died, as where memory is short")
     assert explain(ValueError("of the code itself")) is None
 
@@ -356,7 +352,7 @@ def as_on_a_gpu(explosive):
     return make
 
 
-LATE = "^the loss or a weight is not finite since the last log line"
+LATE = "^the loss, a gradient or a weight is not finite since the last log line"
 
 
 def test_a_loss_that_is_not_waited_for_is_told_with_the_next_line(as_on_a_gpu):
@@ -383,16 +379,38 @@ def test_steps_can_be_skipped_up_to_a_limit(explosive):
         trainer.train()
 
 
+class Root(nn.Module):
+    """Its first gradient is infinite, its output is not."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x):
+        return self.weight.sqrt() * x
+
+
+def test_fp16_that_finds_no_scale_does_not_end_as_if_it_had_trained(make_config):
+    changes = {"trainer.monitor": "off", "trainer.precision": "fp16", "trainer.len_epoch": None}
+    config = make_config(changes)
+    model = Root()
+    optimizer, batches = torch.optim.SGD(model.parameters(), 0.1), [(torch.ones(1),) * 2] * 40
+    trainer = Trainer(model, nn.functional.mse_loss, [], optimizer, config, "cpu", batches)
+    with pytest.raises(RunError, match=LATE):
+        trainer.train()
+    assert not [*trainer.checkpoint_dir.glob("*.pth")]
+
+
+def test_a_step_that_fp16_leaves_out_has_no_share_in_the_norm(make_trainer):
+    changes = {"trainer.precision": "fp16", "trainer.clip_grad_norm": 9.0, "lr_scheduler": None}
+    trainer = make_trainer(changes | {"trainer.epochs": 1})
+    trainer.scaler = trainer.state["scaler"] = torch.amp.GradScaler("cpu", init_scale=2.0**21)
+    log = trainer.train()
+    assert trainer.scaler.get_scale() < 2.0**21 and 0 < log["grad_norm"] < 100
+
+
 @pytest.mark.parametrize("n_batches", [1, 2])
 def test_a_gradient_that_is_not_finite_is_never_saved(make_config, n_batches):
-    class Root(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.weight = nn.Parameter(torch.zeros(1))
-
-        def forward(self, x):
-            return self.weight.sqrt() * x
-
     model = Root()
     batch = (torch.ones(1), torch.ones(1))
     config = make_config({"trainer.monitor": "off", "trainer.len_epoch": n_batches})

@@ -61,6 +61,14 @@ def test_a_schedule_is_as_long_as_the_run(make_trainer, changes, n_steps):
     assert trainer.config.settings.lr_scheduler.args["total_steps"] == n_steps
 
 
+@pytest.mark.parametrize("key", ["epochs", "steps_per_epoch"])
+def test_only_the_whole_length_of_a_schedule_is_known(make_trainer, key):
+    args = {"max_lr": 0.1, "epochs": 2, "steps_per_epoch": 4, key: "auto"}
+    scheduler = {"type": "OneCycleLR", "args": args, "interval": "step"}
+    with pytest.raises(UserError, match=f"{key} = 'auto' is no length.*give total_steps"):
+        make_trainer({"lr_scheduler": scheduler})
+
+
 def test_a_warm_up_is_a_share_and_the_rest_is_the_rest(make_trainer):
     trainer = make_trainer({"lr_scheduler": WARM_UP, "trainer.len_epoch": 8})
     log = trainer.train()

@@ -3,7 +3,6 @@
 import logging
 import os
 import re
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from difflib import get_close_matches
@@ -243,12 +242,13 @@ ADVICE = {  # on what torch says
     r"for scalar outputs": "the loss is to be one number, the mean over the batch",
     r"graph a second time": "self.optimize(loss) does the backward pass: leave out loss.backward()",
 }
+WORKER_DIED = "a data loader's worker died, as where memory is short"
 EXPLANATIONS = {  # of errors, by what they say
     "MemoryError|out of memory|allocate memory": "out of memory: take a smaller batch_size",
     "Connection closed by peer": "another process has ended; its own message says why",
     "unused_parameters=True": "unused parameters: parallel.find_unused_parameters=true allows it",
     "device-side assert": "a class or an index is out of range: -d cpu shows where",
-    r"worker \(pid.* (is killed|exited)": "a data loader's worker died, as where memory is short",
+    r"worker \(pid.* (is killed|exited)|Pin memory thread exited": WORKER_DIED,
 }
 COLLATE = "give the data loader a collate_fn that makes a batch of such samples"
 NO_STEP = "trainer.optimizer takes no step with gradients: self.optimize(loss) in train_step does"
@@ -345,6 +345,8 @@ class FirstSteps(Callback):
         file, innermost = place_of(error).partition(":")[0], frames[-1].f_code.co_filename
         # Else torch was called, or it is the loop; errors of the user's own words may look alike
         is_own = file and innermost.endswith(file) and not re.fullmatch("trainer.trainer.py", file)
+        if isinstance(error, (ConnectionError, EOFError)) and "_try_get_data" in names:
+            return RunError(WORKER_DIED)
         if not advice or names.isdisjoint(("train_step", "valid_step")) or is_own:
             meaning = explain(error)
             return RunError(meaning) if meaning else None
@@ -381,11 +383,6 @@ def refuse_without_merge(metrics: list[Any]) -> None:
 
 def explain(error: BaseException) -> str | None:
     """What an error means, if it is known; for one of files its last line, after any traceback."""
-    if isinstance(error, (ConnectionError, EOFError)):  # of a worker that has just died
-        try:
-            time.sleep(3)
-        except RuntimeError as death:  # which DataLoader's signal handler tells
-            error = death
     message = f"{type(error).__name__}: {error}: {error.__context__}"
     of_files = str(error).strip().rpartition("\n")[2] if isinstance(error, OSError) else None
     return next((v for k, v in EXPLANATIONS.items() if re.search(k, message)), of_files)

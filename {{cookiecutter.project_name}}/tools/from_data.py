@@ -178,6 +178,9 @@ def set_lengths(part: Any, n_steps: int, n_of_run: int) -> None:
     """Put numbers in the place of lengths, in a schedule and in those that it consists of."""
     args = part.get("args", {}) if isinstance(part, dict) else {}
     for key, value in args.items():
+        if key in ("epochs", "steps_per_epoch") and isinstance(value, str):
+            how = "give total_steps in place of epochs and steps_per_epoch"
+            raise UserError(f"lr_scheduler: {key} = {value!r} is no length of a schedule: {how}")
         if key != "schedulers":
             args[key] = with_length(value, n_steps, n_of_run)
     inner = args.get("schedulers", [])

@@ -110,6 +110,8 @@ class Trainer(BaseTrainer):
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             norm = nn.utils.clip_grad_norm_(parameters, self.clip_grad_norm)
             norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # of FSDP
+            if self.scaler.is_enabled():  # it leaves out a step whose gradients are not finite
+                norm = (norm.nan_to_num(0, 0, 0), norm.isfinite())
             self.train_metrics.update("grad_norm", norm)
         self.scaler.step(optimizer)
         self.scaler.update()  # for each of several optimizers, as these take no micro-batches
@@ -124,13 +126,17 @@ class Trainer(BaseTrainer):
             raise RunError(f"the loss is {loss.item()}; the step was not taken")
 
     def stop_if_not_finite(self) -> None:
-        """Raise RunError where a trained weight, or a loss before, is not finite in any process."""
-        bad, optimizers = ~self.losses.isfinite(), by_name(self.optimizer).values()
+        """Raise RunError where a trained weight, or a loss before, is not finite in any process.
+
+        Also where fp16 finds no scale with finite gradients: 1e-4 is the least in fairseq, too.
+        """
+        bad = ~self.losses.isfinite() | (self.scaler.get_scale() < 1e-4)
+        optimizers = by_name(self.optimizer).values()
         for p in [p for one in optimizers for group in one.param_groups for p in group["params"]]:
             own = p.to_local() if hasattr(p, "to_local") else p  # its part here, with FSDP
             bad = bad | ~own.isfinite().all().to(self.device)
         if distributed.all_reduce(bad.item(), "MAX"):
-            raise RunError("the loss or a weight is not finite since the last log line")
+            raise RunError("the loss, a gradient or a weight is not finite since the last log line")
 
     def measure(self, output: Any, target: Any) -> dict[str, Any]:
         """The metrics of a batch by name."""

@@ -85,10 +85,15 @@ def start_worker(worker_init_fn: Callable | None, worker: int) -> None:
         worker_init_fn(worker)
 
 
+def let_workers_die() -> None:
+    """From here on the death of a worker raises no error, as DataLoader's signal does anywhere."""
+    if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
 def end_workers() -> None:
     """Before Python ends workers by SIGTERM, which they ignore, and waits for them."""
-    if hasattr(signal, "SIGCHLD"):
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # that of DataLoader would raise an error
+    let_workers_die()
     for worker in active_children():
         if worker.daemon:
             worker.kill()

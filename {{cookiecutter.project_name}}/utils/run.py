@@ -7,6 +7,7 @@ from signal import Signals
 from typing import Any
 
 from utils import checkpoint, distributed
+from utils.command_line import let_workers_die
 from utils.errors import RunError, UserError, as_warning, in_one_line, place_of
 from utils.run_dir import LAST_NAME, mark, remove_old
 
@@ -88,6 +89,7 @@ def ending_well(trainer: Any) -> Iterator[None]:
         yield
         trainer.saver.wait()
     except Exception as error:
+        let_workers_die()
         for callback in trainer.callbacks:
             error = callback.on_error(trainer, error) or error
         with suppress(RunError):
