@@ -14,13 +14,14 @@ from utils.check import Range
 from utils.command_line import end_workers, start_worker
 from utils.errors import UserError
 from utils.extras import find_hook
+from utils.seed import split_indices
 
 MANY = 1_000_000  # samples: tools/permutation.py makes no list of more
 
 
 def to_device(batch: Any, device: torch.device | str) -> Any:
     """The batch with every tensor in its tuples, lists and dicts on a GPU; for a CPU, as it is."""
-    if getattr(device, "type", device) == "cpu":
+    if torch.device(device).type == "cpu":
         return batch
     if hasattr(batch, "to"):
         return batch.to(device, non_blocking=True)
@@ -30,28 +31,6 @@ def to_device(batch: Any, device: torch.device | str) -> Any:
         moved = [to_device(value, device) for value in batch]
         return type(batch)(*moved) if hasattr(batch, "_fields") else type(batch)(moved)
     return batch
-
-
-def count_held_out(n_samples: int, split: float) -> int:
-    """How many samples go to validation; UserError where it, or training, would have none.
-
-    `split` is a fraction of the samples or, if it is an int, their number.
-    """
-    if n_samples == 0:
-        raise UserError("data_loader: the data set has no samples")
-    count = split if type(split) is int else int(n_samples * split)
-    if not 0 <= count < n_samples or (split > 0 and count == 0):
-        what = f"must be 0, or leave at least one of the {n_samples} samples on either side"
-        raise UserError(f"validation_split = {split}: {what}")
-    return count
-
-
-def split_indices(n_samples: int, split: float, seed: int) -> tuple[Any, Any]:
-    """The indices for training, and those for validation."""
-    is_valid = torch.zeros(n_samples, dtype=torch.bool)
-    order = torch.randperm(n_samples, generator=torch.Generator().manual_seed(seed))
-    is_valid[order[: count_held_out(n_samples, split)]] = True
-    return (~is_valid).nonzero().flatten(), is_valid.nonzero().flatten()
 
 
 class BaseDataLoader(DataLoader):
@@ -87,7 +66,8 @@ class BaseDataLoader(DataLoader):
         is_fixed: bool = False,
         **options: Any,
     ) -> None:
-        is_stream, is_own = isinstance(dataset, IterableDataset), sampler is not batch_sampler
+        is_stream = isinstance(dataset, IterableDataset)
+        is_own = sampler is not None or batch_sampler is not None
         if validation_split and (is_stream or is_own):
             raise UserError("data_loader: a stream or a sampler goes with validation_split = 0")
         for part in (dataset, sampler):
@@ -103,7 +83,7 @@ class BaseDataLoader(DataLoader):
         self.sampler, self.valid_sampler = sampler, None
         if not (is_stream or is_own):
             self.sampler, self.valid_sampler = self._split_sampler(validation_split)
-        is_plain = self.sampler is batch_sampler  # both are None
+        is_plain = self.sampler is None and batch_sampler is None  # as of a stream
         order: Any = {"shuffle": shuffle and is_plain, "sampler": self.sampler}
         try:
             super().__init__(dataset, batch_size, drop_last=drop_last, **order, **options)
@@ -152,8 +132,8 @@ class BaseDataLoader(DataLoader):
             samples.collate_fn = self.collate_fn  # a subclass may have set another
             is_plain = not (self.num_workers or self.pin_memory)  # then there is a shorter way
             items = map(samples.__getitems__, self._passes) if is_plain else self._loader
-        own = vars(self)  # as DataLoader's own way to set an attribute takes long
-        for batch, own["n_samples_in_batch"], own["n_samples_mean"], self._passes.position in items:
+        for batch, n, n_mean, self._passes.position in items:
+            vars(self).update(n_samples_in_batch=n, n_samples_mean=n_mean)  # as to set each is slow
             yield batch
 
     def set_epoch(self, seed: int, epoch: int) -> None:

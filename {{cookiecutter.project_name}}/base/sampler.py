@@ -5,13 +5,13 @@ process, `SeededSamples` makes the samples. Change it for another order of the d
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from hashlib import blake2b
 from itertools import islice
 from typing import Any
 
 import torch
 from torch.utils.data import BatchSampler, Dataset, Sampler, get_worker_info
+from torch.utils.data.dataloader import default_collate, default_convert
 
 from utils import distributed
 from utils.seed import CPU_GENERATORS, preserved_random_state, seed_cpu
@@ -87,22 +87,24 @@ class EpochBatchSampler(BatchSampler):
 
     def count(self, skip: int = 0) -> int:
         """How many batches there are after the first `skip` samples of an epoch."""
-        left = max(0, len(self.sampler) - skip)
-        full, rest = divmod(left, self.batch_size * (n := self.world_size))
+        left, n = max(0, len(self.sampler) - skip), self.world_size
+        full, rest = divmod(left, self.batch_size * n)
         n_least = 1 if self.is_fixed or n == 1 else n * (2 if full else 1)
-        return full + (rest >= n_least and not self.drop_last)
+        return full if self.drop_last or rest < n_least else full + 1
 
     def __len__(self) -> int:
         return self.count()
 
     def __iter__(self) -> Iterator["SeededBatch"]:
         batches = self.rest_of_pass()
-        while some := [*islice(batches, 16)]:  # to make each alone takes twice as long
+        while some := list(
+            islice(batches, 16)
+        ):  # each by itself, between steps, takes twice as long
             yield from some
 
     def rest_of_pass(self) -> Iterator["SeededBatch"]:
         seed, epoch, skip = self.seed, self.epoch, self.samples
-        self.epoch, self.samples = epoch + (not self.is_fixed), 0
+        self.epoch, self.samples = epoch if self.is_fixed else epoch + 1, 0
         order = self.order(seed, epoch)
         for number, start, stop in self.cuts(skip):
             n = stop - start
@@ -111,7 +113,10 @@ class EpochBatchSampler(BatchSampler):
             if high > low:
                 position = {"seed": seed, "epoch": epoch, "samples": stop}
                 info = (high - low, n / self.world_size, position)
-                yield SeededBatch(order[low:high], (seed, epoch, number, self.rank), info)
+                may_repeat = not isinstance(self.sampler, EpochSampler)
+                seeded_by = range(low, high) if may_repeat else None  # the indices
+                key = (seed, epoch, number, self.rank)
+                yield SeededBatch(order[low:high], key, info, seeded_by)
 
     def cuts(self, skip: int) -> Iterator[tuple[int, int, int]]:
         """Of each batch of all processes its number, and its samples from, to."""
@@ -127,44 +132,48 @@ class EpochBatchSampler(BatchSampler):
         if isinstance(self.sampler, EpochSampler):
             self.sampler.seed = seed
             return self.sampler.order()
-        if hasattr(self.sampler, "set_epoch"):
-            self.sampler.set_epoch(epoch)  # as in torch
         with preserved_random_state():
             seed_cpu(seed)
-            if (generator := getattr(self.sampler, "generator", None)) is not None:
-                generator.manual_seed(seed)
+            sampler = self.sampler
+            while sampler is not None:  # a batch sampler has one inside
+                if hasattr(sampler, "set_epoch"):
+                    sampler.set_epoch(epoch)  # as in torch
+                if getattr(sampler, "generator", None) is not None:
+                    sampler.generator.manual_seed(seed)
+                sampler = getattr(sampler, "sampler", None)
             return list(self.sampler)
 
 
 class SeededBatch(list):
     """The indices of a batch; taken one by one, Python, NumPy and torch are seeded for each sample.
 
-    What is random about a sample is so a function of (seed, epoch, index). A data set that makes
-    whole batches can use `seed`, of (seed, epoch, number of the batch, rank), and maybe `tensor`.
+    What is random about a sample is so a function of (seed, epoch, index), or of (seed, epoch,
+    position) where a sampler of your own may give an index twice. A data set that makes whole
+    batches can use `seed`, of (seed, epoch, number of the batch, rank), and maybe `tensor`.
     """
 
-    def __init__(self, indices: Any, key: tuple[int, int, int, int], info: tuple) -> None:
-        if is_tensor := isinstance(indices, torch.Tensor):
-            self.tensor = indices
-        super().__init__(indices.tolist() if is_tensor else indices)
-        self.key, self.info = key, info
+    def __init__(self, indices: Any, key: tuple, info: tuple, seeded_by: Any = None) -> None:
+        if isinstance(indices, torch.Tensor):
+            self.tensor, indices = indices, indices.tolist()
+        super().__init__(indices)
+        self.key, self.info, self.seeded_by = key, info, seeded_by
         self.seed = derive_seed("batch", *key)
         self.drawn: list[Any] = []  # the generators that samples are known to draw from
 
     def __iter__(self) -> Iterator[Any]:
         base = derive_seed("samples", *self.key[:2])
         others = [one for one in CPU_GENERATORS if one not in self.drawn]
-        with nullcontext() if get_worker_info() else preserved_random_state():
+        with preserved_random_state():
             for set_seed, _, _ in others:  # to seed these for each sample too would take long
                 set_seed(0)
-            for index in self[:]:
+            for index, number in zip(self[:], self.seeded_by or self[:], strict=True):
                 for set_seed, _, _ in self.drawn:
-                    set_seed(sample_seed(base, index))
+                    set_seed(sample_seed(base, number))
                 yield index
             self.drawn += [(s, draw, first) for s, draw, first in others if draw() != first]
 
     def __reduce__(self) -> tuple:  # how it goes to a worker
-        return SeededBatch, (self[:], self.key, self.info)
+        return SeededBatch, (self[:], self.key, self.info, self.seeded_by)
 
 
 class SeededSamples(Dataset):
@@ -183,8 +192,18 @@ class SeededSamples(Dataset):
             self.epoch = epoch
             self.dataset.set_epoch(epoch)
         batch.drawn = self.drawn
+        if get_worker_info():  # else what makes whole batches draws from the loop's random numbers
+            seed_cpu(batch.seed)
         make = getattr(self.dataset, "__getitems__", None)
         samples = make(batch) if make else [self.dataset[index] for index in batch]
         if len(self.drawn) > n_drawn:  # a generator was found that is to be seeded too
             return self.__getitems__(batch)
-        return self.collate_fn(samples), *batch.info
+        if make or self.collate_fn in (default_collate, default_convert):
+            return self.collate_fn(samples), *batch.info
+        from utils.inferred import count_kept  # few data sets need it
+
+        with preserved_random_state():
+            seed_cpu(batch.seed)
+            data = self.collate_fn(samples)
+        kept, (_, mean, position) = count_kept(samples, data), batch.info
+        return data, kept, kept if distributed.world_size() == 1 else mean, position

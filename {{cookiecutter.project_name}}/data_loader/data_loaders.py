@@ -80,7 +80,8 @@ class MnistDataset(Dataset):
 
     def __getitems__(self, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """The finished batch: (B, 1, 28, 28) images and (B,) labels."""
-        seed = getattr(indices, "seed", 0)  # a BaseDataLoader gives both, see SeededBatch
+        # A SeededBatch of a BaseDataLoader has both; a Subset, say, gives a list
+        seed = indices.seed if hasattr(indices, "seed") else int(torch.randint(2**62, ()))
         chosen = getattr(indices, "tensor", indices)
         images = normalise(self.images[chosen])
         if self.augment:

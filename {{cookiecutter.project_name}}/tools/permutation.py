@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from base import Callback
-from base.base_data_loader import count_held_out, split_indices
 from base.sampler import EpochSampler
+from utils.seed import count_held_out, split_indices
 
 ROUNDS = 6
 BLOCK = 4096  # numbers are computed ahead, as it takes long for each alone

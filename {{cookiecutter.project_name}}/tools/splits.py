@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from base.base_data_loader import count_held_out
 from tools.folds import OwnSplit, in_parts, labels_of, values_of
 from utils.errors import UserError
 from utils.files import project_path, read_config
+from utils.seed import count_held_out
 
 VALID = '"stratified", "chronological", {"grouped": KEY} or {"indices": FILE}'
 

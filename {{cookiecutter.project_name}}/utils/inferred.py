@@ -9,8 +9,8 @@ import torch
 from utils.errors import UserError
 
 
-def count_samples(batch: Any) -> int:
-    """The number of samples in a batch; UserError where its fields do not agree or none tells it.
+def lengths_in(batch: Any) -> set[int]:
+    """The numbers of samples that the fields of a batch seem to have.
 
     A tensor has as many as its first dimension is long, a list or tuple inside of the batch as it
     has elements, packed sequences as many as their first batch size.
@@ -23,6 +23,18 @@ def count_samples(batch: Any) -> int:
             lengths.add(int(field.batch_sizes[0]))
         elif isinstance(field, (list, tuple)) or getattr(field, "ndim", 0) > 0:
             lengths.add(len(field))
+    return lengths
+
+
+def count_kept(samples: list[Any], batch: Any) -> int:
+    """How many samples are in a batch: not those that are None, if its fields agree on that."""
+    n = sum(sample is not None for sample in samples)
+    return n if lengths_in(batch) == {n} else len(samples)
+
+
+def count_samples(batch: Any) -> int:
+    """The number of samples in a batch. Raises UserError where its fields do not agree on one."""
+    lengths = lengths_in(batch)
     if len(lengths) != 1:
         how = "override Trainer.batch_size to say how many samples a batch has"
         found = " or ".join(map(str, sorted(lengths))) or "no tensor in it"
@@ -41,7 +53,8 @@ TASKS = {  # by the losses of PyTorch that make them certain
 def interpret(config: Any, criterion: Any, outputs: torch.Tensor) -> tuple[str, torch.Tensor]:
     """The task, and outputs as probabilities where it has some; UserError where they do not fit."""
     if not isinstance(outputs, torch.Tensor):
-        raise UserError(f"the model gives a {type(outputs).__name__}, not a tensor")
+        how = "a tensor, or in eval mode a dict of columns, makes rows"
+        raise UserError(f"the model gives a {type(outputs).__name__}: {how}")
     loss = criterion.func if isinstance(criterion, partial) else type(criterion)
     name = loss.__name__ if loss.__module__.startswith("torch.") else ""  # else it may be any loss
     n = outputs.shape[1] if outputs.ndim > 1 else 1  # classes or labels

@@ -1,4 +1,4 @@
-"""Random numbers: seeds, and the states of all generators of this process."""
+"""Random numbers: seeds, the states of all generators of this process, the random split."""
 
 import os
 import random
@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
+
+from utils.errors import UserError
 
 
 def seed_everything(seed: int, deterministic: bool = False) -> None:
@@ -27,8 +29,6 @@ CPU_GENERATORS = (
     (lambda seed: np.random.seed(seed % 2**32), np.random.random, 0.5488135039273248),
     (SEED_TORCH, lambda: torch.rand((), dtype=torch.double).item(), 0.9700530018065531),
 )
-NUMPY: Any = np.random  # its hints lack some of what is used here
-SPARE: list[Any] = []  # NumPy's generators for preserved_random_state: to make one takes long
 
 
 def seed_cpu(seed: int) -> None:
@@ -39,10 +39,10 @@ def seed_cpu(seed: int) -> None:
 
 def get_random_state() -> dict[str, Any]:
     """The random states of this process, as tensors and plain types."""
-    name, keys, *rest = NUMPY.get_state()
+    of_numpy: Any = np.random.get_state()
     return {
         "python": random.getstate(),
-        "numpy": [name, keys.tolist(), *rest],
+        "numpy": [of_numpy[0], of_numpy[1].tolist(), *of_numpy[2:]],
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all(),
     }
@@ -50,18 +50,34 @@ def get_random_state() -> dict[str, Any]:
 
 @contextmanager
 def preserved_random_state(device: torch.device | None = None) -> Iterator[None]:
-    """Whatever is drawn or seeded inside, the states on the CPU, and `device`, are as before.
-
-    Only NumPy forgets the second of a pair of Gaussian numbers: to keep it takes long.
-    """
+    """Whatever is drawn or seeded inside, the states on the CPU, and `device`, are as before."""
     gpus = [device] if device is not None and device.type == "cuda" else []
-    of_python, of_numpy = random.getstate(), NUMPY.get_bit_generator()
-    NUMPY.set_bit_generator(SPARE.pop() if SPARE else np.random.MT19937())
-    np.random.seed(0)
+    of_python, of_numpy = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng(gpus):
             yield
     finally:
         random.setstate(of_python)
-        SPARE.append(NUMPY.get_bit_generator())
-        NUMPY.set_bit_generator(of_numpy)
+        np.random.set_state(of_numpy)
+
+
+def count_held_out(n_samples: int, split: float) -> int:
+    """How many samples go to validation; UserError where it, or training, would have none.
+
+    `split` is a fraction of the samples or, if it is an int, their number.
+    """
+    if n_samples == 0:
+        raise UserError("data_loader: the data set has no samples")
+    count = split if type(split) is int else int(n_samples * split)
+    if not 0 <= count < n_samples or (split > 0 and count == 0):
+        what = f"must be 0, or leave at least one of the {n_samples} samples on either side"
+        raise UserError(f"validation_split = {split}: {what}")
+    return count
+
+
+def split_indices(n_samples: int, split: float, seed: int) -> tuple[Any, Any]:
+    """The indices for training, and those for validation."""
+    is_valid = torch.zeros(n_samples, dtype=torch.bool)
+    order = torch.randperm(n_samples, generator=torch.Generator().manual_seed(seed))
+    is_valid[order[: count_held_out(n_samples, split)]] = True
+    return (~is_valid).nonzero().flatten(), is_valid.nonzero().flatten()
