@@ -31,18 +31,22 @@ def load_model(path: str | Path, device: str = "auto") -> Any:
 
 def build_trained(config: ConfigParser) -> tuple[Any, Any, Any, list[Any], int]:
     """What `build_model` gives, with the weights of `config.resume`, and the epoch of these."""
-    from utils import resume
+    from utils import checkpoint, resume
 
     assert config.resume is not None
     config.save_dir = config.resume.parent  # no run begins here
     state = resume.load(config.resume)
     device, model, criterion, metrics = build_model(config)
     resume.set_weights(model, resume.weights_to_use(state), config.resume)
+    resume.set_state(checkpoint.with_state(criterion), state.get("criterion"))
     return device, model.eval(), criterion, metrics, state["epoch"]
 
 
 def build_test_loader(config: ConfigParser) -> Any:
     """The held-out data. Raises UserError where the loader does not take what says so."""
+    from utils.seed import seed_everything
+
+    seed_everything(config["seed"], config["deterministic"])  # as in training, for a random split
     changes = {"shuffle": False, "validation_split": 0, "training": False}
     try:
         return config.init_obj("data_loader", part_modules()["data_loader"], **changes)
@@ -75,10 +79,11 @@ def main(argv: list[str] | None = None) -> None:
             log = trainer.evaluate(trainer.data_loader)
     if distributed.is_main():
         loader = trainer.data_loader
-        n_samples = loader.n_samples or loader.state_dict()["samples"]  # of a stream
+        n_samples = loader.n_samples if hasattr(loader, "n_samples") else len(loader.dataset)
+        n_samples = n_samples or loader.state_dict()["samples"]  # of a stream
         print(f"{config.resume}: epoch {epoch}, {n_samples:,} test samples")
         for name, value in log.items():
-            print(f"{name:<19} {value:.4f}")
+            print(f"{name:<19} {value:.4g}")
 
 
 if __name__ == "__main__":

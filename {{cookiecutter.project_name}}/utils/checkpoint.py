@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_map
 from utils import distributed
 from utils.errors import RunError, in_one_line
 from utils.files import atomic_write
+from utils.optim import by_name
 from utils.seed import get_random_state
 
 State = dict[str, Any]
@@ -64,9 +65,10 @@ def link(path: Path, other: Path) -> None:
     temporary = other.with_name(f".{other.name}.{os.getpid()}.tmp")
     try:
         os.link(path, temporary)
+        os.replace(temporary, other)
     except OSError:
-        shutil.copyfile(path, temporary)
-    os.replace(temporary, other)
+        with open(path, "rb") as source, atomic_write(other, "wb") as file:
+            shutil.copyfileobj(source, file)
 
 
 def to_plain(value: Any, path: str = "checkpoint") -> Any:
@@ -113,10 +115,17 @@ def get_state(part: Any) -> Any:
     return None if part is None else part.state_dict()
 
 
+def with_state(criterion: Any) -> dict[str, Any]:
+    """The losses that have parameters or buffers, such as the weights of classes, by name."""
+    losses = by_name(criterion).items()
+    return {name: loss for name, loss in losses if getattr(loss, "state_dict", dict)()}
+
+
 def shared_parts(trainer: Any) -> dict[str, Any]:
     """What is the same in all processes and has a state, by its key in a checkpoint."""
     model = distributed.unwrap(trainer.model)
     parts = {"optimizer": trainer.optimizer, "lr_scheduler": trainer.lr_scheduler}
+    parts["criterion"] = with_state(trainer.criterion)
     return {"state_dict": model, **parts, **trainer.state}
 
 

@@ -16,6 +16,7 @@ from torch import nn
 from torch.utils._pytree import tree_map
 
 from utils import distributed
+from utils.check import flat
 from utils.checkpoint import DEFAULTS, NUMPY, ON_CPU, State, shared_parts
 from utils.errors import UserError, in_full, in_one_line
 from utils.extras import find_hook
@@ -29,15 +30,25 @@ OVER = ("finished", "stopped early")  # outcomes of a run that `-r auto` leaves 
 
 def config_of_run(cls: Any, args: Any, file: Path, modification: dict, to_train: bool) -> Any:
     """The config of a run: that in its checkpoint; with -c, or where a new one begins, `file`."""
+    if not args.resume:
+        raise UserError("command line: -r is empty")
     if is_named := args.resume in ("auto", "best"):
-        path = find_named(cls.from_file(file, modification), args.resume, to_train)
+        given = cls.from_file(file, modification)
+        path = find_named(given, args.resume, to_train)
     else:
         path = find_file(args.resume)
     if path is None or (args.config and not is_named):
         return cls.from_file(file, modification, resume=path)
     if not (found := read(path).get("config")):
         raise UserError(f"{path}: has no config in it: give one with -c")
-    return cls(found, path, modification, source=path)
+    config = cls(found, path, modification, source=path)
+    if is_named and to_train:
+        of_run = flat(config.given)
+        keys = [key for key, value in flat(given.given).items() if of_run.get(key) != value]
+        line = "-r %s: the run keeps its config; %s has another %s: to take it, -r %s -c %s"
+        if keys:
+            given.get_logger("train").info(line, args.resume, file, ", ".join(keys), path, file)
+    return config
 
 
 def newest_intact(run_dir: Path) -> Path | None:
@@ -62,7 +73,9 @@ def find_named(config: Any, name: str, to_train: bool = False) -> Path | None:
     runs = [mark.parent for mark in config.runs_dir.rglob(MARK_NAME)]
     runs.sort(key=lambda run: (read_mark(run).get("started", ""), run.name), reverse=True)
     goes_on = name == "auto" and to_train  # with the last run, and with no older one
-    path = next(filter(None, map(newest_intact, runs[:1] if goes_on else runs)), None)
+    path = None
+    for run in runs[:1] if goes_on else runs:
+        path = path or newest_intact(run)
     if goes_on:
         if runs and path is None:
             logger.info("-r auto: %s has no checkpoint: a new run begins", runs[0])
@@ -148,7 +161,7 @@ def refuse_another(trainer: Any, state: State) -> None:
         raise UserError(f"{resume}: is of {before} processes, not of {n}: {in_full()}")
     for key in ("optimizer", "lr_scheduler"):
         if state["config"].get(key) != trainer.config.given[key]:
-            raise UserError(f"{key}: differs from that of {resume}: to change it, {in_full()}")
+            raise UserError(f"{key}: differs from that of {resume}: {in_full('its change is')}")
     position = state.get("data_loader")
     is_of_many = isinstance(position, dict) and position.get("order") == "feistel"
     sampler = getattr(trainer.rank_state.get("data_loader"), "sampler", None)
@@ -161,16 +174,22 @@ def restore(trainer: Any, state: State) -> None:
     resume, is_ours = trainer.config.resume, state["random"] is not None  # else of other code
     own = [state, *state["ranks"]][distributed.rank()] if is_ours else {}
     parts = shared_parts(trainer)
-    set_weights(parts.pop("state_dict"), state["state_dict"], resume)
+    model = parts.pop("state_dict")
+    set_weights(model, state["state_dict"], resume)
+    names = [name for name, _ in model.named_parameters()]
+    of_run = [name for name in state["state_dict"] if name in names]
+    if len(of_run) == len(names) and of_run != names:  # the optimizer goes by their order alone
+        raise UserError(f"{resume}: the model has its weights in another order: {of_run[:3]}, …")
     for name, part in parts.items():
         try:
             set_state(part, state.get(name) or None)  # {} is that of a switch which was off
-        except ValueError as error:  # as of an optimizer of other parameters
+        except (RuntimeError, ValueError) as error:  # as of an optimizer of other parameters
             how = "init_from begins a new run with its weights alone"
             raise UserError(f"{resume}: its {name} does not fit: {error}; {how}") from None
     trainer.start_epoch = state["epoch"] + 1
     trainer.step, trainer.batch_idx = state["step"], state["batch_idx"]
-    if state["monitor_best"] is not None:
+    is_same = not is_ours or state["config"]["trainer"]["monitor"] == trainer.monitor
+    if is_same and state["monitor_best"] is not None:
         trainer.mnt_best = float(state["monitor_best"])
         trainer.not_improved_count = state["not_improved_count"]
     for name, part in trainer.rank_state.items():
@@ -209,7 +228,7 @@ def unpack(state: Any, device: torch.device | str) -> Any:
     """The counterpart of `checkpoint.pack`, tensors on `device` but for those not there."""
 
     def is_marked(value: Any) -> bool:
-        return isinstance(value, dict) and [*value] in ([NUMPY], [ON_CPU])
+        return isinstance(value, dict) and list(value) in ([NUMPY], [ON_CPU])
 
     def unmark(value: Any) -> Any:
         if is_marked(value):
