@@ -59,10 +59,10 @@ class ConfigParser:
     def read(self, config: dict[str, Any]) -> None:
         """Take the values of `config`, a dict as in config.json."""
         mistakes: list[Mistake] = []
+        if config.get("n_gpu") == 0:
+            config = config | {"device": "cpu"}
         self.settings: Settings = read_value(Settings, config, (), mistakes)
         self._raise(mistakes)
-        if self.settings.n_gpu == 0:
-            self.settings.device = "cpu"
         as_given = {key: one for key, one in config.items() if not isinstance(one, dict)}
         self.config: dict[str, Any] = asdict(self.settings) | as_given
         self.given = to_plain(self.config)  # what a run keeps: code may set more in `config`
@@ -97,10 +97,10 @@ class ConfigParser:
         args = parser.parse_intermixed_args(argv)  # KEY=VALUE may stand anywhere
         modification: dict[Any, Any] = dict(_parse_override(text) for text in args.overrides)
         if device := args.device:  # a script may have "" for none
-            modification["device",] = f"cuda:{device}" if device.isdecimal() else device
+            modification["device"] = f"cuda:{device}" if device.isdecimal() else device
         modification |= {key: v for key in targets if (v := getattr(args, key)) is not None}
         file = args.config or default_config()
-        if args.resume:
+        if args.resume is not None:
             from utils.resume import config_of_run  # takes torch
 
             config = config_of_run(cls, args, file, modification, to_train)
@@ -224,9 +224,12 @@ class ConfigParser:
 
     def start_run(self) -> None:
         """Mark the run directory, keep the config in it and start its log file."""
-        if distributed.is_main():
-            mark_start(self.save_dir)
-            write_json(self.given, self.save_dir / "config.json")
+        try:
+            if distributed.is_main():
+                mark_start(self.save_dir)
+                write_json(self.given, self.save_dir / "config.json")
+        except OSError as error:
+            raise UserError(f"{self.save_dir}: cannot be written: {error.strerror}") from None
         setup_logging(self.save_dir)
 
     def discard_run(self) -> None:

@@ -11,6 +11,7 @@ import csv
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
+from functools import partial
 from inspect import signature
 from itertools import islice
 from pathlib import Path
@@ -29,15 +30,16 @@ def samples_in(path: Path, array: str | None) -> list[tuple[str, Any]]:
     """The samples in a file, with their names."""
     kind = path.suffix.lower()
     if kind in (".txt", ".csv"):
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-        samples = [*csv.DictReader(lines)] if kind == ".csv" else lines
+        with path.open(encoding="utf-8-sig") as file:
+            samples = [*csv.DictReader(file)] if kind == ".csv" else [x.rstrip("\n") for x in file]
     elif kind in (".npy", ".npz"):
         import numpy as np
 
         samples = np.load(path)
         if kind == ".npz":
             with samples as arrays:
-                if (array := array or ", ".join(arrays)) not in arrays:
+                array = array or (arrays.files[0] if len(arrays.files) == 1 else "")
+                if array not in arrays:
                     raise ValueError(f"choose one of its arrays with --array: {', '.join(arrays)}")
                 samples = arrays[array]
     else:
@@ -99,7 +101,8 @@ def columns_of(outputs: Any, config: Any, criterion: Any, classes: Any) -> dict[
         labels = classes if classes and task.startswith("multi") else range(len(numbers))
         if values.ndim > 2 or len(labels) != len(numbers):
             shape = tuple(values.shape[1:])
-            raise UserError(f"outputs of {shape} are no {len(labels)} numbers in a row")
+            how = "let the model, in eval mode, give a dict of columns"
+            raise UserError(f"outputs of {shape} are no {len(labels)} numbers in a row: {how}")
         if task == "multiclass":
             columns["class"] = [labels[index] for index in numbers.argmax(axis=0)]
             columns["probability"] = numbers.max(axis=0)
@@ -124,7 +127,9 @@ def main(argv: list[str] | None = None) -> None:
         config = ConfigParser.from_args(CommandLine(None), argv=given, to_train=False)
         rows = [*predict(config, args)]
         try:
-            with atomic_write(args.output) if args.output else nullcontext(sys.stdout) as file:
+            is_device = (args.output or "").startswith("/dev/")  # which is not to be replaced
+            opened = partial(open, mode="w") if is_device else atomic_write
+            with opened(args.output) if args.output else nullcontext(sys.stdout) as file:
                 writer = csv.DictWriter(file, rows[0] if rows else [], lineterminator="\n")
                 writer.writeheader()
                 writer.writerows(rows)

@@ -77,9 +77,10 @@ def table_of(runs: Sequence[Run], sort: str = "") -> list[list[str]]:
     if sort and sort not in columns:
         raise UserError(f"command line: --sort {sort}: no such column; valid: {', '.join(columns)}")
 
-    def place(run: Run) -> tuple[bool, Any]:
-        value, sign = known[run].get(sort), -1 if sort == "best" and run.mode == "min" else 1
-        return (True, sign * value) if isinstance(value, (int, float)) else (False, str(value))
+    def place(run: Run) -> tuple[int, Any]:
+        value = known[run].get(sort)
+        sign = -1 if sort == "best" and run.mode == "min" else 1
+        return (1, sign * value) if isinstance(value, (int, float)) else (0, str(value))
 
     runs = sorted(runs, key=place) if sort else runs
     return [columns] + [[shown(known[run].get(key)) for key in columns] for run in runs]

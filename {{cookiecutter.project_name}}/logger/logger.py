@@ -3,6 +3,7 @@
 import csv
 import logging
 import sys
+from contextlib import suppress
 from datetime import timedelta
 from logging.handlers import MemoryHandler
 from pathlib import Path
@@ -22,7 +23,8 @@ class ConsoleHandler(logging.Handler):
         if getattr(record, "is_shown", False):
             return
         file = sys.stderr if record.levelno >= logging.ERROR else sys.stdout
-        print(distributed.speaker() + self.format(record), file=file, flush=True)
+        with suppress(OSError, ValueError):  # a console that is gone, or has no such letters
+            print(distributed.speaker() + self.format(record), file=file, flush=True)
 
 
 def setup_logging(save_dir: str | Path | None = None) -> None:
@@ -32,6 +34,7 @@ def setup_logging(save_dir: str | Path | None = None) -> None:
     own for errors and warnings.
     """
     root, is_main = logging.getLogger(), distributed.is_main()
+    logging.raiseExceptions = False  # a full disk ends no run, nor fills the console
     kept = next((one for one in root.handlers if isinstance(one, MemoryHandler)), None)
     if kept is None:
         root.addHandler(ConsoleHandler(logging.NOTSET if is_main else logging.ERROR))
@@ -58,9 +61,9 @@ class Progress:
 
     def show(self, trainer: Any) -> None:
         """Means since the last call, the learning rates, the speed, and the time left."""
+        values = trainer.train_metrics.window() | learning_rates(trainer.optimizer)
         if not distributed.is_main():
             return
-        values = trainer.train_metrics.window() | learning_rates(trainer.optimizer)
         trainer.writer.set_step(trainer.step)
         for key, value in values.items():
             trainer.writer.add_scalar(key, value)
@@ -101,4 +104,4 @@ def log_epoch(trainer: Any, log: dict[str, Any], is_best: bool) -> None:
         trainer.writer.set_step(trainer.step, "train_epoch" if name == key else "valid")
         trainer.writer.add_scalar(name, value)
     words = "  ".join(f"{key} {value:<10.4g}" for key, value in values.items())
-    trainer.logger.info("epoch %3d  %s%s", log["epoch"], words, " * best" * is_best)
+    trainer.logger.info("epoch %3d  %s%s", log["epoch"], words, " * best" if is_best else "")

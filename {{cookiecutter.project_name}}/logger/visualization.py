@@ -71,14 +71,15 @@ class TensorboardWriter:
     def flush(self) -> None:
         """Write what waits to the disk."""
         waiting, self._waiting = self._waiting, []
-        for tag, *number in waiting:
-            with as_warning(self.logger, f"TensorBoard has no {tag!r}"):
+        with as_warning(self.logger, "TensorBoard is not written"):
+            for tag, *number in waiting:
                 self.writer.add_scalar(tag, *number)
-        if self._writer is not None:
-            self._writer.flush()
+            if self._writer is not None:
+                self._writer.flush()
 
     def close(self) -> None:
         self.flush()
-        if self._writer is not None:
-            self._writer.close()
+        with as_warning(self.logger, "TensorBoard is not closed"):
+            if self._writer is not None:
+                self._writer.close()
         self._writer = None  # a later value opens another file

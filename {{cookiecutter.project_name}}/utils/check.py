@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from importlib import import_module
 from math import inf
@@ -27,7 +27,7 @@ class Range:
     below: float = inf
 
     def __str__(self) -> str:
-        return f"{self.low} or more" + f" and below {self.below}" * (self.below != inf)
+        return f"{self.low} or more" + (f" and below {self.below}" if self.below < inf else "")
 
 
 class Mistake(NamedTuple):
@@ -61,7 +61,7 @@ def read_value(hint: Any, value: Any, path: Keys, mistakes: list[Mistake]) -> An
 def read_block(block: Any, given: dict[str, Any], path: Keys, mistakes: list[Mistake]) -> Any:
     """`given` as the dataclass `block`; None where that finds mistakes."""
     n_before, hints = len(mistakes), get_type_hints(block, include_extras=True)
-    required = [field.name for field in fields(block) if field.default is field.default_factory]
+    required = [x.name for x in fields(block) if x.default is x.default_factory is MISSING]
     mistakes += [Mistake((*path, name), ": is missing") for name in required if name not in given]
     values = {}
     for name, value in given.items():
@@ -103,7 +103,8 @@ def wanted(hint: Any, value: Any = ...) -> str:
         is_taken = any(value == one and type(value) is type(one) for one in inner)
         return "" if is_taken else " or ".join(map(json.dumps, inner))
     if is_dataclass(hint):
-        return "a block" + " or a name" * any(field.name == "type" for field in fields(hint))
+        has_type = any(field.name == "type" for field in fields(hint))
+        return "a block or a name" if has_type else "a block"
     kind = kind_of(hint)
     is_number = kind is float and type(value) is int
     return "" if type(value) is kind or is_number else WORDS.get(kind, "")

@@ -1,6 +1,7 @@
 """What the scripts have in common: arguments, signals to stop, one line for what ends them."""
 
 import argparse
+import os
 import re
 import signal
 import sys
@@ -28,6 +29,8 @@ def exit_on_user_error() -> Iterator[None]:
                 sleep(3)  # torchrun ends it meanwhile, if the main process has told the same
             print(distributed.speaker() + str(error), file=sys.stderr)
         sys.exit(error.status)
+    except BrokenPipeError:  # as of `| head`; else Python's own end would tell it again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except ModuleNotFoundError as error:
         if error.name not in ("torch", "numpy"):
             raise
@@ -47,7 +50,7 @@ class CommandLine(argparse.ArgumentParser):
         raise UserError(f"command line: {message}; {hint}")
 
 
-NAMES = ("SIGINT", "SIGTERM", "SIGUSR1")  # the last is sent by SLURM, where it is told to
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")  # of a closed terminal; of SLURM, if told to
 NUMBERS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]  # Windows has two
 
 
@@ -61,6 +64,8 @@ class StopSignals:
         self._before: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():  # others cannot set handlers
             self._before = {number: signal.signal(number, self._remember) for number in NUMBERS}
+            if self._before.get(getattr(signal, "SIGHUP", 0)) == signal.SIG_IGN:  # as nohup has it
+                signal.signal(signal.SIGHUP, signal.SIG_IGN)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -68,7 +73,7 @@ class StopSignals:
             signal.signal(number, handler)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT == self.received:
+        if number == signal.SIGINT and self.received == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = number
 

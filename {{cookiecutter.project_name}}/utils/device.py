@@ -18,7 +18,7 @@ def get_device(name: str = "auto") -> torch.device:
     """
     n_gpus = torch.cuda.device_count()
     available = ["cuda", *(f"cuda:{n}" for n in range(n_gpus))] if n_gpus else []
-    available += ["mps"] * torch.backends.mps.is_available() + ["cpu"]
+    available += ["mps", "cpu"] if torch.backends.mps.is_available() else ["cpu"]
     if name == "auto":
         name = available[0]
     if name not in available:

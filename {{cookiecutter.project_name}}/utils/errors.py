@@ -34,7 +34,7 @@ def in_full(what: str = "this is") -> str:
     """That something is in the full project, with the command of the README that adds it."""
     lines = README.read_text(encoding="utf-8").splitlines() if README.exists() else []
     commands = [line for line in lines if "size=full" in line or '"size": "full"' in line]
-    return f"{what} in the full project: {next(iter(commands), 'bake it with size=full')}"
+    return f"{what} in the full project: {commands[0] if commands else 'bake it with size=full'}"
 
 
 @contextmanager

@@ -43,7 +43,7 @@ def load_callbacks() -> list[Any]:
             try:
                 module = import_module(f"tools.{file}")
                 found += [getattr(module, name)() for name in names]
-            except ModuleNotFoundError as error:  # such as another file that was deleted
+            except ImportError as error:  # such as another file that was deleted
                 logging.getLogger("train").warning("tools/%s.py: %s", file, error)
     return found
 

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -48,7 +48,8 @@ def sync_names(folder: Path) -> None:
     """Wait until the names of the files in a folder are on the disk, as only it has these."""
     if os.name == "posix":
         directory = os.open(folder, os.O_RDONLY)
-        os.fsync(directory)
+        with suppress(OSError):  # some network drives do not sync folders
+            os.fsync(directory)
         os.close(directory)
 
 

@@ -27,7 +27,7 @@ class MetricTracker:
         self.functions = {name_of(m): m for m in metrics if not hasattr(m, "compute")}
         self.collectors = [copied(m) for m in metrics if hasattr(m, "compute")]
         for metric in self.collectors:
-            for part in getattr(metric, "modules", list)():
+            for part in metric.modules() if hasattr(metric, "modules") else []:
                 if hasattr(part, "persistent"):  # of torchmetrics: so its state_dict has the state
                     part.persistent(True)
         self.reset()
@@ -90,7 +90,10 @@ class MetricTracker:
             for key, (total, n) in of_process.items():
                 add_to(sums, key, total, n)
         means = {key: total / n for key, (total, n) in sums.items() if n}
-        return means | plain_numbers({name_of(m): of_all(m).compute() for m in self.collectors})
+        collected = plain_numbers({name_of(m): of_all(m).compute() for m in self.collectors})
+        for key in [key for key, value in collected.items() if not isinstance(value, (int, float))]:
+            raise UserError(f"{key!r} is no number: compute() gives one, or a dict of them")
+        return means | collected
 
     def state_dict(self) -> dict[str, Any]:
         collected = {name_of(metric): state_of(metric) for metric in self.collectors}

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from shlex import quote
 from signal import Signals
 from typing import Any
 
@@ -28,21 +29,25 @@ def prepare(trainer: Any) -> None:
             loader.load_state_dict(loader.state_dict())
         for callback in trainer.callbacks:
             callback.on_train_start(trainer)
+        config.start_run()
     except Exception:
         config.discard_run()
         raise
-    config.start_run()
     model = distributed.unwrap(trainer.model)
     trainer.logger.info("%s\nRun directory: %s", model, trainer.checkpoint_dir)
 
 
 def begin_pass(trainer: Any, epoch: int) -> None:
     """Where an epoch begins a pass over the data, tell the loader or its sampler which one."""
+    seed: int = trainer.config.settings.seed
+    valid: Any = getattr(trainer, "valid_data_loader", None)
+    if hasattr(valid, "n_samples_mean") and not valid._passes.is_fixed:
+        valid.set_epoch(seed, epoch - 1)
     if trainer.batch_idx > 0 or not (trainer.epoch_is_pass or trainer.step == 0):
         return
     loader: Any = getattr(trainer, "data_loader", None)
     if hasattr(loader, "n_samples_mean"):  # a BaseDataLoader
-        loader.set_epoch(trainer.config.settings.seed, epoch - 1)
+        loader.set_epoch(seed, epoch - 1)
     elif hasattr(loader, "set_epoch"):
         loader.set_epoch(epoch - 1)
     elif hasattr(getattr(loader, "sampler", None), "set_epoch"):  # a DistributedSampler
@@ -99,7 +104,10 @@ def ending_well(trainer: Any) -> Iterator[None]:
         if status <= 128:  # else a signal has asked for the end, here or in another process
             trainer.outcome = f"failed: {what}"
         last = trainer.checkpoint_dir / LAST_NAME
-        how = f"Go on with: python train.py -r {last}" if last.exists() else "No checkpoint yet."
+        n = distributed.world_size()
+        script = "python" if n == 1 else f"torchrun --nproc-per-node={n}"
+        command = f"{script} train.py -r {quote(str(last))}"
+        how = f"Go on with: {command}" if last.exists() else "No checkpoint yet."
         is_told = status > 128 and not distributed.is_main()  # all have ended alike
         line = f"epoch {trainer.epoch}, step {trainer.step}: {what.rstrip('.')}. {how}"
         trainer.logger.error("%s", line, extra={"is_shown": is_told})
@@ -114,3 +122,6 @@ def ending_well(trainer: Any) -> Iterator[None]:
             with as_warning(trainer.logger, "how the run has ended is not noted"):
                 mark(trainer.checkpoint_dir, outcome=trainer.outcome)
         trainer.writer.close()
+        for name in ("data_loader", "valid_data_loader"):  # later, to end workers may take long
+            if (inner := getattr(getattr(trainer, name, None), "_loader", None)) is not None:
+                inner._iterator = None

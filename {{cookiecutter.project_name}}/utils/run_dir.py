@@ -4,7 +4,6 @@ A directory with the file `.run` is that of a run. In no other one is a file ove
 """
 
 import atexit
-import re
 import shutil
 from contextlib import suppress
 from datetime import datetime
@@ -14,7 +13,6 @@ from utils.errors import UserError
 from utils.files import read_json, write_json
 
 EPOCH_NAME = "checkpoint-epoch{}.pth"
-EPOCH_NUMBER = re.compile(r"checkpoint-epoch(\d+)\.pth")
 BEST_NAME = "model_best.pth"
 LAST_NAME = "last.pth"
 MARK_NAME = ".run"  # says when the run was last started, and how that ended
@@ -37,7 +35,7 @@ def make_run_dir(parent: Path, run_id: str | None = None) -> tuple[Path, list[Pa
             atexit.register(remove_empty, made)
             return folder, made
         except OSError as error:
-            if run_id is not None or not isinstance(error, FileExistsError):
+            if run_id is not None or not folder.exists():  # else the name is taken
                 reason = f"cannot make a run in {parent}: {error.strerror}"
                 raise UserError(f"trainer.save_dir: {reason}") from None
         folder, n = parent / f"{name}_{n + 1}", n + 1
@@ -83,8 +81,8 @@ def remove_empty(folders: list[Path]) -> None:
 
 def saved_epochs(run_dir: Path) -> list[int]:
     """The numbers of the epochs of which a run has a checkpoint, the highest last."""
-    matches = [EPOCH_NUMBER.fullmatch(path.name) for path in run_dir.glob("*.pth")]
-    return sorted(int(match[1]) for match in matches if match)
+    numbers = [path.stem.rpartition("epoch")[2] for path in run_dir.glob(EPOCH_NAME.format("*"))]
+    return sorted(int(number) for number in numbers if number.isdecimal())
 
 
 def remove_old(run_dir: Path, keep_last: int | None, epochs_done: int) -> None:
