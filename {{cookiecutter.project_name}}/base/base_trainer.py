@@ -47,7 +47,7 @@ class BaseTrainer(ABC):
         self.monitor = settings.monitor
         self.mnt_mode, _, self.mnt_metric = self.monitor.partition(" ")
         self.mnt_best = -inf if self.mnt_mode == "max" else inf
-        self.early_stop = (self.mnt_mode != "off" and settings.early_stop) or inf
+        self.early_stop = inf if self.mnt_mode == "off" else settings.early_stop or inf
         self.not_improved_count = 0  # epochs since the best one
         self.start_epoch = 1  # with which `train` begins, or goes on when it is called again
         self.epoch = 0  # the one that runs
@@ -98,6 +98,7 @@ class BaseTrainer(ABC):
     def _monitored(self, log: dict[str, Any]) -> float:
         """The monitored value in the log of an epoch; UserError where there is none."""
         if self.mnt_metric not in log:
+            self._save(self.epoch - (self.batch_idx > 0), [LAST_NAME])  # the epoch is not lost
             raise UserError(f"trainer.monitor = {self.monitor!r}: an epoch gives {', '.join(log)}")
         return float(log[self.mnt_metric])
 

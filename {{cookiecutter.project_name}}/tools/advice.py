@@ -7,11 +7,9 @@ from typing import Any
 from torch import nn
 
 from base import BaseTrainer, Callback
-from parse_config import ConfigParser
 from settings import Settings
 from utils import distributed
 from utils.errors import UserError
-from utils.optim import by_name
 from utils.run_dir import is_run
 
 OTHER_LAUNCHERS = ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
@@ -19,12 +17,6 @@ OTHER_LAUNCHERS = ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SI
 
 class Advice(Callback):
     """Warnings before the first epoch."""
-
-    def on_model_built(self, model: nn.Module, config: ConfigParser) -> None:
-        for name, parameter in model.named_parameters():
-            if nn.parameter.is_lazy(parameter):
-                how = "call the model on an example in its __init__"
-                raise UserError(f"arch: {name} has no size before the first batch: {how}")
 
     def on_train_start(self, trainer: BaseTrainer) -> None:
         refuse_lists(distributed.unwrap(trainer.model))
@@ -34,10 +26,6 @@ class Advice(Callback):
             trainer.logger.info(line, config.resume)
         for line in advice(config.settings, loader):
             trainer.logger.warning(line)
-        if has_untrained_loss(trainer):
-            trainer.logger.warning(
-                "loss: its parameters are not trained: the model is to hold them"
-            )
 
 
 def advice(settings: Settings, data_loader: Any) -> Iterator[str]:
@@ -53,17 +41,6 @@ def advice(settings: Settings, data_loader: Any) -> Iterator[str]:
         yield f"n_gpu = {n}: this process uses one; torchrun --nproc-per-node={n} train.py uses all"
     if n_processes > 1 and data_loader is not None and not hasattr(data_loader, "set_epoch"):
         yield "data_loader: is no BaseDataLoader, so each process has all samples that it gives"
-
-
-def has_untrained_loss(trainer: BaseTrainer) -> bool:
-    """Whether a loss has parameters that no optimizer has."""
-    optimizers = by_name(trainer.optimizer).values()
-    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-    trained = {id(p) for group in groups for p in group["params"]}
-    losses = [loss for loss in by_name(trainer.criterion).values() if hasattr(loss, "parameters")]
-    return any(
-        p.requires_grad and id(p) not in trained for loss in losses for p in loss.parameters()
-    )
 
 
 def refuse_lists(model: nn.Module) -> None:

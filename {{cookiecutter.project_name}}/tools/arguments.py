@@ -36,7 +36,7 @@ def check_together(settings: Settings) -> list[Mistake]:
     found, names = [], {"loss", "lr", "epoch"}
     for index, metric in enumerate(settings.metrics):
         name = metric.name or metric.type.rpartition(".")[2]
-        if name in names:
+        if name in names or name.startswith("val_"):
             text = f': the name {name!r} is taken; give it another, "name": "…"'
             found.append(Mistake(("metrics", index), text))
         names.add(name)
@@ -46,6 +46,12 @@ def check_together(settings: Settings) -> list[Mistake]:
     for name in by_name(settings.lr_scheduler).keys() - optimizers.keys():
         several = ", ".join(optimizers) or "one alone"
         found.append(Mistake(("lr_scheduler",), f" {name}: must go with optimizer: {several}"))
+    for scheduler in by_name(settings.lr_scheduler).values():
+        mode, monitor = scheduler.args.get("mode", "min"), settings.trainer.monitor
+        is_followed = scheduler.interval == "epoch" and monitor.partition(" ")[0] == mode
+        if scheduler.type.endswith("ReduceLROnPlateau") and not is_followed:
+            text = f": follows {monitor!r} epoch by epoch, with its args.mode"
+            found.append(Mistake(("lr_scheduler",), text))
     return found
 
 
@@ -59,7 +65,7 @@ def check_part(path: Keys, part: Any, modules: Any) -> list[Mistake]:
         missing = ", ".join(sorted(found.__abstractmethods__))
         return [Mistake((*path, "type"), f": {part.type!r} is incomplete: it has no {missing}")]
     mistakes: list[Mistake] = []
-    args, given = part.args, {"optimizer": 1}.get(path[0], 0)
+    args, given = part.args, 1 if path[0] == "optimizer" else 0
     if path[0] in ("loss", "metrics") and not isclass(found):
         given = 2  # output and target
     if path[0] == "lr_scheduler":

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from importlib.util import find_spec
 from itertools import islice
 from logging.handlers import BufferingHandler
-from math import isfinite
+from math import isfinite, isnan
 from operator import length_hint
 from shutil import rmtree
 from traceback import extract_stack, walk_tb
@@ -61,8 +61,8 @@ def check(trainer: Any) -> None:
         before = [p.data.clone() for p in trainer.model.parameters()]
         log = BaseTrainer.train(trainer)  # a subclass may have another
         values = {k: v for k, v in log.items() if k != "epoch" and isinstance(v, (int, float))}
-        for name in [k for k, v in values.items() if k.endswith("loss") and not isfinite(v)]:
-            raise UserError(f"{name} is {values[name]} on the first batches")
+        if bad := [k for k, v in values.items() if k.endswith("loss") and not isfinite(v)]:
+            raise UserError(f"{bad[0]} is {values[bad[0]]} on the first batches")
         is_as_before = all(map(torch.equal, before, trainer.model.parameters()))
         if is_as_before and NO_STEP in [record.msg for record in warnings.buffer]:
             raise UserError("no step has changed a weight")
@@ -178,8 +178,12 @@ def schedules(trainer: Any) -> Iterator[tuple[str, str, Any, int]]:
     settings = by_name(trainer.config.settings.lr_scheduler)
     for name, scheduler in by_name(trainer.lr_scheduler).items():
         interval = getattr(settings.get(name), "interval", "epoch")
+        done = trainer.step if interval == "step" else trainer.start_epoch - 1
+        before = done - getattr(
+            scheduler, "last_epoch", done
+        )  # where it has begun in a resumed run
         if n := trainer.epochs * (n_steps if interval == "step" else 1):
-            yield f"lr_scheduler.{name}".rstrip("."), interval, scheduler, n
+            yield f"lr_scheduler.{name}".rstrip("."), interval, scheduler, n - before
 
 
 def compare_lengths(trainer: Any, key: str, interval: str, scheduler: Any, n: int) -> None:
@@ -225,27 +229,28 @@ def n_classes_of(data_loader: Any) -> int:
 
 
 ADVICE = {  # on what torch says
+    r"'closure'": "this optimizer takes a closure: write a train_step that gives it one",
     r"'input' must be Tensor, not": "the loss takes a tensor: write a train_step for this output",
     r"to unpack|Tensor, not|got \((str|list|tuple|dict|numpy)|'(str|list|dict)' obj": "train_step "
     "takes (input, target), two tensors: write it for this batch",
     r"required positional arg": "write a train_step that gives the model or the loss what it takes",
-    r"Target .* out of bounds": "arch.args are to give as many classes as the data have",
-    r"target dtype|ulti-target|Target size|type Long": "cross_entropy takes int64 (N,) as targets, "
-    "class numbers; other losses take floats in the shape of the output",
-    r"Input type|same dtype|scalar type|Found dtype": "the data loader is to give float32",
-    r"be multiplied|to have \d+ channels|size mismatch|xpected \dD": "the model is to fit it",
+    r"Target .* out of bounds|for all \d+ classes": "classes count from 0; for C of them the "
+    "model gives C outputs, and a loss has C weights, if any; ignore_index may be another number",
+    r"target dtype|ulti-target|Target size|type Long|got Long|spatial": "cross_entropy takes "
+    "int64 (N, ...) as targets, class numbers; other losses take floats in the shape of the output",
+    r"nput d?type|same dtype|scalar type|Found dtype": "the data loader is to give float32",
+    r"be multiplied|\d+ channels|size mismatch|xpected \dD|input_size": "the model is to fit it",
     r"range in self|out of bounds|device-side assert": "a number in it is too large for arch.args",
     r"1 value per channel": "batch norm of a single sample: data_loader.args.drop_last=true",
     r"on the same device": "what train_step or forward makes is to have device=self.device",
-    r"'closure'": "this optimizer takes a closure: write a train_step that gives it one",
     r"does not require grad": "the loss is to depend on weights that are trained",
-    r"for scalar outputs": "the loss is to be one number, the mean over the batch",
+    r"for scalar outputs|attribute 'backward'": "the loss is to be a tensor of one number, a mean",
     r"graph a second time": "self.optimize(loss) does the backward pass: leave out loss.backward()",
 }
 WORKER_DIED = "a data loader's worker died, as where memory is short"
 EXPLANATIONS = {  # of errors, by what they say
     "MemoryError|out of memory|allocate memory": "out of memory: take a smaller batch_size",
-    "Connection closed by peer": "another process has ended; its own message says why",
+    r"Connection closed by peer|pair\.cc.*(reset|Broken)": "another process has ended and says why",
     "unused_parameters=True": "unused parameters: parallel.find_unused_parameters=true allows it",
     "device-side assert": "a class or an index is out of range: -d cpu shows where",
     r"worker \(pid.* (is killed|exited)|Pin memory thread exited": WORKER_DIED,
@@ -272,9 +277,26 @@ class FirstSteps(Callback):
             raise UserError("data_loader: timeout is for workers: num_workers must be 1 or more")
         if hasattr(data_loader, "n_samples_mean") and not getattr(data_loader, "in_order", True):
             raise UserError("data_loader: in_order = false: a resume would leave batches out")
+        dataset: Any = getattr(data_loader, "dataset", None)
+        if getattr(data_loader, "valid_sampler", None) is not None:
+            held_out = getattr(data_loader, "init_kwargs", {}).get("dataset", dataset)
+            if len(held_out) != len(dataset):
+                numbers = f"{len(held_out)} samples, not {len(dataset)}"
+                raise UserError(f"data_loader: valid_dataset has {numbers}")
+        for name, value in getattr(dataset, "__dict__", {}).items():
+            if type(value).__name__ in ("Generator", "Random", "RandomState"):
+                line = (
+                    "data set: %s begins anew in a resumed run: draw from torch.rand and the like"
+                )
+                config.get_logger("train").warning(line, name)
         if not hasattr(data_loader, "__iter__"):
             kind = f"a {type(data_loader).__name__} has no __iter__, so it gives no batches"
             raise UserError(f"data_loader.type = {config['data_loader']['type']!r}: {kind}")
+
+    def on_model_built(self, model: nn.Module, config: ConfigParser) -> None:
+        for name in [name for name, p in model.named_parameters() if nn.parameter.is_lazy(p)]:
+            how = "call the model on an example in its __init__"
+            raise UserError(f"arch: {name} has no size before the first batch: {how}")
 
     def on_train_start(self, trainer: Any) -> None:
         refuse_state(trainer)
@@ -285,8 +307,12 @@ class FirstSteps(Callback):
             trainer.writer.enabled = False
         for line in (*doubts_of_monitor(trainer), *too_many_classes(trainer)):
             trainer.logger.warning(line)
+        self.told = warn_of_untrained(trainer, set())
         for schedule in schedules(trainer):
             compare_lengths(trainer, *schedule)
+        lengths = distributed.all_gather(getattr(trainer, "len_epoch", 0))
+        if len({*lengths}) > 1:  # of loaders that are not ours
+            raise UserError(f"trainer.len_epoch: the processes have {lengths} batches: set it")
         norms = {nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d}
         if distributed.world_size() > 1 and norms & {*map(type, trainer.model.modules())}:
             trainer.logger.warning(OWN_NORM)
@@ -313,10 +339,17 @@ class FirstSteps(Callback):
         if self.n_steps == 1:  # now also what callbacks have added after this one
             refuse_state(self.trainer)
         if self.has_stepped or self.n_steps == 10:
-            self.on_epoch_end()
+            self.look_back()
 
-    def on_epoch_end(self, *_: Any) -> None:
-        if self.handles and not self.has_stepped:
+    def on_epoch_end(self, trainer: Any, log: dict[str, Any]) -> None:
+        if isnan(float(log.get(trainer.mnt_metric, 0))):
+            trainer.logger.warning("%s is nan: this epoch cannot be the best", trainer.mnt_metric)
+        self.told = warn_of_untrained(trainer, self.told)
+        self.look_back()
+
+    def look_back(self) -> None:
+        """On the first steps; then nobody looks at more."""
+        if self.handles and self.n_steps and not self.has_stepped:
             self.trainer.logger.warning(NO_STEP)
         self.on_train_end(self.trainer, "")
 
@@ -342,22 +375,38 @@ class FirstSteps(Callback):
         advice = next((text for words, text in ADVICE.items() if re.search(words, str(error))), "")
         if isinstance(error, UserError):
             return None
+        if isinstance(error, (ConnectionError, EOFError)) and "_try_get_data" in names:
+            return RunError(WORKER_DIED)
+        trainer.logger.info("In full:", exc_info=error, extra={"is_shown": True})
         file, innermost = place_of(error).partition(":")[0], frames[-1].f_code.co_filename
         # Else torch was called, or it is the loop; errors of the user's own words may look alike
         is_own = file and innermost.endswith(file) and not re.fullmatch("trainer.trainer.py", file)
-        if isinstance(error, (ConnectionError, EOFError)) and "_try_get_data" in names:
-            return RunError(WORKER_DIED)
-        if not advice or names.isdisjoint(("train_step", "valid_step")) or is_own:
+        batches = [frame.f_locals["batch"] for frame in frames if "batch" in frame.f_locals]
+        if not (advice and batches) or names.isdisjoint(("train_step", "valid_step")) or is_own:
             meaning = explain(error)
             return RunError(meaning) if meaning else None
         step = "train_step" if "train_step" in names else "valid_step"
         advice = advice.replace("train_step", step)
-        what = describe(next(x.f_locals["batch"] for x in frames if "batch" in x.f_locals))
+        what = describe(batches[-1])
         if re.fullmatch(r"u?int\d+ \(\d+,\), float\d+ \(\d+, .+\)", what):  # swapped
             advice = "the data loader is to give (input, target)"
-        trainer.logger.info("In full:", exc_info=error, extra={"is_shown": True})
         words = f"{place_of(error)}{in_one_line(error)}".rstrip(".")
         return UserError(f"{words}; the batch is {what}: {advice}")
+
+
+def warn_of_untrained(trainer: Any, told: set[str]) -> set[str]:
+    """Say which parameters of the model and of losses want gradients, but are in no optimizer."""
+    held = (*by_name(trainer.optimizer).values(), *vars(trainer).values(), *trainer.state.values())
+    optimizers = [x for x in held if hasattr(x, "param_groups")]  # a GAN may have others by itself
+    trained = {id(p) for x in optimizers for group in x.param_groups for p in group["params"]}
+    losses = [x for x in by_name(trainer.criterion).values() if isinstance(x, nn.Module)]
+    modules = (distributed.unwrap(trainer.model), *losses) if optimizers else ()
+    named = [pair for module in modules for pair in module.named_parameters()]
+    names = {name for name, p in named if p.requires_grad and id(p) not in trained}
+    if new := sorted(names - told):
+        line = "not trained, as no optimizer has them: %s%s"
+        trainer.logger.warning(line, ", ".join(new[:3]), " and more" if new[3:] else "")
+    return told | names
 
 
 def refuse_state(trainer: Any) -> None:

@@ -3,27 +3,16 @@
 from typing import Any
 
 from base import BaseTrainer, Callback
-from parse_config import ConfigParser
 from tools.first_batches import FirstBatches
-from utils.check import Mistake, nearest
+from utils.check import nearest
 from utils.errors import UserError
 from utils.meter import name_of
-from utils.optim import by_name, learning_rates
+from utils.optim import learning_rates
 from utils.seed import preserved_random_state
 
 
 class Monitor(Callback):
     """Refuses a `trainer.monitor` that no epoch gives."""
-
-    def on_check(self, config: ConfigParser, mistakes: list, before_data: bool = False) -> None:
-        mode, _, _ = config.settings.trainer.monitor.partition(" ")
-        for name, scheduler in by_name(config.settings.lr_scheduler).items():
-            if scheduler.type.endswith("ReduceLROnPlateau"):
-                if scheduler.interval == "step" or mode != scheduler.args.get("mode", "min"):
-                    path = ("lr_scheduler", *filter(None, [name]))
-                    followed = config.settings.trainer.monitor
-                    text = f": follows {followed!r} epoch by epoch, with its args.mode"
-                    mistakes.append(Mistake(path, text))
 
     def on_setup(self, trainer: BaseTrainer) -> None:
         if fault := fault_of(trainer):

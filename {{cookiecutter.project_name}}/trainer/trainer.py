@@ -51,7 +51,7 @@ class Trainer(BaseTrainer):
         self.no_autocast = autocast(settings.precision, self.device, enabled=False)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "fp16")
         self.checks_each_step = self.device.type == "cpu" and distributed.world_size() == 1
-        self.losses = torch.zeros((), device=self.device)  # else, a sum that shows a bad one later
+        self.loss_sum = torch.zeros((), device=self.device)  # where none is looked at by itself
         self.data_loader, self.valid_data_loader = data_loader, valid_data_loader
         self.do_validation, self.lr_scheduler = valid_data_loader is not None, lr_scheduler
         self.epoch_is_pass = (len_epoch or settings.len_epoch) is None  # over the data
@@ -59,13 +59,12 @@ class Trainer(BaseTrainer):
         if self.len_epoch == 0 and not hasattr(data_loader, "state_dict"):
             raise UserError("trainer.len_epoch: a data loader without length needs it")
         self.accumulate_steps, self.log_step = settings.accumulate_steps, settings.log_step
-        self.clip_grad_norm = settings.clip_grad_norm or None
-        self.progress, self.sync = Progress(), nullcontext()
+        self.clip_grad_norm, self.progress = settings.clip_grad_norm or None, Progress()
         self.train_metrics = MetricTracker(metrics=metric_ftns)
         self.valid_metrics = MetricTracker(metrics=metric_ftns)
         self.metrics = self.train_metrics  # the tracker that `measure` updates
         self.is_first_micro_batch = self.is_last_micro_batch = True  # of an optimizer step
-        self.loss_weight = 1.0  # of a micro-batch in the mean over its step
+        self.micro_batch_weight = 1.0  # of a micro-batch in the mean over its step
         self._endless: Iterator[Any] | None = None  # batches of passes that epochs do not end
         self.after_step: list[Any] = []  # what else to call after a step; one may remove itself
         self.state["scaler"] = self.scaler
@@ -99,7 +98,7 @@ class Trainer(BaseTrainer):
         optimizer = optimizer or self.optimizer
         if self.is_first_micro_batch:
             optimizer.zero_grad()
-        weighted = loss if self.loss_weight == 1 else loss * self.loss_weight
+        weighted = loss if self.micro_batch_weight == 1 else loss * self.micro_batch_weight
         with self.no_autocast:  # which PyTorch advises against in a backward pass
             self.scaler.scale(weighted).backward()
         self.check_loss(loss)
@@ -108,9 +107,9 @@ class Trainer(BaseTrainer):
         if self.clip_grad_norm is not None:
             self.scaler.unscale_(optimizer)
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
-            norm = nn.utils.clip_grad_norm_(parameters, self.clip_grad_norm)
+            norm: Any = nn.utils.clip_grad_norm_(parameters, self.clip_grad_norm)
             norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # of FSDP
-            if self.scaler.is_enabled():  # it leaves out a step whose gradients are not finite
+            if self.scaler.is_enabled() or "finite" in self.state:  # bad steps are left out
                 norm = (norm.nan_to_num(0, 0, 0), norm.isfinite())
             self.train_metrics.update("grad_norm", norm)
         self.scaler.step(optimizer)
@@ -121,17 +120,14 @@ class Trainer(BaseTrainer):
     def check_loss(self, loss: torch.Tensor) -> None:
         """Raise RunError for a loss that is not finite, or keep it for `stop_if_not_finite`."""
         if not self.checks_each_step:
-            self.losses = self.losses + loss.detach().to(self.device)
+            self.loss_sum = self.loss_sum + loss.detach().to(self.device)
         elif not isfinite(loss.item()):
             raise RunError(f"the loss is {loss.item()}; the step was not taken")
 
     def stop_if_not_finite(self) -> None:
-        """Raise RunError where a trained weight, or a loss before, is not finite in any process.
-
-        Also where fp16 finds no scale with finite gradients: 1e-4 is the least in fairseq, too.
-        """
-        bad = ~self.losses.isfinite() | (self.scaler.get_scale() < 1e-4)
-        optimizers = by_name(self.optimizer).values()
+        """Raise RunError where a trained weight, or a loss before, is not finite in any process."""
+        has_no_scale = self.scaler.get_scale() < 1e-4  # so fp16 finds no finite gradients (fairseq)
+        bad, optimizers = ~self.loss_sum.isfinite() | has_no_scale, by_name(self.optimizer).values()
         for p in [p for one in optimizers for group in one.param_groups for p in group["params"]]:
             own = p.to_local() if hasattr(p, "to_local") else p  # its part here, with FSDP
             bad = bad | ~own.isfinite().all().to(self.device)
@@ -143,10 +139,13 @@ class Trainer(BaseTrainer):
         if not self.metric_ftns:
             return {}
         with torch.no_grad():
-            for metric in self.metrics.collectors if self.loss_weight else ():
+            for metric in self.metrics.collectors if self.micro_batch_weight else ():
                 metric.update(output, target)
             functions = self.metrics.functions.items()
-            return {name: function(output, target) for name, function in functions}
+            values = {name: function(output, target) for name, function in functions}
+        if wrong := [name for name, value in values.items() if isinstance(value, tuple)]:
+            raise UserError(f"metrics: {wrong[0]} gives a tuple: a metric is to give one number")
+        return values
 
     def batch_size(self, batch: Any) -> int:
         """The number of samples in a batch. It weights the batch's values and its gradient.
@@ -166,14 +165,14 @@ class Trainer(BaseTrainer):
         self.progress.start_epoch(self)
         batches = self._epoch_batches()
         while micro_batches := [*islice(batches, self.accumulate_steps)]:
-            n_mean = sum([mean for *_, mean in micro_batches])  # samples of a process in this step
+            n_mean = sum(mean for _, _, mean in micro_batches)  # samples of a process in this step
             last = len(micro_batches) - 1
             for i, (batch, n, _) in enumerate(micro_batches):
                 self.is_first_micro_batch, self.is_last_micro_batch = i == 0, i == last
-                self.loss_weight = n / n_mean
+                self.micro_batch_weight = n / n_mean
                 batch = to_device(batch, self.device)
-                no_sync = self.sync if i == last else getattr(self.model, "no_sync", nullcontext)()
-                with self.autocast, no_sync:  # DDP averages gradients once in a step
+                no_sync = nullcontext if i == last else getattr(self.model, "no_sync", nullcontext)
+                with self.autocast, no_sync():  # DDP averages gradients once in a step
                     values = self.train_step(batch)
                 self.train_metrics.add(values, n)
             self.step += 1
@@ -230,7 +229,7 @@ class Trainer(BaseTrainer):
         self.valid_metrics.reset()
         with preserved_random_state(self.device), averaged_model(self):
             self.model.eval()
-            self.metrics, self.loss_weight = self.valid_metrics, 1.0
+            self.metrics, self.micro_batch_weight = self.valid_metrics, 1.0
             distributed.broadcast_buffers(self.model)
             for batch in data_loader:
                 if (n := self._n_samples(batch, data_loader)) == 0:
