@@ -61,12 +61,37 @@ def test_a_schedule_is_as_long_as_the_run(make_trainer, changes, n_steps):
     assert trainer.config.settings.lr_scheduler.args["total_steps"] == n_steps
 
 
-@pytest.mark.parametrize("key", ["epochs", "steps_per_epoch"])
-def test_only_the_whole_length_of_a_schedule_is_known(make_trainer, key):
-    args = {"max_lr": 0.1, "epochs": 2, "steps_per_epoch": 4, key: "auto"}
-    scheduler = {"type": "OneCycleLR", "args": args, "interval": "step"}
-    with pytest.raises(UserError, match=f"{key} = 'auto' is no length.*give total_steps"):
-        make_trainer({"lr_scheduler": scheduler})
+@pytest.mark.parametrize(
+    ("type", "args"),
+    [
+        ("OneCycleLR", {"epochs": "auto", "steps_per_epoch": 4, "max_lr": 0.1}),
+        ("OneCycleLR", {"steps_per_epoch": "auto", "epochs": 2, "max_lr": 0.1}),
+        ("LinearLR", {"start_factor": "10%"}),
+        ("StepLR", {"gamma": "10%", "step_size": "50%"}),
+        ("CosineAnnealingLR", {"eta_min": "auto", "T_max": "auto"}),
+        ("CosineAnnealingWarmRestarts", {"T_mult": "auto", "T_0": 4}),
+        ("tools.by_group.OneCycleLR", {"max_lr": {"": "auto"}, "total_steps": "auto"}),
+        ("data_loader.data_loaders.Warm", {"mode": "auto"}),
+    ],
+)
+def test_only_lengths_of_schedules_follow_the_run(make_trainer, monkeypatch, type, args):
+    monkeypatch.setattr(data_loaders, "Warm", lambda optimizer, mode: None, raising=False)
+    with pytest.raises(UserError) as caught:
+        make_trainer({"lr_scheduler": {"type": type, "args": args}})
+    [line] = str(caught.value).splitlines()
+    key = next(iter(args))
+    assert f"lr_scheduler.args.{key}" in line and "is for lengths alone: T_max, T_0," in line
+
+
+@pytest.mark.parametrize("name", ["warmup_steps", "steps", "n_iters", "max_epochs", "T_max"])
+def test_a_length_of_another_schedule_is_known_by_its_name(make_trainer, monkeypatch, name):
+    def warm(optimizer, **args):
+        return torch.optim.lr_scheduler.ConstantLR(optimizer, total_iters=args[name])
+
+    monkeypatch.setattr(data_loaders, "warm", warm, raising=False)
+    schedule = {"type": "data_loader.data_loaders.warm", "args": {name: "50%"}}
+    trainer = make_trainer({"lr_scheduler": schedule, "trainer.epochs": 6})
+    assert trainer.lr_scheduler.total_iters == 3
 
 
 def test_a_warm_up_is_a_share_and_the_rest_is_the_rest(make_trainer):

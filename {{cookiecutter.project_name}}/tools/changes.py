@@ -3,9 +3,11 @@
 Without this file, a change of the optimizer or the schedule is refused.
 """
 
-import copy
+import warnings
 from dataclasses import asdict
 from typing import Any
+
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from base import BaseTrainer, Callback
 from logger import setup_logging
@@ -15,6 +17,8 @@ from utils.errors import UserError
 from utils.optim import by_name
 
 Changed = dict[Keys, tuple[Any, Any]]  # {path: (old value, new value)}
+# What schedules set in parameter groups
+SCHEDULED = "lr initial_lr min_lr max_lr momentum base_momentum max_momentum betas".split()
 
 
 class Changes(Callback):
@@ -23,22 +27,21 @@ class Changes(Callback):
     changes: Changed = {}  # since that checkpoint
 
     def on_checkpoint_load(self, trainer: BaseTrainer, state: dict[str, Any]) -> None:
-        if state["random"] is None:
-            return  # other code has written it
-        changes = self.changes = changes_since(state["config"], trainer.config)
+        is_ours = state["random"] is not None  # else other code has written it
+        changes = self.changes = changes_since(state["config"], trainer.config) if is_ours else {}
+        has_init = trainer.config.settings.init_from is not None
+        if has_init and (below(changes, "init_from") or not is_ours):
+            raise UserError("init_from: begins a new run: leave out -r, or init_from")
         if ("trainer", "monitor") in changes:
             state["monitor_best"] = None  # the search for the best epoch begins anew
         for path, (old, new) in changes.items():
             if path[0] == "optimizer" and "args" not in path:
                 key = ".".join(path)
                 raise UserError(f"{key}: {old} -> {new}: for that, start a new run with init_from")
-        if any(path[0] == "lr_scheduler" and "args" not in path for path in changes):
-            state["lr_scheduler"] = None  # the new schedule begins now
-            keep_groups(state["optimizer"], trainer.optimizer)
-        for path, (old, new) in changes.items():
-            if path[0] in ("optimizer", "lr_scheduler") and "args" in path[:-1]:
-                change(state, trainer.lr_scheduler, path, old, new)
-        state["config"] = trainer.config.given  # whose changes are taken up
+        for name in by_name(trainer.optimizer):
+            take_up(changes, trainer, state, name)
+        if is_ours:
+            state["config"] = trainer.config.given  # whose changes are taken up
 
     def on_train_start(self, trainer: BaseTrainer) -> None:
         setup_logging(trainer.config.save_dir)
@@ -65,45 +68,86 @@ def changed_keys(old: Any, new: Any, path: Keys = ()) -> Changed:
     return {key: pair for one in inner for key, pair in one.items()}
 
 
-def keep_groups(state: dict[str, Any], optimizer: Any) -> None:
-    """Add to the parameter groups in a state what a new schedule has put into an optimizer's."""
-    for name, one in by_name(optimizer).items():
-        groups = (state[name] if name else state)["param_groups"]
-        for group, own in zip(groups, one.param_groups, strict=True):
-            group |= {key: value for key, value in own.items() if key not in group}
+def below(changes: Changed, *start: str) -> Changed:
+    """The changes of one part of the config, by their paths within it."""
+    n = len(start)
+    return {path[n:]: x for path, x in changes.items() if path[:n] == start[: len(path)]}
 
 
-def change(state: dict[str, Any], scheduler: Any, path: Keys, old: Any, new: Any) -> None:
-    """Give an optimizer or a scheduler in the state a number in place of an old one.
+def begins_now(of_schedule: Changed) -> bool:
+    """Whether a schedule is another: not only its arguments have changed."""
+    return any(path[:1] != ("args",) for path in of_schedule)
 
-    The learning rate is then that of the new schedule at this point, where torch has a formula for
-    it; else the rate that was reached is scaled. Raises UserError for what is not a number.
+
+def part_of(state: Any, name: str) -> Any:
+    """What is in a state for one optimizer, "" where there is one alone."""
+    return (state or {}).get(name) if name else state
+
+
+def n_moves(state: dict[str, Any]) -> int:
+    """How often a schedule with this state has moved on; a ChainedScheduler has no number of it."""
+    return state["last_epoch"] if "last_epoch" in state else n_moves(state["_schedulers"][0])
+
+
+def take_up(changes: Changed, trainer: Any, state: dict[str, Any], name: str) -> None:
+    """Let one optimizer and its schedule in a state be as the config now says.
+
+    The learning rate is then that of a run which had this schedule from its first step; a rate that
+    no formula gives is scaled. Raises UserError for what cannot be changed.
     """
-    optimizer_state, scheduler_state = state["optimizer"], state["lr_scheduler"]
-    if path[1] != "args":  # one of several
-        optimizer_state = optimizer_state[path[1]]
-        scheduler_state = (scheduler_state or {}).get(path[1])
-        scheduler = (scheduler or {}).get(path[1])
-    groups, argument = optimizer_state["param_groups"], path[-1]
-    if path[0] == "lr_scheduler" and scheduler_state is None:
-        return  # it begins now
-    target = [scheduler_state] if path[0] == "lr_scheduler" else groups
-    if not all(isinstance(value, (int, float)) for value in (old, new, target[0].get(argument))):
-        raise UserError(f"{'.'.join(path)}: cannot be changed in the middle of a run")
-    if argument == "lr" and old > 0:
-        for group in groups:
-            group["lr"] *= new / old
-            group["initial_lr"] = new
-        if "base_lrs" in (scheduler_state or {}):
-            rates = scheduler_state["base_lrs"]
-            scheduler_state["base_lrs"] = [rate * new / old for rate in rates]
+    where = [tuple(filter(None, (key, name))) for key in ("optimizer", "lr_scheduler")]
+    of_optimizer, of_schedule = (below(changes, *path) for path in where)
+    if not (of_optimizer or of_schedule):
+        return
+    groups = part_of(state["optimizer"], name)["param_groups"]
+    own_groups = by_name(trainer.optimizer)[name].param_groups
+    scheduler = by_name(trainer.lr_scheduler).get(name)
+    reached = part_of(state["lr_scheduler"], name)
+    refuse_unless_numbers(of_optimizer, groups, where[0])
+    arguments = [path[1] for path in of_optimizer]
+    is_formula = isinstance(scheduler, LRScheduler) and not isinstance(scheduler, ReduceLROnPlateau)
+    if begins_now(of_schedule) or (is_formula and reached):
+        if not begins_now(of_schedule):
+            move_on(scheduler, n_moves(reached), where[1])
+        if scheduler is not None and reached:
+            reached.clear()
+            reached |= scheduler.state_dict()
+        arguments += SCHEDULED
     else:
-        for group in target:
-            group[argument] = new
-        if path[0] == "lr_scheduler" and hasattr(scheduler, "_schedule_phases"):
-            scheduler_state["_schedule_phases"] = scheduler._schedule_phases  # of OneCycleLR
-    if scheduler_state is not None and hasattr(scheduler, "_get_closed_form_lr"):
-        scheduler = copy.copy(scheduler)
-        scheduler.load_state_dict(scheduler_state)
-        for group, rate in zip(groups, scheduler._get_closed_form_lr(), strict=True):
-            group["lr"] = rate
+        refuse_unless_numbers(of_schedule, [reached or {}], where[1])
+        for path, (_, new) in of_schedule.items():
+            reached[path[1]] = new
+        if "lr" in arguments:
+            arguments.remove("lr")
+            patterns = by_name(trainer.config.settings.optimizer)[name].groups
+            scale(groups, own_groups, of_optimizer["args", "lr"][0], patterns)
+    for group, own in zip(groups, own_groups, strict=True):
+        group |= {key: own[key] for key in arguments if key in own}
+
+
+def refuse_unless_numbers(changes: Changed, kept: list[dict[str, Any]], where: Keys) -> None:
+    """Raises UserError for an argument that is no number, now or in the checkpoint."""
+    for path, (_, new) in changes.items():
+        values = [one.get(path[-1]) for one in kept]
+        if not all(isinstance(x, (int, float)) for x in (new, *values)):
+            key = ".".join(map(str, (*where, *path)))
+            raise UserError(f"{key}: cannot be changed in the middle of a run")
+
+
+def move_on(scheduler: Any, n: int, where: Keys) -> None:
+    """Bring a new schedule to where the old one was. Raises UserError where it is too short."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the optimizer has taken its steps before
+        try:
+            for _ in range(n):
+                scheduler.step()
+        except ValueError as error:  # of OneCycleLR
+            raise UserError(f"{'.'.join(where)}: {error}") from None
+
+
+def scale(groups: list, own_groups: list, old: float | None, patterns: dict[str, Any]) -> None:
+    """Scale the learning rates of the groups that have none of their own in `patterns`."""
+    for group, own in zip(groups, own_groups, strict=True):
+        names = own.get("name", "").split()
+        if not any("lr" in args for pattern, args in patterns.items() if pattern in names):
+            group["lr"] = own["lr"] * (group["lr"] / old if old else 1)

@@ -1,9 +1,10 @@
 """Values of the config that the data tell: a run's config has them as numbers.
 
 `"${data.num_classes}"` among the arguments of a part is what the data loader has under that name,
-or else its data set, or what the labels say: `num_classes`, `class_weights`, `pos_weight`. In a
-schedule, `"auto"` is how often it moves on in the run, or in its part of a SequentialLR; `"5%"` is
-that share of the run. from_data.json in the run directory keeps what the config had.
+or else its data set, or what the labels say: `num_classes`, `class_weights`, `pos_weight`. As a
+length of a schedule, `"auto"` is how often it moves on in the run, or in its part of a
+SequentialLR; `"5%"` is that share of the run. from_data.json in the run directory keeps what the
+config had.
 """
 
 import re
@@ -16,15 +17,19 @@ from torch.utils.data import TensorDataset
 
 from base import BaseTrainer, Callback
 from parse_config import ConfigParser
+from tools.changes import begins_now, below, changes_since, n_moves, part_of
 from tools.folds import LABELS
 from utils import distributed
 from utils.check import Keys, Mistake, nearest
 from utils.errors import UserError, as_warning
 from utils.files import to_plain, write_json
 from utils.optim import by_name
+from utils.resume import read
 from utils.seed import preserved_random_state
 
 OPEN = re.compile(r"\$\{data\.\w+\}|auto|(\d+\.?\d*)%")  # the last two in a schedule
+LENGTH = re.compile(r"T_max|T_0|milestones|step_size\w*|(\w+_)?(steps|iters)|\w+_epochs")
+LENGTHS = "T_max, T_0, total_steps, total_iters, step_size, step_size_up, milestones, …"
 NAME = "from_data.json"
 COMPUTED = ("num_classes", "class_weights", "pos_weight")  # where nobody offers them
 
@@ -37,9 +42,11 @@ class FromData(Callback):
     def on_check(self, config: ConfigParser, mistakes: list, before_data: bool = False) -> None:
         left_open = dict(open_values(config.config))
         mistakes[:] = [mistake for mistake in mistakes if mistake.path not in left_open]
-        if not before_data:
-            reason = "only a training has it, from its data"
-            for path, value in left_open.items():
+        for path, value in left_open.items():
+            if value[0] != "$" and not is_length(path):
+                mistakes.append(Mistake(path, f" = {value!r}: is for lengths alone: {LENGTHS}"))
+            elif not before_data:
+                reason = "only a training has it, from its data"
                 mistakes.append(Mistake(path, f" = {value!r}: {reason}"))
 
     def on_data_built(self, data_loader: Any, config: ConfigParser) -> None:
@@ -56,6 +63,7 @@ class FromData(Callback):
             given: Any = get(new, where)
             if any(open_values(given, where)):
                 n_steps = steps_of_run(data_loader, config, part.interval, ".".join(where))
+                n_steps = max(1, n_steps - steps_before(config, part.interval, where))
                 set_lengths(given, n_steps, n_steps)
         config.read(distributed.broadcast(new))
         self.replaced = [*left_open.items()]
@@ -76,8 +84,13 @@ def open_values(value: Any, path: Keys = ()) -> Iterator[tuple[Keys, str]]:
         for key, one in value.items() if isinstance(value, dict) else enumerate(value):
             yield from open_values(one, (*path, key))
     elif isinstance(value, str) and OPEN.fullmatch(value):
-        if value[0] == "$" or path[0] == "lr_scheduler":
+        if value[0] == "$" or (path[0] == "lr_scheduler" and "args" in path):
             yield path, value
+
+
+def is_length(path: Keys) -> bool:
+    """Whether an argument of a schedule, or an entry of its list, is a number of steps."""
+    return LENGTH.fullmatch([key for key in path if isinstance(key, str)][-1]) is not None
 
 
 def get(tree: Any, path: tuple) -> Any:
@@ -174,13 +187,21 @@ def steps_of_run(data_loader: Any, config: ConfigParser, interval: str, where: s
     return settings.epochs * -(-n_batches // settings.accumulate_steps)
 
 
+def steps_before(config: ConfigParser, interval: str, where: Keys) -> int:
+    """How often a run moves on before a schedule begins: that of a resumed run may be another."""
+    if config.resume is None or not (state := read(config.resume)).get("random"):
+        return 0
+    done = state["step"] if interval == "step" else state["epoch"]
+    reached = part_of(state["lr_scheduler"], "".join(where[1:]))
+    if not reached or begins_now(below(changes_since(state["config"], config), *where)):
+        return done
+    return done - n_moves(reached)
+
+
 def set_lengths(part: Any, n_steps: int, n_of_run: int) -> None:
     """Put numbers in the place of lengths, in a schedule and in those that it consists of."""
     args = part.get("args", {}) if isinstance(part, dict) else {}
     for key, value in args.items():
-        if key in ("epochs", "steps_per_epoch") and isinstance(value, str):
-            how = "give total_steps in place of epochs and steps_per_epoch"
-            raise UserError(f"lr_scheduler: {key} = {value!r} is no length of a schedule: {how}")
         if key != "schedulers":
             args[key] = with_length(value, n_steps, n_of_run)
     inner = args.get("schedulers", [])

@@ -19,9 +19,9 @@ from parse_config import ConfigParser
 from settings import Settings
 from tools import for_one_process
 from tools.arguments import arguments_of
-from tools.from_data import OPEN
+from tools.from_data import OPEN, is_length
 from train import part_modules
-from utils.check import Range, kind_of
+from utils.check import Keys, Range, kind_of
 
 FLAG = {"action": "store_true", "help": "print a JSON Schema of the config, for editors"}
 Schema = dict[str, Any]
@@ -102,7 +102,7 @@ def args_schema(function: Callable[..., Any], key: str) -> Schema:
     given = 2 if is_call else 1 if key in ("optimizer", "lr_scheduler") else 0
     known, takes_any = arguments_of(function, given)
     properties = {
-        name: _with_default(_or_open(value_schema(one.annotation), key), one.default)
+        name: _with_default(_or_open(value_schema(one.annotation), (key, name)), one.default)
         for name, one in known.items()
     }
     return _block(
@@ -110,11 +110,12 @@ def args_schema(function: Callable[..., Any], key: str) -> Schema:
     )
 
 
-def _or_open(schema: Schema, key: str) -> Schema:
+def _or_open(schema: Schema, path: Keys) -> Schema:
     """With what stands for a number that the data tell: see tools/from_data.py."""
-    pattern = OPEN.pattern if key == "lr_scheduler" else OPEN.pattern.partition("|")[0]
+    has_length = path[0] == "lr_scheduler" and is_length(path)
+    pattern = OPEN.pattern if has_length else OPEN.pattern.partition("|")[0]
     text = {"type": "string", "pattern": f"^(?:{pattern})$"}
-    if key == "data_loader" or not ({"type", "anyOf"} & schema.keys()):
+    if path[0] == "data_loader" or not ({"type", "anyOf"} & schema.keys()):
         return schema
     if "anyOf" in schema:
         return schema | {"anyOf": [*schema["anyOf"], text]}
