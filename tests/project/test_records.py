@@ -44,7 +44,7 @@ def test_data_without_a_fingerprint_are_a_warning(make_trainer, caplog):
     trainer.train()
     [line] = [one.message for one in caplog.records if one.levelname == "WARNING"]
     assert line.startswith("data: a change will not be noticed: TypeError: ")
-    assert "fingerprint" not in read_json(trainer.checkpoint_dir / "data.json")
+    assert "content" not in read_json(trainer.checkpoint_dir / "data.json")
 
 
 COLUMNS = torch.tensor(np.asfortranarray(np.arange(12.0).reshape(4, 3)))

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import Dataset
 
 from base import BaseTrainer, Callback
 from base.base_data_loader import MANY
@@ -64,8 +65,7 @@ def refuse_others(data: dict[str, Any], config: Any) -> None:
     before = {} if config.resume is None else noted(config.resume.parent)
     changed = next((key for key in data if key in before and data[key] != before[key]), None)
     if changed is not None and not getattr(config.args, "allow_data_change", False):
-        is_content = changed.endswith("fingerprint")
-        what = "other samples" if is_content else f"another choice for {changed}"
+        what = "other samples" if changed.endswith("content") else f"another choice for {changed}"
         go_on = "--allow-data-change goes on with them"
         path = config.resume.parent / NAME
         raise UserError(f"{path}: the data have changed since, {what}; {go_on}")
@@ -84,13 +84,13 @@ def describe(loader: Any) -> dict[str, Any]:
     parts = {name: getattr(sampler, "indices", None) for name, sampler in samplers.items()}
     indices = {name: None if part is None else listed(part) for name, part in parts.items()}
     how = {"split": loader.split} if hasattr(loader, "split") else {}  # of tools/splits.py
-    return {"fingerprint": fingerprint(loader.init_kwargs["dataset"]), **how, **indices}
+    return {"content": fingerprint(loader.init_kwargs["dataset"]), **how, **indices}
 
 
 def describe_test(loader: Any) -> dict[str, Any]:
     """The same of the held-out data."""
     return {
-        "test_fingerprint": fingerprint(loader.dataset),
+        "test_content": fingerprint(loader.dataset),
         "test": listed(range(loader.n_samples)),
     }
 
@@ -105,23 +105,38 @@ def listed(indices: Any) -> list[int] | str:
 def fingerprint(dataset: Any) -> str:
     """A short text that changes with the data.
 
-    That of the data set's own `fingerprint()`, if it has one; of all values of a TensorDataset that
-    is not huge; else of the length and 16 samples.
+    That of the data set's own `fingerprint()`, if it has one; else of its length, of the numbers
+    that it keeps, and of 16 samples.
     """
     if hasattr(dataset, "fingerprint"):
         return dataset.fingerprint()
     digest = blake2b(str(len(dataset)).encode(), digest_size=16)
-    tensors = getattr(dataset, "tensors", None)
-    if isinstance(tensors, tuple) and sum(one.nbytes for one in tensors) < MOST_BYTES:
-        for content in _contents(tensors):
-            digest.update(content)
-        return digest.hexdigest()
+    for content in _contents([*_kept_in(dataset)]):
+        digest.update(content)
     with preserved_random_state():
         for probe in range(PROBES):
             seed_cpu(0)
             for content in _contents(dataset[len(dataset) * probe // PROBES]):
                 digest.update(content)
     return digest.hexdigest()
+
+
+def _kept_in(dataset: Any) -> Iterator[Any]:
+    """The tensors, arrays and lists of numbers that a data set, or one inside it, has in memory."""
+    for value in getattr(dataset, "__dict__", {}).values():
+        parts = value if isinstance(value, (list, tuple)) else [value]
+        if all(isinstance(one, Dataset) for one in parts):
+            for one in parts:
+                yield from _kept_in(one)
+        elif all(map(_is_numeric, parts)) and not isinstance(value, (int, float)):
+            if sum(getattr(one, "nbytes", 8) for one in parts) < MOST_BYTES:
+                yield value
+
+
+def _is_numeric(value: Any) -> bool:
+    """Not so text: it may be the paths of files, which can lie elsewhere and be the same."""
+    is_array = isinstance(value, np.ndarray) and value.dtype.kind in "biufc"
+    return is_array or isinstance(value, (torch.Tensor, np.number, int, float))
 
 
 def _contents(value: Any) -> Iterator[bytes]:
