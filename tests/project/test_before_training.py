@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 
 from tools import find_lr, summary
-from tools.compare import first_difference
-from utils import UserError, checkpoint
-from utils.resume import set_random_state
+from utils import UserError
 
 
 def test_summary_shows_layers_parameters_and_memory(make_config, make_trainer, tmp_path, capsys):
@@ -67,31 +65,28 @@ def test_the_suggestion_trains_better_than_a_tenth_or_ten_times_as_much(make_con
     assert losses[0] == min(losses)
 
 
-def test_after_a_range_test_the_trainer_is_as_before(make_trainer):
-    def state(trainer):
-        return copy.deepcopy(checkpoint.collect(trainer, 0)) | {"config": None}
-
-    changes = {"lr_scheduler": {"type": "OneCycleLR", "args": {"max_lr": 0.01, "total_steps": 99}}}
-    trainer, other = make_trainer(changes), make_trainer(changes)
-    before = state(trainer)
-    rates, losses = find_lr.range_test(trainer)
-    assert len(rates) == len(losses) > find_lr.STEPS / 5 and rates[0] == find_lr.LOWEST
-    assert first_difference(before, state(trainer)) is None
-    log = trainer.train()
-    set_random_state(before["random"])
-    assert log == other.train()
-    assert first_difference(state(trainer), state(other)) is None
-
-
-def test_a_loss_that_is_not_finite_ends_the_range_test(make_trainer):
-    trainer, n_steps = make_trainer(), count()
+@pytest.mark.parametrize("policy", ["stop", "skip", "ignore"])
+def test_a_loss_that_is_not_finite_ends_the_range_test(make_trainer, policy):
+    trainer, n_steps = make_trainer({"trainer.non_finite": policy}), count()
     criterion = trainer.criterion
     trainer.criterion = lambda output, target: (
-        criterion(output, target) * (float("nan") if next(n_steps) == 30 else 1)
+        criterion(output, target) * (float("nan") if next(n_steps) >= 30 else 1)
     )
     rates, losses = find_lr.range_test(trainer)
     assert len(rates) == len(losses) == 30
-    assert trainer.train()["epoch"] == 2  # it does not count as a step of the trainer
+
+
+def test_a_range_test_is_of_the_training_with_all_that_changes_it(make_trainer):
+    changes = {"trainer.ema": 0.9, "trainer.non_finite": "skip", "freeze": {"conv1.*": 2}}
+    trainer = make_trainer(changes)
+    before, n_steps, criterion = trainer.model.conv1.weight.clone(), count(), trainer.criterion
+    trainer.criterion = lambda output, target: (
+        criterion(output, target) * (float("nan") if next(n_steps) == 5 else 1)
+    )
+    rates, losses = find_lr.range_test(trainer)
+    assert trainer.model.conv1.weight.equal(before)  # as in the first epoch
+    assert trainer.state["finite"].n_skipped == 1 and find_lr.STEPS / 5 < len(losses)
+    assert trainer.state["ema"].n_averaged == len(losses) + 1  # one was skipped
 
 
 def test_groups_keep_their_proportion(make_trainer):

@@ -144,6 +144,16 @@ def test_a_wrong_split_is_one_line(loader_of, split, said):
     assert said in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("module", ["splits", "folds"])
+def test_a_wrong_loader_below_a_split_is_one_line_with_the_loaders(make_config, module):
+    for name, hint in (("DigitDataLoader", "did you mean 'DigitsDataLoader'?"), ("X", "valid: ")):
+        with pytest.raises(UserError) as caught:
+            build_trainer(make_config({"data_loader.type": f"tools.{module}.{name}"}))
+        line = f"data_loader.type: there is no BaseDataLoader {name!r} in data_loader.data_loaders"
+        assert f"{line}; {hint}" in str(caught.value) and "\n" not in str(caught.value)
+        assert "InSplit" not in str(caught.value) and "BaseDataLoader," not in str(caught.value)
+
+
 def test_groups_that_are_too_large_are_named(loader_of):
     with pytest.raises(UserError, match="each group by writer has 66 samples or more, and 20 are"):
         loader_of({"grouped": "writer"}, validation_split=20)

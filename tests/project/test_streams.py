@@ -109,6 +109,31 @@ def test_batches_that_workers_have_fetched_but_nobody_has_seen_are_not_lost():
     assert sorted(sum(seen + batches(rest), [])) == ALL
 
 
+class ChangesItsState(Shards):
+    """Its state_dict() gives the dict itself, which the next sample changes."""
+
+    def __init__(self, *args, **kwargs):
+        self.state = {}
+        super().__init__(*args, **kwargs)
+
+    place = property(
+        lambda stream: tuple(stream.state["place"]),
+        lambda stream, place: stream.state.update(place=list(place)),
+    )
+
+    def state_dict(self):
+        return self.state
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_state_is_as_it_was_taken(workers):
+    straight, stopped, resumed = (loader_of(workers, ChangesItsState()) for _ in range(3))
+    whole = batches(straight)
+    assert batches(stopped, 3) == whole[:3]
+    resumed.load_state_dict(stopped.state_dict())
+    assert batches(resumed) == whole[3:]
+
+
 def test_a_state_taken_at_the_end_of_a_pass_leads_to_the_next_whole_one():
     loader = loader_of(2)
     batches(loader)

@@ -1,8 +1,11 @@
+import gc
 import json
 import re
 import subprocess
 from collections import Counter
 from importlib import import_module
+from itertools import count
+from time import monotonic
 
 import pytest
 import torch
@@ -11,12 +14,16 @@ from torch.utils.data import DataLoader
 from base import Callback
 from data_loader import data_loaders
 from digits_example import CONFIG, DigitsDataLoader
+from tools import verify_resume as proof
 from tools.first_batches import FirstBatches
 from tools.record import record_start
 from tools.verify_resume import run as verify_resume
+from tools.watchers import WATCHERS
 from train import main
 from trainer.trainer import Trainer
 from utils import UserError, extras, resume
+from utils.command_line import end_workers
+from utils.extras import load_callbacks
 from utils.files import PROJECT_DIR, read_json
 
 OF_A_NEW_RUN = ["check", "find_lr", "fast_dev_run", "overfit_batches", "profile", "verify_resume"]
@@ -178,6 +185,15 @@ def test_overfitting_a_batch_learns_it_by_heart(train):
     assert status == 0 and "accuracy 1 " in last
 
 
+def test_overfitting_takes_no_schedule_which_is_for_another_run(train):
+    schedule = 'lr_scheduler={"type": "OneCycleLR", "args": {"max_lr": 9, "total_steps": 2}}'
+    args = ["trainer.epochs=4", "optimizer.args.lr=0.002", "trainer.verbosity=1"]
+    status, output, [run_dir] = train("--overfit-batches", "1", schedule, *args)
+    assert status == 0 and output.startswith("--overfit-batches trains without lr_scheduler\n")
+    assert output.count("lr 0.002 ") == 4
+    assert read_json(run_dir / "config.json")["lr_scheduler"] is None
+
+
 def test_more_batches_to_overfit_than_there_are_is_all_of_them(train):
     status, _, [run_dir] = train("--overfit-batches", "99", "trainer.epochs=2")
     state = resume.load(run_dir / "last.pth")
@@ -259,6 +275,23 @@ def test_profile_gives_each_part_its_time_and_traces_it(train):
     assert marks["data"] == 20  # a batch, and to_device
 
 
+def test_profile_is_of_the_training_with_all_that_changes_it(train, monkeypatch):
+    seen, take_step = [], Trainer.train_step
+
+    def note(trainer, batch):
+        is_trained = trainer.model.conv1.weight.requires_grad
+        seen.append((is_trained, int(trainer.state["ema"].n_averaged), "finite" in trainer.state))
+        return take_step(trainer, batch)
+
+    monkeypatch.setattr(Trainer, "train_step", note)
+    monkeypatch.setattr("tools.profile.TIMED", 1)
+    changes = ["trainer.ema=0.9", "trainer.non_finite=skip", 'freeze={"conv1.*": 2}']
+    status, output, [run_dir] = train("--profile", *changes)
+    assert status == 0, output
+    assert seen == [(False, n, True) for n in range(len(seen))] and len(seen) > 5
+    assert len([*run_dir.iterdir()]) == 1
+
+
 def test_profile_cannot_see_into_other_loops(train, monkeypatch):
     monkeypatch.setattr("trainer.Trainer", type("Own", (Trainer,), {"_train_epoch": None}))
     status, output, runs = train("--profile")
@@ -337,6 +370,46 @@ def test_the_proof_looks_at_the_state_of_ones_own_too(make_config, monkeypatch, 
     monkeypatch.setattr(Counting, "keeps", False)
     with pytest.raises(UserError, match="counter.n: 24 and 4. Likely: it keeps a state"):
         verify_resume(config, True)
+
+
+class Jitter(Callback):
+    """As a user may have in tools/: the rate follows from a counter that no checkpoint has."""
+
+    def on_train_start(self, trainer):
+        n_steps = count()
+
+        def set_rate():
+            for group in trainer.optimizer.param_groups:
+                group["lr"] = 0.001 * (1 + next(n_steps) % 5)
+
+        trainer.after_step.append(set_rate)
+
+
+def test_the_proof_is_of_the_callbacks_too(make_config, monkeypatch, capsys):
+    changes = {"trainer.ema": 0.9, "trainer.non_finite": "skip", "freeze": {"conv1.*": 2}}
+    ends, compare = [], proof.compare
+    monkeypatch.setattr(proof, "compare", lambda a, *args, **kwargs: ends.append(a))
+    verify_resume(make_config(changes), True)
+    assert [int(end.state["ema"]["n_averaged"]) for end in ends] == [12, 12]
+    assert all("finite" in end.state for end in ends)
+    monkeypatch.setattr(proof, "compare", compare)
+    verify_resume(make_config(changes), True)
+    assert capsys.readouterr().out.count("Proven: 12 steps") == 2
+    monkeypatch.setattr("utils.extras.load_callbacks", lambda: [*load_callbacks(), Jitter()])
+    with pytest.raises(UserError, match="a resumed run differ in state_dict.*or a callback keeps"):
+        verify_resume(make_config(), True)
+
+
+def test_a_proof_does_not_wait_for_the_workers_of_the_training_before(make_config):
+    began = monotonic()
+    verify_resume(make_config({"data_loader.args.num_workers": 1}), True)
+    end_workers()
+    gc.collect()
+    assert monotonic() - began < 30  # else 10 s for each
+
+
+def test_what_is_left_out_of_a_trial_is_there():
+    assert {*WATCHERS} < extras.texts().keys()
 
 
 def test_no_proof_without_interruptions(make_config, monkeypatch):

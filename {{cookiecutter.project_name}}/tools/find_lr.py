@@ -4,7 +4,6 @@ Training steps are taken with a rate that grows from one to the next, until the 
 suggestion is the rate at which the loss falls most steeply on the way to its lowest.
 """
 
-import copy
 from importlib.util import find_spec
 from math import isfinite
 from pathlib import Path
@@ -15,9 +14,9 @@ import numpy as np
 
 from parse_config import ConfigParser
 from tools import for_one_process, of_a_new_run
+from tools.watchers import set_up
 from train import build_trainer
-from utils import checkpoint, resume
-from utils.errors import UserError
+from utils.errors import RunError, UserError
 from utils.files import atomic_write, ensure_dir, project_path
 
 FLAG = {"action": "store_true", "help": "try learning rates, draw the loss, suggest one"}
@@ -45,21 +44,16 @@ def run(config: ConfigParser, _: Any) -> None:
 
 
 def range_test(trainer: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Learning rates and the loss at each. The trainer is afterwards as it was before."""
+    """Learning rates and the loss at each. The trainer is used up."""
     if isinstance(trainer.optimizer, dict):
         names = ", ".join(trainer.optimizer)
         raise UserError(f"--find-lr takes one optimizer, the config has several: {names}")
     if trainer.optimizer.defaults["lr"] == 0:
         raise UserError("--find-lr tries multiples of optimizer.args.lr, which is 0")
-    before = copy.deepcopy(checkpoint.collect(trainer, trainer.start_epoch - 1))
     rates = np.geomspace(LOWEST, HIGHEST, STEPS)
     losses: list[float] = []
-    probe = copy.copy(trainer)  # the same model, with settings of its own
-    probe.train_metrics = copy.deepcopy(trainer.train_metrics)
-    try:
-        take_steps(probe, rates, losses)
-    finally:
-        resume.restore(trainer, before)
+    set_up(trainer)
+    take_steps(trainer, rates, losses)
     return rates[: len(losses)], np.array(losses)
 
 
@@ -71,10 +65,9 @@ def take_steps(trainer: Any, rates: np.ndarray, losses: list[float]) -> None:
     """An epoch with a step for each rate, which adds its loss to `losses`."""
     trainer.len_epoch = len(rates) * trainer.accumulate_steps
     trainer.log_step = trainer.len_epoch + 1  # no lines of progress
-    trainer.epoch_is_pass, trainer._endless, trainer.batch_idx = False, None, 0
-    trainer.do_validation, trainer.lr_scheduler = False, None
-    trainer.check_loss, trainer.stop_if_not_finite = lambda _: None, lambda: None
-    factors = [rate / trainer.optimizer.defaults["lr"] for rate in base_rates(trainer.optimizer)]
+    trainer.epoch_is_pass, trainer.do_validation, trainer.lr_scheduler = False, False, None
+    given = trainer.optimizer.defaults["lr"]
+    factors = [group["lr"] / given for group in trainer.optimizer.param_groups]
 
     def set_rate(rate: float) -> None:
         for group, factor in zip(trainer.optimizer.param_groups, factors, strict=True):
@@ -82,6 +75,8 @@ def take_steps(trainer: Any, rates: np.ndarray, losses: list[float]) -> None:
 
     def after_step() -> None:
         means = trainer.train_metrics.window()
+        if "loss" not in means and "finite" in trainer.state:
+            return  # tools/skip_steps.py has left the step out
         if "loss" not in means:
             raise UserError(f"--find-lr goes by 'loss', train_step gives {', '.join(means)}")
         if not isfinite(means["loss"]):
@@ -95,13 +90,8 @@ def take_steps(trainer: Any, rates: np.ndarray, losses: list[float]) -> None:
     set_rate(rates[0])
     try:
         trainer._train_epoch(1)
-    except Exploded:
+    except (Exploded, RunError):  # the latter where a step is not finite
         pass
-
-
-def base_rates(optimizer: Any) -> list[float]:
-    """The rate of each group, which a schedule may have changed since."""
-    return [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
 
 
 def limit(losses: Any) -> float:

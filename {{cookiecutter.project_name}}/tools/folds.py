@@ -17,7 +17,7 @@ from torch.utils.data import ConcatDataset, IterableDataset, Subset, TensorDatas
 
 from base import BaseDataLoader
 from base.sampler import EpochSampler
-from utils.check import Range
+from utils.check import Range, nearest
 from utils.errors import UserError
 from utils.seed import preserved_random_state
 
@@ -35,10 +35,18 @@ def in_parts(name: str, split: type["OwnSplit"]) -> Any:
         from data_loader import data_loaders
     except ImportError as error:  # of a project that has no such file
         raise AttributeError(str(error)) from None
-    loader = getattr(data_loaders, name, None)
-    if not (isclass(loader) and issubclass(loader, BaseDataLoader)):
-        raise AttributeError(f"there is no BaseDataLoader {name!r} in data_loader.data_loaders")
+    loader: Any = getattr(data_loaders, name, None)
+    if not is_loader(loader):
+        if name.startswith("_"):  # Python itself asks for some
+            raise AttributeError(name)
+        names = [key for key, one in vars(data_loaders).items() if is_loader(one)]
+        what = f"there is no BaseDataLoader {name!r} in data_loader.data_loaders"
+        raise UserError(f"{what}; {nearest(name, names)}")
     return type(name, (split, loader, KeepsDataset), {"__doc__": loader.__doc__})
+
+
+def is_loader(found: Any) -> bool:
+    return isclass(found) and issubclass(found, BaseDataLoader) and found is not BaseDataLoader
 
 
 class OwnSplit:

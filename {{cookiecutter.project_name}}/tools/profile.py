@@ -17,6 +17,7 @@ from torch.profiler import ProfilerActivity, record_function
 
 from parse_config import ConfigParser
 from tools import for_one_process, of_a_new_run
+from tools.watchers import set_up
 from train import build_trainer
 from trainer import trainer as loop
 from utils.errors import UserError
@@ -69,6 +70,7 @@ class Profile:
 
     def train(self) -> None:
         trainer, stages = self.trainer, self.stages()
+        set_up(trainer)
         trainer.do_validation, trainer.lr_scheduler = False, None  # neither belongs to a step
         trainer.epoch, trainer.epoch_is_pass, trainer.asks_each_step = 1, False, True
         trainer.len_epoch = (WARM_UP + TIMED + TRACED) * trainer.accumulate_steps

@@ -14,8 +14,8 @@ import torch
 from base import BaseTrainer, Callback
 from parse_config import ConfigParser
 from tools import for_one_process
-from tools.check import FirstSteps
 from tools.skip_steps import SkippedSteps
+from tools.watchers import leave_out_watchers
 from utils import distributed
 from utils.errors import RunError, UserError
 from utils.files import find_file, read_config
@@ -77,8 +77,10 @@ def rebuild(config: ConfigParser, folder: Path, start: Path | None, temporary: s
     trainer = build_trainer(ConfigParser(read_config(source), None, modification, source=source))
     trainer.logger.disabled = True  # what it says is about another run
     if start is not None:
-        trainer._resume_checkpoint(start)  # with the callbacks, which may edit the state
-    trainer.callbacks = [FirstSteps()]
+        for callback in trainer.callbacks:  # which may keep a state, and may edit it
+            callback.on_setup(trainer)
+        trainer._resume_checkpoint(start)
+    leave_out_watchers(trainer)
     return trainer
 
 

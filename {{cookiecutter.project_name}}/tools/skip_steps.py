@@ -8,7 +8,7 @@ import torch.distributed as dist
 
 from base import BaseTrainer, Callback
 from utils import distributed
-from utils.errors import RunError
+from utils.errors import RunError, UserError
 from utils.optim import by_name
 
 KEY = "trainer.non_finite"
@@ -28,6 +28,9 @@ class SkipSteps(Callback):
         if policy == "ignore":
             vars(trainer).update(check_loss=lambda loss: None, stop_if_not_finite=lambda: None)
         elif policy == "skip":
+            if isinstance(trainer.optimizer, dict):
+                reason = "goes with one optimizer: of several, some would have taken their step"
+                raise UserError(f"{KEY} = skip: {reason}")
             trainer.state["finite"] = SkippedSteps(trainer)
 
 

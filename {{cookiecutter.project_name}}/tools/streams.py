@@ -77,7 +77,7 @@ class Reader(IterableDataset):
             if (n := len(batch)) >= self.n_least:
                 is_done = n < self.batch_size  # its state may be that of a start already
                 has_state = hasattr(self.dataset, "state_dict") and not is_done
-                state = self.dataset.state_dict() if has_state else None
+                state = deepcopy(self.dataset.state_dict()) if has_state else None
                 position = {"batches": position["batches"] + 1, "state": state, "is_done": is_done}
                 yield who, self.collate(batch), n, position
         yield who, None, 0, position | {"state": None, "is_done": True}

@@ -18,8 +18,10 @@ import torch
 from parse_config import ConfigParser
 from tools import for_one_process, of_a_new_run
 from tools.compare import first_difference
+from tools.watchers import leave_out_watchers
 from train import build_trainer
 from utils import resume
+from utils.command_line import end_workers
 from utils.errors import RunError, UserError
 from utils.run_dir import LAST_NAME
 
@@ -33,7 +35,7 @@ NO_STEPS = "--verify-resume: the trainer is to call self._save_or_stop_if_due af
 FORGOTTEN = "it keeps a state that its state_dict does not have"
 REASONS = {
     "state_dict": "something is drawn from other random states than Python's, NumPy's and torch's, "
-    "or the model or the trainer keeps a state that the checkpoint does not have",
+    "or the model, the trainer or a callback keeps a state that the checkpoint does not have",
     "data_loader": LOADER,
     "random": "something draws a different number of random numbers after a resume",
 }
@@ -71,13 +73,14 @@ def train(config: ConfigParser, folder: str, stops: list[int | None]) -> End:
 
 
 def make_trainer(config: ConfigParser, folder: str, resume: Path | None) -> Any:
+    end_workers()  # of the training before: gc would wait for each
     gc.collect()  # a worker would complain of the iterators of the training before
     changes = {"save_dir": folder, "epochs": 2, "len_epoch": STEPS, "verbosity": 0}
     changes["len_epoch"] *= config["trainer"]["accumulate_steps"]
     changes |= {"tensorboard": False, "trackers": [], "early_stop": None, "keep_last": None}
     settings = config.config | {"trainer": config["trainer"] | changes}
     trainer = build_trainer(ConfigParser(settings, resume=resume, source=config.source))
-    trainer.callbacks = []
+    leave_out_watchers(trainer)
     return trainer
 
 
