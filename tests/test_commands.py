@@ -142,6 +142,11 @@ def test_the_demo_of_the_readme(bash, template, tmp_path):
     output = bash(script, clone)
     accuracy = re.search(r"^accuracy +(\S+)$", output, re.MULTILINE)
     assert float(accuracy[1]) > 0.96
+    first, shown = (
+        re.search(r"^epoch   1  loss (\S+)", text, re.MULTILINE)
+        for text in (output, (ROOT / "README.md").read_text(encoding="utf-8"))
+    )
+    assert float(first[1]) == pytest.approx(float(shown[1]), rel=0.005)  # processors differ less
     left = [path for path in (tmp_path / "home").rglob("*") if path.is_file()]
     assert all("matplotlib" in path.parts for path in left)  # its fonts, for the report
 

@@ -311,6 +311,18 @@ def test_stopped_by_a_signal_and_resumed_it_ends_as_if_it_had_not_been(
     assert succeed("-c", EQUAL, last(save_dir), last(tmp_path), cwd=project) == "None\n"
 
 
+def test_three_processes_go_on_exactly_where_ddp_does_not_regroup_gradients(project, tmp_path):
+    """As it does after its first step, unless it looks for unused parameters."""
+    keep = "parallel.find_unused_parameters=true"
+    for name, fault in (("straight", "0 none 0"), ("stopped", "1 term 3")):
+        _, _, err = torchrun(project, *arguments(tmp_path / name, keep), n=3, fault=fault)
+        assert ("stopped by SIGTERM" in err) == (name == "stopped"), err
+    ends = [last(tmp_path / name) for name in ("straight", "stopped")]
+    status, _, err = torchrun(project, "train.py", "-r", ends[1], n=3)
+    assert status == 0, err
+    assert succeed("-c", EQUAL, *ends, cwd=project) == "None\n"
+
+
 def test_a_killed_process_is_started_again_and_goes_on(project, straight, tmp_path, monkeypatch):
     save_dir, _, _ = straight
     monkeypatch.setitem(ENVIRONMENT, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")

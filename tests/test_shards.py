@@ -34,10 +34,9 @@ def project(request, bake, tmp_path):
     loader, script = BLOCK.findall(page)[first : first + 2]
     file = baked / "data_loader" / "data_loaders.py"
     file.write_text(loader + "\n\n" + file.read_text(encoding="utf-8"), encoding="utf-8")
-    before = f"import sys, os\nsys.path.insert(0, {str(baked)!r})\nimport numpy as np\n"
-    before += "from utils.files import project_path\n"
+    before = f"import sys\nsys.path.insert(0, {str(baked)!r})\n"
     succeed("-c", before + script, cwd=tmp_path)
-    args = json.dumps({"folder": str(tmp_path), "batch_size": 32, "num_workers": 2})
+    args = json.dumps({"folder": str(tmp_path / "shards"), "batch_size": 32, "num_workers": 2})
     changes = [f"data_loader.type={request.param}", f"data_loader.args={args}"]
     return baked, [*changes, "trainer.epochs=2", "trainer.save_every.steps=5"]
 
@@ -69,7 +68,7 @@ def test_shards_are_trained_on_killed_and_resumed(project, tmp_path):
     succeed(*TORCHRUN, *again, cwd=folder)
     path, expected = end_of(straight)
     _, found = end_of(killed)
-    assert found["step"] == expected["step"] and found["data_loader"]["samples"] == 4000
+    assert found["step"] == expected["step"] and found["data_loader"]["samples"] == 3000
     for name, weight in expected["state_dict"].items():
         assert torch.equal(weight, found["state_dict"][name]), name
     output = succeed("test.py", "-r", path, cwd=folder)
@@ -91,13 +90,10 @@ def shards(tmp_path_factory):
         pytest.importorskip(library)
         if kind not in made:
             made[kind] = tmp_path_factory.mktemp(kind)
-            script = (
-                "import numpy as np\nfrom utils.files import project_path\n" + blocks[first + 1]
-            )
             with pytest.MonkeyPatch.context() as patch:
                 patch.chdir(made[kind])
-                exec(script, {})
-        shutil.copytree(made[kind], folder)
+                exec(blocks[first + 1], {})
+        shutil.copytree(made[kind] / "shards", folder)
         names = {}
         exec(blocks[first], names)
         return names[kind]
@@ -141,6 +137,6 @@ def test_a_damaged_shard_ends_the_run_in_one_line_or_is_left_out(
         assert str(path) in capfd.readouterr().err + caplog.text  # its log goes to either
     word = "skip" if kind == "TarDataLoader" else "warn"
     n = sum(len(labels) for _, labels in loader_type(tmp_path / "shards", damaged=word))
-    assert n == 3500 + n_read and n_left in (None, n_read)
+    assert n == 2500 + n_read and n_left in (None, n_read)
     if kind == "TarDataLoader":
         assert f"{path}: damaged after {n_read} samples" in caplog.text

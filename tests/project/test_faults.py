@@ -379,6 +379,13 @@ def test_steps_can_be_skipped_up_to_a_limit(explosive):
         trainer.train()
 
 
+def test_of_several_optimizers_no_half_step_is_taken(make_trainer):
+    parts = {name: {"type": "SGD", "args": {"lr": 0.1}} for name in ("fc1", "fc2")}
+    changes = {"optimizer": parts, "lr_scheduler": None, "trainer.non_finite": "skip"}
+    with pytest.raises(UserError, match="^trainer.non_finite = skip: goes with one optimizer: "):
+        make_trainer(changes).train()
+
+
 class Root(nn.Module):
     """Its first gradient is infinite, its output is not."""
 
@@ -525,6 +532,32 @@ def test_replay_takes_up_what_the_run_was_resumed_with(explosive, capsys):
         assert replay(first.checkpoint_dir, capsys).startswith("Repeated: step 15: ")
 
 
+@pytest.mark.parametrize("name", ["checkpoint-epoch1.pth", ""])  # from the second epoch, or all
+def test_replay_is_of_the_training_with_all_that_changes_it(explosive, monkeypatch, capsys, name):
+    seen, train_step = [], Explosive.train_step
+
+    def note(trainer, batch):
+        average = int(trainer.state["ema"].n_averaged)
+        weight = trainer.model.conv1.weight
+        seen.append((trainer.step, average, weight.requires_grad, weight.sum().item()))
+        return train_step(trainer, batch)
+
+    monkeypatch.setattr(Explosive, "bad_steps", (6,))
+    monkeypatch.setattr(Explosive, "train_step", note)
+    trainer = explosive({"trainer.ema": 0.9, "freeze": {"conv1.*": 2}, "trainer.epochs": 2})
+    with pytest.raises(RunError, match="the loss is n"):
+        trainer.train()
+    run_dir = trainer.checkpoint_dir
+    if not name:
+        for path in run_dir.glob("*.pth"):
+            path.unlink()
+    expected = [(step, *more) for step, *more in seen if step >= 4 or not name]
+    seen.clear()
+    with pytest.warns(UserWarning, match="Error detected in|Traceback of forward call"):
+        assert replay(run_dir / name, capsys).startswith("Repeated: step 6: ")
+    assert seen == expected and len({trained for _, _, trained, _ in seen}) == (1 if name else 2)
+
+
 def test_replay_says_where_all_is_well(explosive, monkeypatch, capsys):
     trainer = explosive({"trainer.save_every.steps": 1})
     with pytest.raises(RunError, match="the loss is nan"):
@@ -575,6 +608,14 @@ def test_replay_names_the_step_of_an_infinite_gradient(make_config, monkeypatch,
     assert not [*trainer.checkpoint_dir.glob("*.pth")]
     out = replay(trainer.checkpoint_dir, capsys)
     assert out == "Repeated: step 2: a gradient is not finite\n"
+
+
+def test_a_step_that_is_left_out_counts_for_no_mean(make_config, monkeypatch):
+    monkeypatch.setattr("trainer.Trainer", InfiniteGradient)
+    changes = {"trainer.non_finite": "skip", "trainer.clip_grad_norm": 1.0, "trainer.len_epoch": 3}
+    trainer = build_trainer(make_config(changes | {"trainer.epochs": 1}))
+    log = trainer.train()
+    assert trainer.state["finite"].n_skipped == 1 and 0 < log["grad_norm"] < 100
 
 
 def test_a_bad_micro_batch_stops_before_its_step_or_leaves_all_of_it_out(explosive, monkeypatch):
@@ -726,6 +767,39 @@ def test_any_data_set_has_a_fingerprint():
 
     assert fingerprint(samples()) == fingerprint(samples())
     assert len({fingerprint(samples()), fingerprint(samples(1)), fingerprint(samples()[:-1])}) == 3
+
+
+class Kept(torch.utils.data.Dataset):
+    """Keeps things as attributes, of which its samples tell nothing."""
+
+    def __init__(self, **kept):
+        vars(self).update(kept)
+
+    def __len__(self):
+        return 4000
+
+    def __getitem__(self, index):
+        return 0
+
+
+def test_all_numbers_that_a_data_set_keeps_are_in_its_fingerprint():
+    def fingerprints(change=0):
+        numbers = torch.arange(4000)
+        numbers[1234] += change
+        parts = [Kept(tensors=numbers.split(1000)), Kept()]
+        values = [numbers, numbers.numpy(), numbers.tolist(), [*numbers], parts, parts[0]]
+        return [fingerprint(Kept(values=one)) for one in values]
+
+    assert fingerprints() == fingerprints()
+    assert all(old != new for old, new in zip(fingerprints(), fingerprints(1), strict=True))
+
+
+def test_files_may_lie_elsewhere():
+    def kept(folder):
+        paths = [f"{folder}/{index}.png" for index in range(9)]
+        return Kept(paths=np.array(paths), samples=[*zip(paths, range(9), strict=True)])
+
+    assert fingerprint(kept("data")) == fingerprint(kept("elsewhere"))
 
 
 class Pids(torch.utils.data.Dataset):

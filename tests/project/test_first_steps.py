@@ -64,7 +64,7 @@ def run(make_config, monkeypatch, capsys):
 
 BCE = {"loss": "binary_cross_entropy_with_logits", "metrics": []}
 CASES = {
-    "classes": ({"arch.args.num_classes": 7}, None, "arch.args are to give as many classes"),
+    "classes": ({"arch.args.num_classes": 7}, None, "classes count from 0; for C of them"),
     "float targets": ({}, lambda x, y: (x, y.float()), "(got|found) Float; .*takes int64"),
     "class numbers": (BCE, None, "Target size .*floats in the shape of the output"),
     "float64": ({}, lambda x, y: (x.double(), y), "float64 .*data loader is to give float32"),

@@ -3,7 +3,7 @@ import torch
 
 from base import BaseModel
 from digits_example import DigitsModel
-from tools.advice import Advice
+from tools.check import FirstSteps
 from utils.errors import UserError
 
 
@@ -37,7 +37,7 @@ def test_a_lazy_layer_is_shown_and_has_to_have_its_size_before_training(make_con
     model = Lazy()
     assert "LazyLinear" in str(model) and "Trainable parameters: 0" in str(model)
     with pytest.raises(UserError, match=r"^arch: layer\.weight has no size before the first batch"):
-        Advice().on_model_built(model, make_config())
+        FirstSteps().on_model_built(model, make_config())
     model(torch.zeros(1, 4))
-    Advice().on_model_built(model, make_config())
+    FirstSteps().on_model_built(model, make_config())
     assert "Trainable parameters: 15" in str(model)

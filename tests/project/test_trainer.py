@@ -467,7 +467,7 @@ def test_what_is_easily_overlooked_is_told(make_trainer, caplog):
     trainer.criterion = WithWeights()
     trainer.train()
     told = " ".join(caplog.messages)
-    assert "loss: its parameters are not trained" in told and "parallel.type = fsdp" in told
+    assert "not trained, as no optimizer has them: scale" in told and "parallel.type = fsdp" in told
 
 
 def test_a_step_that_returns_no_values_is_named(make_trainer):

@@ -1,0 +1,394 @@
+"""What would else go wrong without a word: what is drawn, counted, kept and compared."""
+
+import csv
+import logging
+import random
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    Subset,
+    TensorDataset,
+    WeightedRandomSampler,
+    random_split,
+)
+from torch.utils.data.dataloader import default_collate
+
+from base import BaseDataLoader
+from data_loader import data_loaders
+from digits_example import CONFIG
+from parse_config import ConfigParser
+from test import build_test_loader, build_trained
+from test import main as evaluate
+from tools.check import FirstSteps
+from train import CommandLine, build_trainer
+from trainer.trainer import Trainer
+from utils import UserError, resume
+from utils.command_line import StopSignals
+from utils.errors import RunError
+
+WHOLE = {"trainer.monitor": "off", "trainer.epochs": 1, "trainer.len_epoch": None}
+
+
+class Rows(Dataset):
+    """Sample i is i and a random number."""
+
+    def __len__(self):
+        return 12
+
+    def __getitem__(self, index):
+        return torch.tensor(index), torch.rand(())
+
+
+class Whole(Rows):
+    """Makes whole batches, with the random numbers of whoever asks."""
+
+    def __getitems__(self, indices):
+        return torch.tensor(list(indices)), torch.rand(len(indices))
+
+
+def mixed(samples):
+    """A batch with numbers that the function has drawn by itself."""
+    drawn = torch.rand(()), torch.tensor(np.random.random()), torch.tensor(random.random())
+    return (*default_collate(samples), torch.stack(drawn)[None].expand(len(samples), 3))
+
+
+def as_it_is(batch):
+    return batch
+
+
+def passes(loader, n=2):
+    return [batch for _ in range(n) for batch in loader]
+
+
+def same(batches, others):
+    pairs = [pair for a, b in zip(batches, others, strict=True) for pair in zip(a, b, strict=True)]
+    return all(torch.equal(one, other) for one, other in pairs)
+
+
+def test_what_collate_fn_draws_is_of_the_batch_for_any_number_of_workers():
+    ours, theirs = (passes(BaseDataLoader(Rows(), 4, True, 0, n, mixed)) for n in (0, 2))
+    assert same(ours, theirs)
+    drawn = torch.stack([batch[2][0] for batch in ours])
+    assert all(len(column.unique()) == 6 for column in drawn.T)  # none comes twice
+    loader = BaseDataLoader(Rows(), 4, True, 0, 0, mixed)
+    next(batches := iter(loader))
+    state = loader.state_dict()
+    del batches
+    resumed = BaseDataLoader(Rows(), 4, True, 0, 2, mixed)
+    resumed.load_state_dict(state)
+    assert same([*resumed], ours[1:3])
+
+
+@pytest.mark.parametrize("wrapped", [as_it_is, lambda dataset: Subset(dataset, range(12))])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_data_set_of_whole_batches_may_draw_by_itself(wrapped, workers):
+    loader = BaseDataLoader(wrapped(Whole()), 4, False, 0, workers, as_it_is)
+    drawn = torch.cat([batch[1] for batch in passes(loader)])
+    assert len(drawn.unique()) == 24
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_digits_of_the_starter_in_a_subset_are_moved_anew(workers):
+    if not hasattr(data_loaders, "MnistDataset"):
+        pytest.skip("the starter has others")
+    images = np.zeros((8, 28, 28), np.uint8)
+    images[:, 12:16, 12:16] = 255
+    dataset = data_loaders.MnistDataset(images, np.zeros(8), augment=True)
+    loader = BaseDataLoader(Subset(dataset, range(8)), 4, False, 0, workers, as_it_is)
+    assert len({batch[0].numpy().tobytes() for batch in passes(loader, 3)}) == 6
+
+
+def test_a_sample_that_a_sampler_gives_again_is_not_the_same_again():
+    def loader(workers):
+        weights = WeightedRandomSampler([9.0] + [0.1] * 11, 40, generator=torch.Generator())
+        return BaseDataLoader(Rows(), 4, False, 0, workers, sampler=weights)
+
+    ours, theirs = (passes(loader(n)) for n in (0, 2))
+    assert same(ours, theirs)
+    of_first = [x for index, drawn in ours for x in drawn[index == 0].tolist()]
+    assert len(of_first) > 20 and len({*of_first}) == len(of_first)
+
+
+def test_a_sampler_within_a_batch_sampler_is_of_the_epoch_too():
+    def batches():
+        weights = WeightedRandomSampler([1.0] * 12, 12, generator=torch.Generator())
+        own = BatchSampler(weights, 4, drop_last=False)
+        loader = BaseDataLoader(Rows(), 1, False, 0, 0, batch_sampler=own)
+        return [index for index, _ in passes(loader)]
+
+    ours = batches()
+    assert all(map(torch.equal, ours, batches()))
+    assert not all(map(torch.equal, ours[:3], ours[3:]))
+
+
+def test_a_generator_of_the_data_set_itself_is_told(make_config, caplog):
+    loader = BaseDataLoader(Rows(), 4, True, 0, 0)
+    loader.dataset.rng = np.random.default_rng(0)
+    FirstSteps().on_data_built(loader, make_config())
+    assert caplog.messages == [
+        "data set: rng begins anew in a resumed run: draw from torch.rand and the like"
+    ]
+
+
+def test_a_metric_is_not_called_as_the_validation_calls_one(make_config):
+    with pytest.raises(UserError, match="metrics.0: the name 'val_loss' is taken"):
+        build_trainer(make_config({"metrics": [{"type": "accuracy", "name": "val_loss"}]}))
+
+
+class Holes(Dataset):
+    """Sample i is i; the first three are missing."""
+
+    def __len__(self):
+        return 12
+
+    def __getitem__(self, index):
+        return None if index < 3 else (torch.ones(1) * index, torch.zeros(1))
+
+
+def without_holes(samples):
+    return default_collate([one for one in samples if one is not None])
+
+
+def test_samples_that_collate_fn_leaves_out_have_no_weight(make_config):
+    model = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), 0.0)
+    loader = BaseDataLoader(Holes(), 4, False, 0, 0, without_holes)
+    config = make_config(WHOLE)
+    trainer = Trainer(model, nn.functional.mse_loss, [], optimizer, config, "cpu", loader)
+    x = torch.arange(3.0, 12.0)[:, None]
+    by_hand = nn.functional.mse_loss(model(x), torch.zeros(9, 1)).item()
+    assert trainer.train()["loss"] == pytest.approx(by_hand)
+
+
+def test_a_batch_with_its_samples_in_the_second_dimension_has_as_many_as_indices():
+    def time_first(samples):
+        return torch.stack([torch.zeros(3)] * len(samples), dim=1)
+
+    loader = BaseDataLoader(Rows(), 4, False, 0, 0, time_first)
+    assert [loader.n_samples_in_batch for batch in loader if batch.shape == (3, 4)] == [4, 4, 4]
+
+
+def test_a_metric_that_gives_a_pair_is_no_mean_of_some_samples(make_trainer):
+    trainer = make_trainer({"trainer.epochs": 1})
+    trainer.train_metrics.functions["pair"] = lambda output, target: (torch.ones(()), 3)
+    with pytest.raises(RunError, match="metrics: pair gives a tuple: a metric is to give one num"):
+        trainer.train()
+
+
+class Remembering(nn.CrossEntropyLoss):
+    """A loss with a state, how often it was asked, by which it grows."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, output, target):
+        self.calls += 1
+        return super().forward(output, target) * (1 + self.calls / 100)
+
+
+def test_the_state_of_a_loss_is_kept(make_config, monkeypatch):
+    monkeypatch.setattr("model.loss.Remembering", Remembering, raising=False)
+    changes = {"loss": "Remembering", "trainer.monitor": "off", "lr_scheduler": None}
+    straight = build_trainer(make_config(changes))
+    straight.train()
+    stopped = build_trainer(make_config(changes | {"trainer.epochs": 1}))
+    stopped.train()
+    last = stopped.checkpoint_dir / "last.pth"
+    resumed = build_trainer(make_config(changes, resume=last))
+    resumed.train()
+    weights = straight.model.state_dict(), resumed.model.state_dict()
+    torch.testing.assert_close(*weights, rtol=0, atol=0)
+    _, _, criterion, _, _ = build_trained(make_config(changes, resume=last))
+    assert criterion.calls == straight.criterion.calls == resumed.criterion.calls
+
+
+class Two(nn.Module):
+    def __init__(self, names):
+        super().__init__()
+        for name in names:
+            setattr(self, name, nn.Linear(1, 1))
+
+    def forward(self, x):
+        return self.a(x) + self.b(x)
+
+
+def test_layers_in_another_order_are_refused_and_not_given_the_moments_of_others(make_config):
+    def trainer(names, **kwargs):
+        model = Two(names)
+        optimizer = torch.optim.Adam(model.parameters(), 0.1)
+        batches = [(torch.ones(2, 1), torch.zeros(2, 1))]
+        config = make_config(WHOLE, **kwargs)
+        return Trainer(model, nn.functional.mse_loss, [], optimizer, config, "cpu", batches)
+
+    first = trainer("ab")
+    first.train()
+    with pytest.raises(UserError, match="the model has its weights in another order: .*'a.weight'"):
+        trainer("ba", resume=first.checkpoint_dir / "last.pth").train()
+
+
+def test_a_random_split_in_a_loader_is_that_of_the_training(make_config, monkeypatch):
+    class Split(BaseDataLoader):
+        def __init__(self, batch_size=4, shuffle=True, validation_split=0.0, training=True):
+            parts = random_split(TensorDataset(torch.arange(20.0)[:, None]), [0.5, 0.5])
+            super().__init__(parts[not training], batch_size, shuffle, validation_split, 0)
+
+    monkeypatch.setattr(data_loaders, "Split", Split, raising=False)
+    changes = {"data_loader": {"type": "Split", "args": {}}, "trainer.monitor": "off"}
+    trainer = build_trainer(make_config(changes))
+    torch.rand(7)
+    held_out = build_test_loader(make_config(changes)).dataset.indices
+    assert not {*held_out} & {*trainer.data_loader.dataset.indices} and len(held_out) == 10
+
+
+def test_a_plain_loader_of_torch_is_tested_too(make_config, monkeypatch, capsys):
+    def plain(batch_size=64, shuffle=True, validation_split=0.0, training=True):
+        loader = data_loaders.DigitsDataLoader(batch_size, shuffle, 0, training=training)
+        return DataLoader(loader.dataset, batch_size)
+
+    monkeypatch.setattr(data_loaders, "plain", plain, raising=False)
+    changes = {"data_loader": {"type": "plain", "args": {}}, "trainer.monitor": "off"}
+    trainer = build_trainer(make_config(changes))
+    trainer.train()
+    evaluate(["-r", str(trainer.checkpoint_dir / "last.pth"), "-d", "cpu"])
+    assert "297 test samples" in capsys.readouterr().out
+
+
+def test_validation_data_of_another_number_are_refused(make_config):
+    loader = BaseDataLoader(Rows(), 4, True, 0.5, 0, valid_dataset=Subset(Rows(), range(5)))
+    with pytest.raises(UserError, match="valid_dataset has 5 samples, not 12"):
+        FirstSteps().on_data_built(loader, make_config())
+
+
+class Noise(Dataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return torch.rand(1, 8, 8), 3
+
+
+def test_validation_by_a_loader_of_ones_own_goes_on_in_a_resumed_run(make_config):
+    def make(epochs, **kwargs):
+        trainer = build_trainer(make_config({"trainer.epochs": epochs}, **kwargs))
+        trainer.valid_data_loader = BaseDataLoader(Noise(), 2, True, 0, 0)
+        trainer.train()
+        with (trainer.checkpoint_dir / "metrics.csv").open(encoding="utf-8") as file:
+            return trainer, [row["val_loss"] for row in csv.DictReader(file)]
+
+    _, straight = make(3)
+    stopped, _ = make(1)
+    _, resumed = make(3, resume=stopped.checkpoint_dir / "last.pth")
+    assert straight == resumed and len({*straight}) == 3
+
+
+def test_a_monitored_value_that_is_nan_is_told(make_trainer, caplog):
+    trainer = make_trainer({"trainer.epochs": 1})
+    trainer.valid_step = lambda batch: {"loss": torch.tensor(float("nan"))}
+    trainer.train()
+    assert "val_loss is nan: this epoch cannot be the best" in caplog.messages
+
+
+def test_an_epoch_without_the_monitored_value_is_not_lost(make_trainer, make_config):
+    trainer = make_trainer({"trainer.monitor": "min val_loss"})
+    trainer.valid_step = lambda batch: {"error": torch.zeros(())}
+    trainer.callbacks = [FirstSteps()]
+    with pytest.raises(RunError, match="an epoch gives epoch, loss.*val_error"):
+        trainer.train()
+    last = trainer.checkpoint_dir / "last.pth"
+    resumed = build_trainer(make_config({"trainer.monitor": "min val_error"}, resume=last))
+    resumed.valid_step = trainer.valid_step
+    assert resumed.train()["epoch"] == 2 and resume.load(last)["step"] == 8
+
+
+def test_auto_tells_which_keys_of_the_file_a_run_does_not_take(make_config, tmp_path, caplog):
+    stopped = build_trainer(make_config({"trainer.save_every.steps": 1}))
+    stopped.after_step.append(lambda: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(RunError, match="stopped by SIGTERM"):
+        stopped.train()
+    args = ["-c", str(CONFIG), "-r", "auto", f"trainer.save_dir={tmp_path / 'saved'}"]
+    config = ConfigParser.from_args(CommandLine(None), argv=args)
+    assert config.resume == stopped.checkpoint_dir / "last.pth"
+    [line] = [one for one in caplog.messages if "keeps its config" in one]
+    assert "trainer.epochs" in line and "trainer.len_epoch" in line and "seed" not in line
+
+
+def test_another_monitor_has_no_best_value_yet(make_trainer):
+    first = make_trainer({"trainer.monitor": "max val_top_k_acc", "trainer.epochs": 1})
+    first.mnt_best = 2.0  # which no accuracy reaches
+    first.train()
+    last = first.checkpoint_dir / "last.pth"
+    second = make_trainer({"trainer.monitor": "max val_accuracy"}, resume=last)
+    second.callbacks = []  # as without tools/changes.py
+    second.train()
+    assert 0 < second.mnt_best < 1 and second.not_improved_count < 2
+
+
+def test_parameters_that_no_optimizer_has_are_told_when_they_appear(make_trainer, caplog):
+    trainer = make_trainer()
+    trainer.model.conv1.requires_grad_(False)
+    trained = [p for p in trainer.model.parameters() if p.requires_grad]
+    trainer.optimizer, trainer.lr_scheduler = torch.optim.SGD(trained, 0.1), None
+    trainer.after_step.append(lambda: trainer.model.conv1.requires_grad_(True))
+    trainer.train()
+    lines = [line for line in caplog.messages if "no optimizer has them" in line]
+    assert lines == ["not trained, as no optimizer has them: conv1.bias, conv1.weight"]
+
+
+def test_no_gpu_is_the_cpu(make_config):
+    config = make_config({"n_gpu": 0, "device": "auto"})
+    assert config["device"] == config.settings.device == "cpu"
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no such signal")
+def test_a_closed_terminal_stops_a_run_unless_it_is_to_go_on():
+    with StopSignals() as stop:
+        signal.raise_signal(signal.SIGHUP)
+        assert stop.received == signal.SIGHUP
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with StopSignals() as stop:
+            signal.raise_signal(signal.SIGHUP)
+            assert not stop.received
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_an_error_of_a_trainer_of_ones_own_keeps_its_words(make_config):
+    class Old(Trainer):
+        def train_step(self, data, target):
+            raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+        def _train_epoch(self, epoch):
+            return self.train_step(1, 2)
+
+    model = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    trainer = Old(model, nn.functional.mse_loss, [], optimizer, make_config(), "cpu", [1])
+    trainer.callbacks = [FirstSteps()]
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        trainer.train()
+    assert trainer.outcome.startswith("failed: ")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="of Linux")
+def test_a_log_on_a_full_disk_says_nothing(make_trainer, capsys):
+    make_trainer()
+    handler = logging.FileHandler("/dev/full")
+    logging.getLogger().addHandler(handler)
+    try:
+        logging.getLogger("train").warning("one")
+    finally:
+        logging.getLogger().removeHandler(handler)
+        with suppress(OSError):
+            handler.close()
+    assert "Logging error" not in capsys.readouterr().err
