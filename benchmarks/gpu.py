@@ -612,6 +612,10 @@ def write(rows):
     lines = {line.split(" | ")[0][2:]: line for line in text.splitlines() if line[:2] == "| "}
     lines |= {title: f"| {title} | {' | '.join(row)} |" for title, row in rows.items()}
     head = ["# On a GPU", "", f"`python benchmarks/gpu.py` on {here}.", ""]
+    head += [
+        "Ratios are medians of those within the turns, and times are medians by themselves.",
+        "",
+    ]
     table = ["| what | measured | target met |", "|---|---|---|"]
     table += [lines[part[0]] for part in PARTS if part[0] in lines]
     RESULTS.write_text("\n".join([*head, *table]) + "\n")

@@ -87,8 +87,8 @@ def choose_starter():
     move("starters/README.md", "README.md")
     for name in STARTERS:
         shutil.rmtree(Path("starters", name))
-    for name in ("README.md", "ruff.toml"):
-        remove(f"starters/{name}")
+    if not any(name.startswith("starters/") for name in KEPT):
+        shutil.rmtree("starters")
 
 
 def move(source, target):

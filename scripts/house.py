@@ -31,7 +31,7 @@ LOOP = [
 ]
 OUTSIDE = ("tools/", "report.py", "model/", "data_loader/")  # of the core
 BATCH = 15  # the tools look at the first ten, and leave all that follow alone
-TARGETS = {"core": 2250, "loop": 700, "files": 7, "changes": 10}
+TARGETS = {"core": 2310, "loop": 700, "files": 7, "changes": 10}
 
 
 def main():
