@@ -68,7 +68,7 @@ EXTRAS = """
     tools/world_size.py
 """.split()
 # Of an essential project, 55 files but for those of a starter; lines that are not blank
-MOST_FILES, MOST_LINES = 57, 3723
+MOST_FILES, MOST_LINES = 57, 3730
 
 STARTER_FILES = {
     "mnist": ["data/mnist_5k.npz"],

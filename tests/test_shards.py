@@ -38,7 +38,7 @@ def project(request, bake, tmp_path):
     succeed("-c", before + script, cwd=tmp_path)
     args = json.dumps({"folder": str(tmp_path / "shards"), "batch_size": 32, "num_workers": 2})
     changes = [f"data_loader.type={request.param}", f"data_loader.args={args}"]
-    return baked, [*changes, "trainer.epochs=2", "trainer.save_every.steps=5"]
+    return baked, [*changes, "trainer.epochs=3", "trainer.save_every.steps=5"]
 
 
 def end_of(save_dir):
