@@ -547,3 +547,12 @@ def test_at_exit_a_folder_for_a_run_goes_where_it_is_empty_alone(tmp_path):
         succeed("-c", code, tmp_path / "saved", run_id, file, cwd=PROJECT_DIR)
     assert [path.name for path in tmp_path.glob("saved/*/*")] == ["mine"]
     assert (next(tmp_path.glob("saved/*/mine")) / "of_a_loop_of_my_own.pth").exists()
+
+
+def test_a_second_name_that_cannot_be_given_leaves_the_first_as_it_is(tmp_path):
+    path, taken = tmp_path / "last.pth", tmp_path / "model_best.pth"
+    path.write_bytes(b"weights")
+    taken.mkdir()
+    with pytest.raises(OSError):
+        checkpoint.link(path, taken)
+    assert path.read_bytes() == b"weights"

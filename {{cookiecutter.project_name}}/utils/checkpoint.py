@@ -65,10 +65,11 @@ def link(path: Path, other: Path) -> None:
     temporary = other.with_name(f".{other.name}.{os.getpid()}.tmp")
     try:
         os.link(path, temporary)
-        os.replace(temporary, other)
     except OSError:
         with open(path, "rb") as source, atomic_write(other, "wb") as file:
             shutil.copyfileobj(source, file)
+    else:
+        os.replace(temporary, other)
 
 
 def to_plain(value: Any, path: str = "checkpoint") -> Any:
