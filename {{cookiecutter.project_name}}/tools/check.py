@@ -179,9 +179,8 @@ def schedules(trainer: Any) -> Iterator[tuple[str, str, Any, int]]:
     for name, scheduler in by_name(trainer.lr_scheduler).items():
         interval = getattr(settings.get(name), "interval", "epoch")
         done = trainer.step if interval == "step" else trainer.start_epoch - 1
-        before = done - getattr(
-            scheduler, "last_epoch", done
-        )  # where it has begun in a resumed run
+        # One that has begun in a resumed run has fewer to go
+        before = done - getattr(scheduler, "last_epoch", done)
         if n := trainer.epochs * (n_steps if interval == "step" else 1):
             yield f"lr_scheduler.{name}".rstrip("."), interval, scheduler, n - before
 

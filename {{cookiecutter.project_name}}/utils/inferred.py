@@ -29,7 +29,7 @@ def lengths_in(batch: Any) -> set[int]:
 def count_kept(samples: list[Any], batch: Any) -> int:
     """How many samples are in a batch: not those that are None, if its fields agree on that."""
     n = sum(sample is not None for sample in samples)
-    return n if lengths_in(batch) == {n} else len(samples)
+    return n if n == len(samples) or lengths_in(batch) == {n} else len(samples)
 
 
 def count_samples(batch: Any) -> int:

@@ -176,9 +176,9 @@ def restore(trainer: Any, state: State) -> None:
     parts = shared_parts(trainer)
     model = parts.pop("state_dict")
     set_weights(model, state["state_dict"], resume)
-    names = [name for name, _ in model.named_parameters()]
-    of_run = [name for name in state["state_dict"] if name in names]
-    if len(of_run) == len(names) and of_run != names:  # the optimizer goes by their order alone
+    parameters = dict(model.named_parameters())  # an optimizer goes by their order alone
+    of_run = [name for name in state["state_dict"] if name in parameters]
+    if len(of_run) == len(parameters) and of_run != list(parameters):
         raise UserError(f"{resume}: the model has its weights in another order: {of_run[:3]}, …")
     for name, part in parts.items():
         try:
