@@ -806,13 +806,13 @@ def test_callbacks_are_made_once_in_a_run(make_config, monkeypatch):
     assert trainer.callbacks == made and len(made) == 1
 
 
-def test_a_metric_of_the_full_project_names_its_command(make_config, monkeypatch):
+def test_a_metric_that_may_be_in_the_full_project_says_so_in_few_words(make_config, monkeypatch):
     monkeypatch.setattr("train.modules_of", lambda key: [])
     monkeypatch.setattr("utils.extras.modules_of", lambda key: [])
-    with pytest.raises(
-        UserError, match="no 'auroc' in model.metric; .*; more are in the full project: "
-    ):
-        build_trainer(make_config({"metrics": ["auroc"]}))
+    with pytest.raises(UserError) as caught:
+        build_trainer(make_config({"metrics": ["acuracy"]}))
+    line = "there is no 'acuracy' in model.metric; did you mean 'accuracy'?; more are in the full"
+    assert str(caught.value).endswith(f"{line} project: README.md has the command")
 
 
 def of_a_list(self, batch):
