@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from data_loader.data_loaders import MnistDataLoader, random_shift
-from model.loss import focal_loss
 from model.metric import accuracy, top_k_acc
 from model.model import MnistModel
 
@@ -28,13 +27,6 @@ def test_metrics_by_hand():
 def test_targets_that_are_no_class_numbers_are_refused(metric, shape):
     with pytest.raises(ValueError, match="are no class numbers"):
         metric(SCORES, torch.zeros(shape))
-
-
-def test_focal_loss_is_cross_entropy_where_gamma_is_zero():
-    target = torch.tensor([0, 1, 2, 3])
-    expected = torch.nn.functional.cross_entropy(SCORES, target)
-    assert torch.allclose(focal_loss(SCORES, target, gamma=0), expected)
-    assert focal_loss(SCORES, target) < expected
 
 
 def test_augmented_digits_are_the_same_with_any_number_of_workers():
