@@ -135,7 +135,7 @@ def test_a_generator_of_the_data_set_itself_is_told(make_config, caplog):
     loader.dataset.rng = np.random.default_rng(0)
     FirstSteps().on_data_built(loader, make_config())
     assert caplog.messages == [
-        "data set: rng begins anew in a resumed run: draw from torch.rand and the like"
+        "data set: rng begins anew in a resumed run: draw from torch.rand, say"
     ]
 
 
@@ -263,10 +263,9 @@ def test_a_plain_loader_of_torch_is_tested_too(make_config, monkeypatch, capsys)
     assert "297 test samples" in capsys.readouterr().out
 
 
-def test_validation_data_of_another_number_are_refused(make_config):
-    loader = BaseDataLoader(Rows(), 4, True, 0.5, 0, valid_dataset=Subset(Rows(), range(5)))
+def test_validation_data_of_another_number_are_refused():
     with pytest.raises(UserError, match="valid_dataset has 5 samples, not 12"):
-        FirstSteps().on_data_built(loader, make_config())
+        BaseDataLoader(Rows(), 4, True, 0.5, 0, valid_dataset=Subset(Rows(), range(5)))
 
 
 class Noise(Dataset):

@@ -109,6 +109,8 @@ class BaseDataLoader(DataLoader):
 
     def _split_sampler(self, split: float) -> tuple[Any, Any]:
         """The samplers of the training part and, unless `split` is 0, of the validation part."""
+        if split and (n := len(self.init_kwargs["dataset"])) != self.n_samples:
+            raise UserError(f"data_loader: valid_dataset has {n} samples, not {self.n_samples}")
         of_many = find_hook("parts_of_many") if self.n_samples > MANY else None
         make, sampler = of_many() if of_many else (split_indices, EpochSampler)
         train, valid = make(self.n_samples, split, self.split_seed)

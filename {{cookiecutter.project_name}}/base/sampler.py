@@ -97,9 +97,7 @@ class EpochBatchSampler(BatchSampler):
 
     def __iter__(self) -> Iterator["SeededBatch"]:
         batches = self.rest_of_pass()
-        while some := list(
-            islice(batches, 16)
-        ):  # each by itself, between steps, takes twice as long
+        while some := [*islice(batches, 16)]:  # one by one, between steps, takes twice as long
             yield from some
 
     def rest_of_pass(self) -> Iterator["SeededBatch"]:

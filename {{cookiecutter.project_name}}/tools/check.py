@@ -277,16 +277,9 @@ class FirstSteps(Callback):
         if hasattr(data_loader, "n_samples_mean") and not getattr(data_loader, "in_order", True):
             raise UserError("data_loader: in_order = false: a resume would leave batches out")
         dataset: Any = getattr(data_loader, "dataset", None)
-        if getattr(data_loader, "valid_sampler", None) is not None:
-            held_out = getattr(data_loader, "init_kwargs", {}).get("dataset", dataset)
-            if len(held_out) != len(dataset):
-                numbers = f"{len(held_out)} samples, not {len(dataset)}"
-                raise UserError(f"data_loader: valid_dataset has {numbers}")
         for name, value in getattr(dataset, "__dict__", {}).items():
             if type(value).__name__ in ("Generator", "Random", "RandomState"):
-                line = (
-                    "data set: %s begins anew in a resumed run: draw from torch.rand and the like"
-                )
+                line = "data set: %s begins anew in a resumed run: draw from torch.rand, say"
                 config.get_logger("train").warning(line, name)
         if not hasattr(data_loader, "__iter__"):
             kind = f"a {type(data_loader).__name__} has no __iter__, so it gives no batches"
