@@ -33,7 +33,8 @@ def build_trained(config: ConfigParser) -> tuple[Any, Any, Any, list[Any], int]:
     """What `build_model` gives, with the weights of `config.resume`, and the epoch of these."""
     from utils import checkpoint, resume
 
-    assert config.resume is not None
+    if config.resume is None:
+        raise UserError("command line: -r CHECKPOINT is missing: which model to test")
     config.save_dir = config.resume.parent  # no run begins here
     state = resume.load(config.resume)
     device, model, criterion, metrics = build_model(config)
@@ -72,8 +73,6 @@ def main(argv: list[str] | None = None) -> None:
     """Read the command line, evaluate, print the table."""
     with exit_on_user_error():
         config = ConfigParser.from_args(CommandLine(__doc__), argv=argv, to_train=False)
-        if config.resume is None:
-            raise UserError("command line: -r CHECKPOINT is missing: which model to test")
         with distributed.process_group():
             trainer, epoch = load(config)
             log = trainer.evaluate(trainer.data_loader)

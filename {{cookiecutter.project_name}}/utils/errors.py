@@ -26,8 +26,7 @@ class RunError(UserError):
 
     def __init__(self, message: str, status: int = 1, is_shown: bool = False) -> None:
         super().__init__(message)
-        self.status = status
-        self.is_shown = is_shown
+        self.status, self.is_shown = status, is_shown
 
 
 @contextmanager

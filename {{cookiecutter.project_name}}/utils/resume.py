@@ -73,9 +73,8 @@ def find_named(config: Any, name: str, to_train: bool = False) -> Path | None:
     runs = [mark.parent for mark in config.runs_dir.rglob(MARK_NAME)]
     runs.sort(key=lambda run: (read_mark(run).get("started", ""), run.name), reverse=True)
     goes_on = name == "auto" and to_train  # with the last run, and with no older one
-    path = None
-    for run in runs[:1] if goes_on else runs:
-        path = path or newest_intact(run)
+    found = map(newest_intact, runs[:1] if goes_on else runs)
+    path = next(filter(None, found), None)
     if goes_on:
         if runs and path is None:
             logger.info("-r auto: %s has no checkpoint: a new run begins", runs[0])
@@ -83,8 +82,7 @@ def find_named(config: Any, name: str, to_train: bool = False) -> Path | None:
             logger.info("-r auto: the last run is over, a new one begins; -r %s resumes it", path)
             return None
         return path
-    if path is not None and name == "best":
-        path = path.with_name(BEST_NAME)
+    path = path and path.with_name(BEST_NAME if name == "best" else path.name)
     if path is not None and path.exists():
         return path
     raise UserError(f"command line: -r {name}: there is no such checkpoint in {config.runs_dir}")

@@ -32,7 +32,7 @@ def make_run_dir(parent: Path, run_id: str | None = None) -> tuple[Path, list[Pa
         may_exist = run_id == "" and (is_run(folder) or not (folder / "config.json").exists())
         try:  # making it is the test: two that start at once get two
             folder.mkdir(parents=True, exist_ok=may_exist)
-            atexit.register(remove_empty, made)
+            atexit.register(discard, made, with_files=False)
             return folder, made
         except OSError as error:
             if run_id is not None or not folder.exists():  # else the name is taken
@@ -66,16 +66,12 @@ def mark(run_dir: Path, **notes: str) -> None:
     write_json(read_mark(run_dir) | notes, run_dir / MARK_NAME)
 
 
-def discard(made: list[Path]) -> None:
+def discard(made: list[Path], with_files: bool = True) -> None:
     """Remove the folders that `make_run_dir` has made, files included, where no run has begun."""
-    if made and not is_run(made[0]):
+    if with_files and made and not is_run(made[0]):
         shutil.rmtree(made[0], ignore_errors=True)
-    remove_empty(made)
-
-
-def remove_empty(folders: list[Path]) -> None:
-    for folder in folders:
-        with suppress(OSError):
+    for folder in made:
+        with suppress(OSError):  # it is not empty
             folder.rmdir()
 
 
