@@ -1,13 +1,16 @@
 """What can happen to a run: signals, full disks, damaged files, dead workers, bad numbers."""
 
+import errno
 import os
 import re
 import resource
 import signal
+import sys
 import time
 import warnings
 from contextlib import nullcontext
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -16,7 +19,7 @@ from torch import nn
 
 from base import BaseDataLoader
 from digits_example import CONFIG, DIGITS
-from helpers import ENVIRONMENT, Copy
+from helpers import ENVIRONMENT, Copy, children_of, is_alive
 from test import main as evaluate
 from tools.background import BackgroundSaver
 from tools.check import FirstSteps, explain
@@ -26,7 +29,7 @@ from tools.skip_steps import SkippedSteps
 from tools.verify_resume import run as verify_resume
 from train import build_trainer, main
 from trainer.trainer import Trainer
-from utils import UserError, resume
+from utils import UserError, resume, run
 from utils.command_line import StopSignals
 from utils.errors import RunError
 from utils.files import PROJECT_DIR, read_json
@@ -123,6 +126,46 @@ def test_a_killed_run_goes_on_and_its_half_written_file_is_cleaned_up(tmp_path, 
     assert finish(tmp_path, "-r", "auto")[0] == 0
     assert not [*the_run(tmp_path).glob(".*.tmp")]
     assert_same_end(the_run(tmp_path), straight)
+
+
+def test_a_run_that_another_process_trains_is_refused_and_left_alone(make_trainer, tmp_path):
+    trainer = make_trainer()
+    trainer.train()  # whose lock ends with the training
+    run_dir = trainer.checkpoint_dir
+    last, mark_before = run_dir / "last.pth", (run_dir / ".run").read_text()
+    args = ["-r", last, "data_loader.args.num_workers=1"]
+    process = start(tmp_path / "saved", *args, "trainer.epochs=100000")
+    try:
+        wait_for(lambda: (run_dir / ".run").read_text() != mark_before, process)
+        half_written = run_dir / f".model_best.pth.{process.pid}.tmp"
+        half_written.touch()
+        again = make_trainer({"trainer.epochs": 3}, resume=last)
+        line = f"^{run_dir}: another process is training this run$"
+        with pytest.raises(UserError, match=line):
+            again.train()
+        assert half_written.exists()
+        [worker], again = children_of(process.pid), make_trainer({"trainer.epochs": 3}, resume=last)
+        os.kill(process.pid, signal.SIGKILL)
+        process.process.join()
+        run.prepare(again)
+        assert is_alive(worker) and not half_written.exists()
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_a_run_on_a_drive_without_locks_is_trained(make_trainer, monkeypatch):
+    monkeypatch.setattr("fcntl.lockf", Mock(side_effect=OSError(errno.ENOLCK, "No locks")))
+    trainer = make_trainer()
+    trainer.train()
+    assert trainer.outcome == "finished"
+
+
+def test_windows_has_a_lock_of_its_own(make_trainer, monkeypatch):
+    refused = Mock(side_effect=PermissionError(errno.EACCES, "Permission denied"))
+    monkeypatch.setitem(sys.modules, "msvcrt", Mock(locking=refused))
+    monkeypatch.setattr("tools.check.sys", Mock(platform="win32"))
+    with pytest.raises(UserError, match="another process is training this run"):
+        make_trainer().train()
 
 
 def test_a_second_interrupt_acts_at_once():

@@ -18,6 +18,8 @@ from utils.errors import RunError
 from utils.files import PROJECT_DIR, read_json, write_json
 from utils.run_dir import mark_start
 
+REFUSED = "another process is training this run"
+
 
 def test_finished_and_stopped_early(make_trainer):
     trainer = make_trainer()
@@ -76,7 +78,7 @@ def test_running_and_killed(tmp_path):
     [run] = find_runs(tmp_path)
     assert run.status == "running or killed" and RecordedRun(run.path).status == "running"
     again = python(*command, "-r", found[0])
-    assert again.returncode == 2 and f"process {process.pid} is training this run" in again.stderr
+    assert (again.returncode, again.stderr) == (2, f"{run.path}: {REFUSED}\n")
     process.kill()
     process.communicate()
     [run] = find_runs(tmp_path)

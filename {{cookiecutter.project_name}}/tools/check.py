@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from difflib import get_close_matches
@@ -384,6 +385,30 @@ class FirstSteps(Callback):
             advice = "the data loader is to give (input, target)"
         words = f"{place_of(error)}{in_one_line(error)}".rstrip(".")
         return UserError(f"{words}; the batch is {what}: {advice}")
+
+
+class OneProcess(Callback):
+    """Refuses a run that another process is training."""
+
+    def on_train_start(self, trainer: Any) -> None:
+        """Lock a file, until the process ends in whatever way; its workers have no part in that."""
+        path = trainer.checkpoint_dir / f".lock{distributed.rank()}"
+        with suppress(OSError):  # of a network drive without locks
+            self.file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                if sys.platform == "win32":
+                    import msvcrt
+
+                    msvcrt.locking(self.file, msvcrt.LK_NBLCK, 1)
+                else:
+                    import fcntl
+
+                    fcntl.lockf(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
+                raise UserError(f"{path.parent}: another process is training this run") from None
+
+    def on_train_end(self, trainer: Any, outcome: str) -> None:
+        os.close(self.file)
 
 
 def warn_of_untrained(trainer: Any, told: set[str]) -> set[str]:

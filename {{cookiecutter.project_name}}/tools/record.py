@@ -21,22 +21,19 @@ from base import BaseTrainer, Callback
 from logger import add_row
 from tools.history import NAME, is_alive, read_starts
 from utils import distributed
-from utils.errors import UserError, as_warning
+from utils.errors import as_warning
 from utils.files import PROJECT_DIR, atomic_write, write_json
 
 
 class Record(Callback):
-    """Writes environment.json and times.csv. Refuses a run on which another process is at work."""
+    """Writes environment.json and times.csv."""
 
     def on_train_start(self, trainer: BaseTrainer) -> None:
-        run_dir = trainer.checkpoint_dir
-        if (pid := distributed.on_main(lambda: other_process(run_dir))) is not None:
-            raise UserError(f"{run_dir}: process {pid} is training this run")
         self.began = monotonic()
         if distributed.is_main():
             with as_warning(trainer.logger, f"{NAME} is not written"):
                 found = (one.changes for one in trainer.callbacks if hasattr(one, "changes"))
-                record_start(run_dir, trainer.device, next(found, {}))
+                record_start(trainer.checkpoint_dir, trainer.device, next(found, {}))
 
     def on_epoch_end(self, trainer: BaseTrainer, log: dict[str, Any]) -> None:
         if distributed.is_main():

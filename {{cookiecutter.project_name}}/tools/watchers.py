@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from tools.check import OneProcess
+
 # Files whose callbacks write and watch, but change nothing about a training
 WATCHERS = """bar changes data_wait from_data manifest pictures progress_metrics record replay
 report save_minutes trackers""".split()
@@ -10,7 +12,8 @@ report save_minutes trackers""".split()
 def leave_out_watchers(trainer: Any) -> None:
     """Let only such callbacks take part as may change a training, those of the user among them."""
     watchers = {f"tools.{name}" for name in WATCHERS}
-    trainer.callbacks = [x for x in trainer.callbacks if type(x).__module__ not in watchers]
+    others = [x for x in trainer.callbacks if type(x).__module__ not in watchers]
+    trainer.callbacks = [x for x in others if not isinstance(x, OneProcess)]
 
 
 def set_up(trainer: Any) -> None:
