@@ -279,8 +279,7 @@ def _parse_override(text: str) -> tuple[Keys, Any]:
         raise UserError(f"command line: {text!r} is not KEY=VALUE, as in optimizer.args.lr=0.01")
     try:
         return _keys(name), json.loads(value)
-    except json.JSONDecodeError:
-        # A plain word needs no quotes
+    except json.JSONDecodeError:  # a plain word needs no quotes
         return _keys(name), {"True": True, "False": False, "None": None}.get(value, value)
 
 

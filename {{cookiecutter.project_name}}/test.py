@@ -61,8 +61,7 @@ def load(config: ConfigParser) -> tuple[Any, int]:
     from trainer import Trainer
 
     device, model, criterion, metrics, epoch = build_trained(config)
-    data_loader = build_test_loader(config)
-    trainer = Trainer(model, criterion, metrics, None, config, device, data_loader)
+    trainer = Trainer(model, criterion, metrics, None, config, device, build_test_loader(config))
     trainer.writer.enabled = False  # for a valid_step that shows pictures
     for callback in trainer.callbacks:
         callback.on_test_start(trainer)

@@ -41,8 +41,7 @@ def load_callbacks() -> list[Any]:
     for file, text in texts().items():
         if names := CALLBACK.findall(text):
             try:
-                module = import_module(f"tools.{file}")
-                found += [getattr(module, name)() for name in names]
+                found += [getattr(import_module(f"tools.{file}"), name)() for name in names]
             except ImportError as error:  # such as another file that was deleted
                 logging.getLogger("train").warning("tools/%s.py: %s", file, error)
     return found
