@@ -116,6 +116,35 @@ def test_a_rate_that_was_reached_on_a_plateau_is_scaled(train):
         train(5, changes | {f"{ARGS}.mode": "max", "trainer.monitor": "max val_loss"}, again)
 
 
+@pytest.mark.parametrize(
+    ("kind", "option", "state"),
+    [
+        ("AdamW", {"amsgrad": True}, "max_exp_avg_sq"),
+        ("RMSprop", {"centered": True}, "grad_avg"),
+        ("RMSprop", {"momentum": 0.9}, "momentum_buffer"),
+    ],
+)
+def test_an_option_is_refused_for_which_the_run_has_kept_no_state(train, kind, option, state):
+    first, _ = train(1, {"optimizer": {"type": kind, "args": {}}})
+    line = rf"^optimizer\.args\.{next(iter(option))}.*: needs a state '{state}' that the run "
+    with pytest.raises(UserError, match=line):
+        train(2, {"optimizer": {"type": kind, "args": option}}, first)
+
+
+@pytest.mark.parametrize(
+    ("kind", "old", "new"),
+    [
+        ("AdamW", {"amsgrad": True}, {"amsgrad": False}),
+        ("AdamW", {}, {"maximize": True}),
+        ("SGD", {}, {"momentum": 0.9, "nesterov": True}),
+    ],
+)
+def test_an_option_that_needs_no_more_state_is_taken(train, kind, old, new):
+    first, _ = train(1, {"optimizer": {"type": kind, "args": old}})
+    again, seen = train(2, {"optimizer": {"type": kind, "args": new}}, first)
+    assert len(seen) == 1 and new.items() <= seen[0][0].items()
+
+
 class Alternating(Trainer):
     def train_step(self, batch):
         for optimizer in self.optimizer.values():

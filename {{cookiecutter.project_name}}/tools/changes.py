@@ -7,6 +7,7 @@ import warnings
 from dataclasses import asdict
 from typing import Any
 
+import torch
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from base import BaseTrainer, Callback
@@ -121,8 +122,27 @@ def take_up(changes: Changed, trainer: Any, state: dict[str, Any], name: str) ->
             arguments.remove("lr")
             patterns = by_name(trainer.config.settings.optimizer)[name].groups
             scale(groups, own_groups, of_optimizer["args", "lr"][0], patterns)
+    before = dict(groups[0])
     for group, own in zip(groups, own_groups, strict=True):
         group |= {key: own[key] for key in arguments if key in own}
+    refuse_without_state(type(by_name(trainer.optimizer)[name]), before, groups[0], where[0])
+
+
+def refuse_without_state(kind: Any, before: dict, now: dict, where: Keys) -> None:
+    """Raises UserError where an optimizer with other options takes no step with its old state."""
+    weight = torch.nn.Parameter(torch.ones(1))
+    weight.grad = torch.ones(1)
+    try:
+        tried = kind([before | {"params": [weight]}], lr=before.get("lr", 0.1))
+        tried.step()
+        tried.param_groups[0] |= now | {"params": [weight]}
+        tried.step()
+    except KeyError as error:
+        keys = [".".join((*where, "args", key)) for key in now if now[key] != before.get(key)]
+        reason = f"needs a state {error} that the run has not kept: start a new run with init_from"
+        raise UserError(f"{', '.join(keys)}: {reason}") from None
+    except (AssertionError, RuntimeError, TypeError, ValueError):
+        return  # it is one for other weights, or for steps with a closure
 
 
 def refuse_unless_numbers(changes: Changed, kept: list[dict[str, Any]], where: Keys) -> None:
