@@ -133,6 +133,8 @@ def main(argv: list[str] | None = None) -> None:
                 writer = csv.DictWriter(file, rows[0] if rows else [], lineterminator="\n")
                 writer.writeheader()
                 writer.writerows(rows)
+        except BrokenPipeError:  # of a `head` that has enough
+            raise
         except OSError as error:
             raise UserError(f"{args.output or 'standard output'}: {error.strerror}") from None
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import random
 import re
 import shlex
@@ -467,12 +468,23 @@ def test_a_checkpoint_of_which_no_model_can_be_made_is_one_line(trained, path, t
         load_model(tmp_path / "bare.pth")
 
 
-def test_an_output_that_nobody_reads_is_named(predict, digits, tmp_path, monkeypatch):
-    class Closed(io.StringIO):
+def test_an_output_of_which_nobody_reads_the_rest_is_no_mistake(
+    predict, digits, tmp_path, monkeypatch
+):
+    np.save(tmp_path / "digits.npy", digits)
+    end, output = os.pipe()
+    os.close(end)  # as by a `head` that has enough
+    with os.fdopen(output, "w", buffering=1) as console:
+        monkeypatch.setattr("sys.stdout", console)
+        assert predict(tmp_path / "digits.npy")[::2] == (0, "")
+
+
+def test_an_output_that_takes_no_more_is_named(predict, digits, tmp_path, monkeypatch):
+    class Full(io.StringIO):
         def write(self, text):
-            raise BrokenPipeError(32, "Broken pipe")  # as of a `head` that has enough
+            raise OSError(28, "No space left on device")
 
     np.save(tmp_path / "digits.npy", digits)
-    monkeypatch.setattr("sys.stdout", Closed())
+    monkeypatch.setattr("sys.stdout", Full())
     status, _, err = predict(tmp_path / "digits.npy")
-    assert status == 2 and err == "standard output: Broken pipe\n"
+    assert status == 2 and err == "standard output: No space left on device\n"
