@@ -43,7 +43,8 @@ def config_of_run(cls: Any, args: Any, file: Path, modification: dict, to_train:
         raise UserError(f"{path}: has no config in it: give one with -c")
     config = cls(found, path, modification, source=path)
     if is_named and to_train:
-        of_run = flat(config.given)
+        as_written = find_hook("as_written") or (lambda config: config.given)
+        of_run = flat(as_written(config))
         keys = [key for key, value in flat(given.given).items() if of_run.get(key) != value]
         line = "-r %s: the run keeps its config; %s has another %s: to take it, -r %s -c %s"
         if keys:
