@@ -41,7 +41,7 @@ class Run:
 
     def values(self) -> dict[str, Any]:
         """What the table may have of it: all columns, and all keys of the config."""
-        best = self.best.get(self.monitor), self.best.get("epoch")
+        best = self.best.get(self.monitor), int(self.best["epoch"]) if self.best else None
         columns = (self.name, self.status, self.epochs, self.monitor, *best)
         return flat(self.config) | dict(zip(COLUMNS, columns, strict=True))
 

@@ -147,6 +147,12 @@ def test_what_cannot_be_read_or_is_no_run_is_left_out(three, capsys):
     assert line[0] == "Digits/run2" and line[2:] == ["3", "val_loss", "0.5", "2"]
 
 
+def test_epochs_are_whole_numbers_however_many_they_are(three, capsys):
+    (three / "Digits" / "run2" / "metrics.csv").write_text("epoch,val_loss\n12340,0.5\n")
+    _, lines = table(capsys, "--dir", three)
+    assert lines[2][2:6] == ["12340", "val_loss", "0.5", "12340"]
+
+
 def test_a_column_that_is_not_there_is_one_line(three, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["--dir", str(three), "--sort", "bst"])
