@@ -181,6 +181,8 @@ def test_git_takes_these_files_and_leaves_out_what_runs_write(project, tmp_path)
         command = ["git", f"--git-dir={tmp_path / 'git'}", f"--work-tree={project}", *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
+    lines = (project / ".gitignore").read_text(encoding="utf-8").split("\n")
+    assert not [line for line in filter(None, lines) if lines.count(line) > 1]
     git("init", "--quiet")
     git("add", ".")
     assert set(git("ls-files").splitlines()) == files(project)
