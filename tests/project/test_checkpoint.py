@@ -538,6 +538,15 @@ def test_a_run_that_has_not_begun_leaves_nothing_and_no_folder_of_the_user_goes(
     assert (begun.save_dir / "config.json").exists()
 
 
+def test_a_folder_for_runs_that_is_a_link_to_nothing_is_named(make_config, tmp_path):
+    link = tmp_path / "linked"
+    link.symlink_to(tmp_path / "nowhere")
+    config = make_config({"trainer.save_dir": str(link)})
+    line = f"^trainer.save_dir: cannot make a run in {link}/Digits: {link} is a link to nothing$"
+    with pytest.raises(UserError, match=line):
+        _ = config.save_dir
+
+
 def test_at_exit_a_folder_for_a_run_goes_where_it_is_empty_alone(tmp_path):
     code = "import sys; from parse_config import ConfigParser, default_config\n"
     code += "changes = {'trainer.save_dir': sys.argv[1]}\n"

@@ -36,7 +36,8 @@ def make_run_dir(parent: Path, run_id: str | None = None) -> tuple[Path, list[Pa
             return folder, made
         except OSError as error:
             if run_id is not None or not folder.exists():  # else the name is taken
-                reason = f"cannot make a run in {parent}: {error.strerror}"
+                dead = [f"{one} is a link to nothing" for one in made if one.is_symlink()]
+                reason = f"cannot make a run in {parent}: {(*dead, error.strerror)[0]}"
                 raise UserError(f"trainer.save_dir: {reason}") from None
         folder, n = parent / f"{name}_{n + 1}", n + 1
 
