@@ -21,9 +21,12 @@ BEFORE = Path(".files_before.json")  # pre_gen_project.py wrote it, if there wer
 IS_WRITTEN = Path(".is_written")
 IS_NEW = not BEFORE.exists()
 SKIPS = not IS_WRITTEN.read_bytes()  # cookiecutter was told --skip-if-file-exists
-KEPT = set(json.loads(BEFORE.read_text(encoding="utf-8"))) if SKIPS else set()
+WERE_THERE = set() if IS_NEW else set(json.loads(BEFORE.read_text(encoding="utf-8")))
+KEPT = WERE_THERE if SKIPS else set()
 
 STARTERS = ("mnist", "minimal", "text", "tabular", "gan")
+# What runs leave; the .gitignore of a folder that was there may be the user's
+LEFTOVERS = ["saved", "__pycache__", ".*_cache", ".ipynb_checkpoints", ".venv", "venv"]
 # What only a full project has, and what of it any project has
 EXTRAS = ["tools/*", "docs/**/*", "notebooks/*", "export.py", "report.py", "sweep.py"]
 EXTRAS += [".editorconfig", ".pre-commit-config.yaml"]
@@ -58,8 +61,7 @@ def main():
     if DOCKER == "no":
         for name in ("Dockerfile", ".dockerignore", ".devcontainer/devcontainer.json"):
             remove(name)
-    if IS_NEW:
-        drop_leftovers()
+    drop_leftovers()
     remove("NOT_CHOSEN.md")  # for where hooks do not run
     IS_WRITTEN.unlink()
     BEFORE.unlink(missing_ok=True)
@@ -116,17 +118,28 @@ def edit(name, old, new):
 
 
 def drop_leftovers():
-    """Remove what runs in a working copy of the template leave there: all that .gitignore names."""
-    lines = Path(".gitignore").read_text(encoding="utf-8").splitlines()
-    wanted = {line[1:] for line in lines if line.startswith("!")}
+    """Remove what runs in a working copy of the template leave there: all that .gitignore names.
+
+    What was there before is the user's, and stays.
+    """
+    lines = Path(".gitignore").read_text(encoding="utf-8").splitlines() if IS_NEW else LEFTOVERS
+    wanted = WERE_THERE.union(line[1:] for line in lines if line.startswith("!"))
     for line in lines:
         if line and line[0] not in "#!":
             pattern = line.strip("/")
             for path in list(Path().glob(pattern if "/" in pattern else f"**/{pattern}")):
-                if path.is_dir():
-                    shutil.rmtree(path)
-                elif path.as_posix() not in wanted:
-                    path.unlink()
+                drop(path, wanted)
+
+
+def drop(path, wanted):
+    """Remove a file unless it is wanted, a folder with what is in it, if that leaves it empty."""
+    if path.is_dir() and not path.is_symlink():
+        for inner in list(path.iterdir()):
+            drop(inner, wanted)
+        if not any(path.iterdir()):
+            path.rmdir()
+    elif path.as_posix() not in wanted:
+        path.unlink(missing_ok=True)
 
 
 main()

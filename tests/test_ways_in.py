@@ -183,6 +183,16 @@ def test_a_used_working_copy(run, template, tmp_path, reference):
     succeed("-m", "compileall", "-q", ".", cwd=inner)
     assert {".ruff_cache", "__pycache__"} <= {path.name for path in inner.iterdir()}
     check_project(run(*cookiecutter("--no-input", used)), run.cwd, reference)
+    project = run.cwd / "my-torch-project"
+    mine = {"saved/Mnist_LeNet/2/last.pth", "base/__pycache__/b.pyc", ".ruff_cache/mine"}
+    for name in mine:
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_bytes(b"mine")
+    for option in (["--skip-if-file-exists"], []):  # as where a project gets the full size
+        done = run(*cookiecutter("--no-input", "--overwrite-if-exists", *option, used))
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert files(project) - {"data/MNIST/raw/x-ubyte", "data/more.npz"} == {*reference, *mine}
+        assert all((project / name).read_bytes() == b"mine" for name in mine)
 
 
 def test_nothing_is_left_in_the_home(run, template, home, tmp_path, reference):
