@@ -837,6 +837,17 @@ def of_a_dict(self, batch):
     return {"loss": loss}
 
 
+@pytest.mark.parametrize("name", ["epoch", "lr"])
+@pytest.mark.parametrize("flag", [None, "--check"])
+def test_a_value_with_a_name_of_the_logs_own_is_refused(run, name, flag):
+    def named(self, batch):
+        return {name: 3.0, **Trainer.train_step(self, batch)}
+
+    status, _, err = run({"metrics": []}, step=named, flag=flag)
+    line = f"epoch 1, step 1: train_step: the log has a value '{name}' of its own. No checkpoint"
+    assert status == 2 and err.startswith(line) and err.count("\n") == 1
+
+
 def test_a_valid_step_that_was_forgotten_is_called_so(run):
     changes = {"metrics": [], "trainer.epochs": 1}
     status, _, err = run(changes, lambda x, y: {"x": x, "y": y, "z": y}, step=of_a_dict)

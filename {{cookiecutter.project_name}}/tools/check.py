@@ -27,7 +27,7 @@ from utils.check import Mistake
 from utils.device import get_device
 from utils.errors import RunError, UserError, in_one_line, place_of
 from utils.meter import name_of
-from utils.optim import by_name
+from utils.optim import by_name, learning_rates
 from utils.run_dir import BEST_NAME, LAST_NAME, make_run_dir
 
 FLAG = {"action": "store_true", "help": "try everything on a few batches and leave nothing behind"}
@@ -331,6 +331,9 @@ class FirstSteps(Callback):
         self.n_steps += 1
         if self.n_steps == 1:  # now also what callbacks have added after this one
             refuse_state(self.trainer)
+            of_log = {"epoch", *learning_rates(self.trainer.optimizer)}
+            if taken := of_log & {*self.trainer.train_metrics.sums()}:
+                raise UserError(f"train_step: the log has a value {taken.pop()!r} of its own")
         if self.has_stepped or self.n_steps == 10:
             self.look_back()
 

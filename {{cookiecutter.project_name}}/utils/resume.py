@@ -74,8 +74,7 @@ def find_named(config: Any, name: str, to_train: bool = False) -> Path | None:
     runs = [mark.parent for mark in config.runs_dir.rglob(MARK_NAME)]
     runs.sort(key=lambda run: (read_mark(run).get("started", ""), run.name), reverse=True)
     goes_on = name == "auto" and to_train  # with the last run, and with no older one
-    found = map(newest_intact, runs[:1] if goes_on else runs)
-    path = next(filter(None, found), None)
+    path = next(filter(None, map(newest_intact, runs[:1] if goes_on else runs)), None)
     if goes_on:
         if runs and path is None:
             logger.info("-r auto: %s has no checkpoint: a new run begins", runs[0])
