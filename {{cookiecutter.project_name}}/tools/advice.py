@@ -10,8 +10,10 @@ from base import BaseTrainer, Callback
 from settings import Settings
 from utils import distributed
 from utils.errors import UserError
+from utils.optim import by_name
 from utils.run_dir import is_run
 
+OWN_RATES = {"OneCycleLR": "max_lr", "CyclicLR": "base_lr and max_lr"}  # of schedules
 OTHER_LAUNCHERS = ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 
 
@@ -24,7 +26,7 @@ class Advice(Callback):
         if config.resume is not None and not is_run(config.resume.parent):
             line = "%s is in no run directory: its state goes on in a new run"
             trainer.logger.info(line, config.resume)
-        for line in advice(config.settings, loader):
+        for line in (*advice(config.settings, loader), *without_effect(config.settings)):
             trainer.logger.warning(line)
 
 
@@ -41,6 +43,17 @@ def advice(settings: Settings, data_loader: Any) -> Iterator[str]:
         yield f"n_gpu = {n}: this process uses one; torchrun --nproc-per-node={n} train.py uses all"
     if n_processes > 1 and data_loader is not None and not hasattr(data_loader, "set_epoch"):
         yield "data_loader: is no BaseDataLoader, so each process has all samples that it gives"
+
+
+def without_effect(settings: Settings) -> Iterator[str]:
+    """Keys of a config that another key leaves without effect."""
+    if settings.trainer.early_stop and settings.trainer.monitor == "off":
+        yield "trainer.early_stop: has no effect, as trainer.monitor is off"
+    for name, scheduler in by_name(settings.lr_scheduler).items():
+        kind, optimizer = scheduler.type.rpartition(".")[2], by_name(settings.optimizer)[name]
+        if kind in OWN_RATES and "lr" in optimizer.args:
+            key = ".".join(filter(None, ["optimizer", name, "args.lr"]))
+            yield f"{key}: has no effect, as {kind} sets the rate by its {OWN_RATES[kind]}"
 
 
 def refuse_lists(model: nn.Module) -> None:
