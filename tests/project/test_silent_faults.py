@@ -58,7 +58,7 @@ class Whole(Rows):
 def mixed(samples):
     """A batch with numbers that the function has drawn by itself."""
     drawn = torch.rand(()), torch.tensor(np.random.random()), torch.tensor(random.random())
-    return (*default_collate(samples), torch.stack(drawn)[None].expand(len(samples), 3))
+    return (*default_collate(samples), torch.stack(drawn).repeat(len(samples), 1))
 
 
 def as_it_is(batch):
