@@ -569,9 +569,12 @@ def machine():
     lines = [f"torch {torch.__version__}, Python {platform.python_version()}"]
     if torch.cuda.is_available():
         query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-        driver = subprocess.run(query, capture_output=True, text=True).stdout.splitlines()[:1]
+        driver = "unknown"
+        if shutil.which(query[0]):
+            said = subprocess.run(query, capture_output=True, text=True).stdout
+            driver = "".join(said.splitlines()[:1])
         name = torch.cuda.get_device_name()
-        return f"{torch.cuda.device_count()} x {name}, driver {''.join(driver)}, {lines[0]}"
+        return f"{torch.cuda.device_count()} x {name}, driver {driver}, {lines[0]}"
     return f"no GPU: run on the CPU, the numbers mean nothing; {lines[0]}"
 
 

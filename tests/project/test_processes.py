@@ -207,14 +207,16 @@ def test_no_process_learns_from_a_single_sample(n):
         assert min(map(len, batches)) >= 2 and len(batches) == (3 if n == 28 else 2)
 
 
-def test_beside_gpus_there_is_a_backend_for_cpus(monkeypatch):
-    """And more processes than GPUs are refused by a line, before anything goes over nccl."""
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_beside_gpus_there_is_a_backend_for_cpus(rank, monkeypatch):
+    """And more processes than GPUs are refused by a line, by all before one waits for another."""
     begun = []
-    torchrun = {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"}
-    for name, value in torchrun.items():
+    torchrun = {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    for name, value in (torchrun | {"RANK": rank, "LOCAL_RANK": rank}).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda index: None)
     for name in ("barrier", "destroy_process_group"):
         monkeypatch.setattr(torch.distributed, name, lambda: None)
     monkeypatch.setattr(torch.distributed, "is_nccl_available", lambda: True)

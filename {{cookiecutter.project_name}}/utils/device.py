@@ -25,9 +25,9 @@ def get_device(name: str = "auto") -> torch.device:
         raise UserError(f"device {name!r} is not there; this machine has: {', '.join(available)}")
     if distributed.world_size() == 1 or not name.startswith("cuda"):
         return torch.device(name)
-    if (local_rank := int(os.environ["LOCAL_RANK"])) >= n_gpus:
+    if int(os.environ["LOCAL_WORLD_SIZE"]) > n_gpus:  # told by all alike: none waits for another
         raise UserError(f"torchrun: --nproc-per-node is more than this machine's GPUs, {n_gpus}")
-    return torch.device("cuda", local_rank)
+    return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
 
 
 def prepare_model(model: Any, settings: Any) -> None:
