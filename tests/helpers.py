@@ -277,7 +277,11 @@ def start_copies():
 
 def run_agent(*arguments):
     """What torchrun does, but that its processes are copies of this one."""
+    from torch import cuda
     from torch.distributed import run
+
+    if cuda.is_available():  # to ask begins CUDA here, and copies could not use it
+        return run.main(arguments)
 
     def with_copies(args, of_torch=run.config_from_args):
         config, _, _ = of_torch(args)
