@@ -39,6 +39,7 @@ def build_trained(config: ConfigParser) -> tuple[Any, Any, Any, list[Any], int]:
     state = resume.load(config.resume)
     device, model, criterion, metrics = build_model(config)
     resume.set_weights(model, resume.weights_to_use(state), config.resume)
+    resume.keep_loss(state, config)
     resume.set_state(checkpoint.with_state(criterion), state.get("criterion"))
     return device, model.eval(), criterion, metrics, state["epoch"]
 

@@ -414,3 +414,136 @@ def test_a_log_on_a_full_disk_says_nothing(make_trainer, capsys):
         with suppress(OSError):
             handler.close()
     assert "Logging error" not in capsys.readouterr().err
+
+
+class Maybe(Rows):
+    """Every third sample is missing, and all of the first batch of four."""
+
+    def __getitem__(self, index):
+        return None if index < 4 or index % 3 == 0 else super().__getitem__(index)
+
+
+def those_that_are_there(samples):
+    kept = [sample for sample in samples if sample is not None]
+    rows = torch.stack([row for row, _ in kept]) if kept else torch.zeros(0, dtype=torch.int64)
+    drawn = torch.rand(len(kept))  # as for mixup
+    return (rows, drawn), rows
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("wrapped", [as_it_is, lambda dataset: Subset(dataset, range(12))])
+def test_samples_that_are_left_out_do_not_count_in_a_subset_nor_in_pairs(wrapped, workers):
+    loader = BaseDataLoader(wrapped(Maybe()), 4, False, 0, workers, those_that_are_there)
+    batches = [(batch, loader.n_samples_in_batch, loader.n_samples_mean) for batch in loader]
+    assert [(n, mean) for _, n, mean in batches] == [(0, 0), (3, 3), (3, 3)]
+    other = BaseDataLoader(Maybe(), 4, False, 0, 0, those_that_are_there)
+    for (batch, _, _), (views, _) in zip(batches, other, strict=True):
+        assert torch.equal(batch[0][1], views[1])
+
+
+def test_a_batch_that_has_no_sample_left_is_passed_over(make_config):
+    def rows(samples):
+        (kept, _), _ = those_that_are_there(samples)
+        return kept[:, None].float(), torch.zeros(len(kept), 1)
+
+    loader = BaseDataLoader(Maybe(), 4, False, 0, 0, rows)
+    model = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), 0.0)
+    config = make_config(WHOLE)
+    trainer = Trainer(model, nn.functional.mse_loss, [], optimizer, config, "cpu", loader)
+    by_hand = model(torch.tensor([[4.0], [5], [7], [8], [10], [11]])).square().mean()
+    loss = trainer.train()["loss"]
+    assert loss == pytest.approx(by_hand.item(), rel=1e-6) and trainer.step == 2
+
+
+PROCESSES_WITH_GAPS = """
+import torch
+from base import BaseDataLoader
+from utils import distributed
+
+class Gaps(torch.utils.data.Dataset):
+    def __len__(self):
+        return 8
+    def __getitem__(self, index):
+        return None if index % 2 else torch.tensor(float(index))
+
+def kept(samples):
+    return torch.stack([x for x in samples if x is not None])
+
+with distributed.process_group():
+    loader = BaseDataLoader(Gaps(), 4, False, 0, 0, kept)
+    [_] = loader
+    counts = loader.n_samples_in_batch, loader.n_samples_mean
+    if distributed.is_main():
+        print(*counts)
+"""
+
+
+def test_the_mean_over_processes_is_asked_for_where_samples_may_be_left_out(in_two_processes):
+    assert in_two_processes(PROCESSES_WITH_GAPS).split() == ["2", "0.0"]
+
+
+class Kept:
+    """A metric over an epoch that keeps outputs."""
+
+    __name__ = "kept"
+
+    def reset(self):
+        self.outputs = []
+
+    def update(self, output, target):
+        self.outputs.append(output)
+
+    def compute(self):
+        return float(not any(output.requires_grad for output in self.outputs))
+
+
+def test_what_a_metric_keeps_has_no_graph(make_trainer):
+    trainer = make_trainer({"trainer.epochs": 1})
+    (metric := Kept()).reset()
+    trainer.train_metrics.collectors.append(metric)
+    assert trainer.train()["kept"] == 1
+
+
+def test_another_loss_begins_with_its_own_numbers(make_config):
+    changes = {"loss": {"type": "CrossEntropyLoss", "args": {"weight": [1.0] * 10}}}
+    first = build_trainer(make_config(changes | {"trainer.epochs": 1}))
+    first.train()
+    last = first.checkpoint_dir / "last.pth"
+    changes["loss.args.weight"] = [5.0] * 10
+    resumed = build_trainer(make_config(changes, resume=last))
+    resumed.train()
+    assert resumed.criterion.weight.tolist() == [5.0] * 10
+    _, _, criterion, _, _ = build_trained(make_config(changes, resume=last))
+    assert criterion.weight.tolist() == [5.0] * 10
+
+
+@pytest.mark.parametrize("change", [{"validation_split": 0.3}, {"split_seed": 1}])
+def test_another_split_in_a_resumed_run_is_told(change, make_config, monkeypatch, caplog):
+    class Own(BaseDataLoader):
+        def __init__(self, validation_split=0.2, split_seed=0, training=True):
+            rows = TensorDataset(torch.rand(40, 1, 8, 8), torch.arange(40) % 10)
+            super().__init__(rows, 4, True, validation_split, 0, split_seed=split_seed)
+
+    monkeypatch.setattr(data_loaders, "Own", Own, raising=False)
+    changes = {"data_loader": {"type": "Own", "args": {}}}
+    first = build_trainer(make_config(changes | {"trainer.epochs": 1}))
+    first.callbacks.clear()
+    first.train()
+    given = changes | {f"data_loader.args.{key}": value for key, value in change.items()}
+    for args, n in ((changes, 0), (given, 1)):
+        trainer = build_trainer(make_config(args, resume=first.checkpoint_dir / "last.pth"))
+        trainer.callbacks.clear()
+        trainer.train()
+        assert sum("validation may have learnt ones" in line for line in caplog.messages) == n
+
+
+def test_weights_of_other_code_may_be_in_any_order(make_config, tmp_path):
+    model = Two("ab")
+    torch.save(
+        {"epoch": 1, "state_dict": dict(sorted(Two("ba").state_dict().items()))}, tmp_path / "x.pth"
+    )
+    optimizer = torch.optim.Adam(model.parameters(), 0.1)
+    batches = [(torch.ones(2, 1), torch.zeros(2, 1))]
+    config = make_config(WHOLE | {"trainer.epochs": 2}, resume=tmp_path / "x.pth")
+    Trainer(model, nn.functional.mse_loss, [], optimizer, config, "cpu", batches).train()

@@ -144,7 +144,7 @@ class BaseDataLoader(DataLoader):
 
     def state_dict(self) -> dict[str, Any]:
         """How much of which pass was given out, whatever workers have fetched beyond that."""
-        return self._passes.state_dict()
+        return self._passes.state_dict() | {"of": [self.n_samples, self.split_seed]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Let the next pass be the rest of that in which a `state_dict` was taken."""

@@ -5,6 +5,7 @@ process, `SeededSamples` makes the samples. Change it for another order of the d
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from hashlib import blake2b
 from itertools import islice
 from typing import Any
@@ -21,8 +22,7 @@ ODD, MOST = 0x9E3779B97F4A7C15, 2**64 - 1  # seeds of neighbours have little in 
 
 def derive_seed(*numbers: Any) -> int:
     """One 64-bit seed from several numbers; (1, 2) and (2, 1) give unrelated ones."""
-    digest = blake2b(repr(numbers).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little")
+    return int.from_bytes(blake2b(repr(numbers).encode(), digest_size=8).digest(), "little")
 
 
 def sample_seed(base: int, index: Any) -> int:
@@ -111,8 +111,8 @@ class EpochBatchSampler(BatchSampler):
             if high > low:
                 position = {"seed": seed, "epoch": epoch, "samples": stop}
                 info = (high - low, n / self.world_size, position)
-                may_repeat = not isinstance(self.sampler, EpochSampler)
-                seeded_by = range(low, high) if may_repeat else None  # the indices
+                is_ours = isinstance(self.sampler, EpochSampler)  # others may give an index twice
+                seeded_by = None if is_ours else range(low, high)
                 key = (seed, epoch, number, self.rank)
                 yield SeededBatch(order[low:high], key, info, seeded_by)
 
@@ -136,8 +136,8 @@ class EpochBatchSampler(BatchSampler):
             while sampler is not None:  # a batch sampler has one inside
                 if hasattr(sampler, "set_epoch"):
                     sampler.set_epoch(epoch)  # as in torch
-                if getattr(sampler, "generator", None) is not None:
-                    sampler.generator.manual_seed(seed)
+                if isinstance(own := getattr(sampler, "generator", None), torch.Generator):
+                    own.manual_seed(seed)
                 sampler = getattr(sampler, "sampler", None)
             return list(self.sampler)
 
@@ -186,22 +186,22 @@ class SeededSamples(Dataset):
 
     def __getitems__(self, batch: SeededBatch) -> tuple:
         epoch, n_drawn = batch.key[1], len(self.drawn)
+        is_plain = self.collate_fn in (default_collate, default_convert)
         if epoch != self.epoch and not self.is_fixed and hasattr(self.dataset, "set_epoch"):
             self.epoch = epoch
             self.dataset.set_epoch(epoch)
         batch.drawn = self.drawn
-        if get_worker_info():  # else what makes whole batches draws from the loop's random numbers
-            seed_cpu(batch.seed)
-        make = getattr(self.dataset, "__getitems__", None)
-        samples = make(batch) if make else [self.dataset[index] for index in batch]
-        if len(self.drawn) > n_drawn:  # a generator was found that is to be seeded too
-            return self.__getitems__(batch)
-        if make or self.collate_fn in (default_collate, default_convert):
-            return self.collate_fn(samples), *batch.info
+        with nullcontext() if is_plain else preserved_random_state():
+            if get_worker_info() or not is_plain:  # else whole batches draw from the loop's numbers
+                seed_cpu(batch.seed)
+            make = getattr(self.dataset, "__getitems__", None)
+            samples = make(batch) if make else [self.dataset[index] for index in batch]
+            if len(self.drawn) > n_drawn:  # a generator was found that is to be seeded too
+                return self.__getitems__(batch)
+            if is_plain:
+                return self.collate_fn(samples), *batch.info
+            data = self.collate_fn(samples)
         from utils.inferred import count_kept  # few data sets need it
 
-        with preserved_random_state():
-            seed_cpu(batch.seed)
-            data = self.collate_fn(samples)
-        kept, (_, mean, position) = count_kept(samples, data), batch.info
-        return data, kept, kept if distributed.world_size() == 1 else mean, position
+        kept = count_kept(samples, data, batch.info[0])  # in the mean too, or all are asked for it
+        return data, kept, kept if distributed.world_size() == 1 else 0.0, batch.info[-1]

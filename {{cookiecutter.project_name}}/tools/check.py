@@ -434,6 +434,7 @@ def refuse_state(trainer: Any) -> None:
     if taken := checkpoint.DEFAULTS.keys() & {*trainer.state, *trainer.rank_state}:
         raise UserError(f"trainer.state: a checkpoint has a key {taken.pop()!r} of its own")
     own = {k: v for k, v in trainer.rank_state.items() if k != "data_loader"}  # may start workers
+    own["criterion"] = checkpoint.with_state(trainer.criterion)
     try:
         shared = checkpoint.get_state(checkpoint.shared_parts(trainer))
         checkpoint.to_plain(shared | checkpoint.pack(checkpoint.get_state(own), trainer.device))

@@ -44,6 +44,7 @@ def state_of_rank(trainer: BaseTrainer, before: list[State], rank: int) -> State
             what = f"{trainer.config.resume}: a {type(loader).__name__} has a state in each process"
             raise UserError(f"{what}: go on with {len(before)} of them, not with {n}")
         own["data_loader"] = position  # the same in all
+    own.setdefault("criterion", before[0].get("criterion"))
     own["train_metrics"] = None
     if "train_metrics" in trainer.rank_state and before[0]["batch_idx"] > 0:
         found = [one.get("train_metrics") for one in before[rank::n]]

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.utils._pytree import tree_map_only
 
 from base import BaseTrainer
 from base.base_data_loader import to_device
@@ -60,8 +61,8 @@ class Trainer(BaseTrainer):
             raise UserError("trainer.len_epoch: a data loader without length needs it")
         self.accumulate_steps, self.log_step = settings.accumulate_steps, settings.log_step
         self.clip_grad_norm, self.progress = settings.clip_grad_norm or None, Progress()
-        self.train_metrics = MetricTracker(metrics=metric_ftns)
         self.valid_metrics = MetricTracker(metrics=metric_ftns)
+        self.train_metrics = MetricTracker(metrics=metric_ftns)
         self.metrics = self.train_metrics  # the tracker that `measure` updates
         self.is_first_micro_batch = self.is_last_micro_batch = True  # of an optimizer step
         self.micro_batch_weight = 1.0  # of a micro-batch in the mean over its step
@@ -140,9 +141,8 @@ class Trainer(BaseTrainer):
             return {}
         with torch.no_grad():
             for metric in self.metrics.collectors if self.micro_batch_weight else ():
-                metric.update(output, target)
-            functions = self.metrics.functions.items()
-            values = {name: function(output, target) for name, function in functions}
+                metric.update(tree_map_only(torch.Tensor, torch.detach, output), target)
+            values = {name: f(output, target) for name, f in self.metrics.functions.items()}
         if wrong := [name for name, value in values.items() if isinstance(value, tuple)]:
             raise UserError(f"metrics: {wrong[0]} gives a tuple: a metric is to give one number")
         return values
@@ -214,7 +214,8 @@ class Trainer(BaseTrainer):
         for batch in batches:
             n = self._n_samples(batch, loader)
             mean = getattr(loader, "n_samples_mean", 0.0) if self._loader_counts else 0.0
-            yield batch, n, mean or distributed.all_reduce(n) / distributed.world_size()
+            if mean := mean or distributed.all_reduce(n) / distributed.world_size():
+                yield batch, n, mean  # else no process has a sample in it
 
     def _n_samples(self, batch: Any, data_loader: Any) -> int:
         n = getattr(data_loader, "n_samples_in_batch", None)  # 0 where others count the batch

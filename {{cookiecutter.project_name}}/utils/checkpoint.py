@@ -117,23 +117,22 @@ def get_state(part: Any) -> Any:
 
 
 def with_state(criterion: Any) -> dict[str, Any]:
-    """The losses that have parameters or buffers, such as the weights of classes, by name."""
-    losses = by_name(criterion).items()
-    return {name: loss for name, loss in losses if getattr(loss, "state_dict", dict)()}
+    """The losses that may have parameters or buffers, such as the weights of classes, by name."""
+    return {k: loss for k, loss in by_name(criterion).items() if isinstance(loss, nn.Module)}
 
 
 def shared_parts(trainer: Any) -> dict[str, Any]:
     """What is the same in all processes and has a state, by its key in a checkpoint."""
     model = distributed.unwrap(trainer.model)
     parts = {"optimizer": trainer.optimizer, "lr_scheduler": trainer.lr_scheduler}
-    parts["criterion"] = with_state(trainer.criterion)
     return {"state_dict": model, **parts, **trainer.state}
 
 
 def collect(trainer: Any, epochs_done: int) -> State:
     """The state of a trainer, as tensors and plain types; the same in all processes."""
     own = pack(get_state(trainer.rank_state), trainer.device)
-    ranks = distributed.all_gather({"random": get_random_state(), **own})
+    own |= {"random": get_random_state(), "criterion": get_state(with_state(trainer.criterion))}
+    ranks = distributed.all_gather(own)
     return {
         "arch": type(distributed.unwrap(trainer.model)).__name__,
         "epoch": epochs_done,

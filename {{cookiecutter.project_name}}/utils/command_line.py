@@ -63,9 +63,8 @@ class StopSignals:
         self.received = 0
         self._before: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():  # others cannot set handlers
-            self._before = {number: signal.signal(number, self._remember) for number in NUMBERS}
-            if self._before.get(getattr(signal, "SIGHUP", 0)) == signal.SIG_IGN:  # as nohup has it
-                signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            heard = [n for n in NUMBERS if signal.getsignal(n) != signal.SIG_IGN]  # as by nohup
+            self._before = {number: signal.signal(number, self._remember) for number in heard}
         return self
 
     def __exit__(self, *_: object) -> None:

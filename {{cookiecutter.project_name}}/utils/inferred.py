@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_leaves
 
 from utils.errors import UserError
 
@@ -26,10 +27,13 @@ def lengths_in(batch: Any) -> set[int]:
     return lengths
 
 
-def count_kept(samples: list[Any], batch: Any) -> int:
-    """How many samples are in a batch: not those that are None, if its fields agree on that."""
-    n = sum(sample is not None for sample in samples)
-    return n if n == len(samples) or lengths_in(batch) == {n} else len(samples)
+def count_kept(samples: Any, batch: Any, n: int) -> int:
+    """How many of n samples are in a batch: not those that are None, if it is as long as that."""
+    kept = n - sum(one is None for one in samples) if isinstance(samples, list) else n
+    if kept == n:
+        return n
+    lengths = {len(x) for x in tree_leaves(batch) if getattr(x, "ndim", 0) > 0} | lengths_in(batch)
+    return n if n in lengths or kept not in lengths else kept
 
 
 def count_samples(batch: Any) -> int:

@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_map
 
 from utils import distributed
 from utils.check import flat
-from utils.checkpoint import DEFAULTS, NUMPY, ON_CPU, State, shared_parts
+from utils.checkpoint import DEFAULTS, NUMPY, ON_CPU, State, shared_parts, with_state
 from utils.errors import IN_FULL, UserError, in_one_line
 from utils.extras import find_hook
 from utils.files import find_file
@@ -144,12 +144,20 @@ def weights_to_use(state: State) -> State:
 def go_on(trainer: Any, path: Path) -> None:
     """Put everything back to where it was when the checkpoint was written."""
     state = getattr(trainer.saver, "load", load)(path)
+    keep_loss(state, trainer.config)
     for callback in trainer.callbacks:
         callback.on_checkpoint_load(trainer, state)
     if state["random"] is not None:  # else other code has written it
         refuse_another(trainer, state)
     restore(trainer, state)
     trainer.logger.info(f"Resuming after epoch {state['epoch']}, step {trainer.step} of {path}")
+
+
+def keep_loss(state: State, config: Any) -> None:
+    """Leave out the state of the loss where the config has another, which has its own numbers."""
+    if (state["config"] or {}).get("loss") != config.given.get("loss"):
+        for own in (state, *state["ranks"]):
+            own["criterion"] = None
 
 
 def refuse_another(trainer: Any, state: State) -> None:
@@ -171,19 +179,21 @@ def restore(trainer: Any, state: State) -> None:
     """The counterpart of `checkpoint.collect`. Raises UserError where something does not fit."""
     resume, is_ours = trainer.config.resume, state["random"] is not None  # else of other code
     own = [state, *state["ranks"]][distributed.rank()] if is_ours else {}
-    parts = shared_parts(trainer)
+    parts = shared_parts(trainer) | {"criterion": with_state(trainer.criterion)}
     model = parts.pop("state_dict")
     set_weights(model, state["state_dict"], resume)
-    parameters = dict(model.named_parameters())  # an optimizer goes by their order alone
-    of_run = [name for name in state["state_dict"] if name in parameters]
-    if len(of_run) == len(parameters) and of_run != list(parameters):
-        raise UserError(f"{resume}: the model has its weights in another order: {of_run[:3]}, …")
+    parameters = dict(model.named_parameters() if state["optimizer"] else ())  # it goes by order
+    names = [name for name in state["state_dict"] if name in parameters]
+    if len(names) == len(parameters) and names != list(parameters):
+        raise UserError(f"{resume}: the model has its weights in another order: {names[:3]}, …")
     for name, part in parts.items():
         try:
-            set_state(part, state.get(name) or None)  # {} is that of a switch which was off
+            of_run = own if name == "criterion" else state
+            set_state(part, of_run.get(name) or None)  # {} is that of a switch which was off
         except (RuntimeError, ValueError) as error:  # as of an optimizer of other parameters
             how = "init_from begins a new run with its weights alone"
-            raise UserError(f"{resume}: its {name} does not fit: {error}; {how}") from None
+            fault = " ".join(str(error).split())
+            raise UserError(f"{resume}: its {name} does not fit: {fault}; {how}") from None
     trainer.start_epoch = state["epoch"] + 1
     trainer.step, trainer.batch_idx = state["step"], state["batch_idx"]
     is_same = not is_ours or state["config"]["trainer"]["monitor"] == trainer.monitor
@@ -196,8 +206,13 @@ def restore(trainer: Any, state: State) -> None:
             set_state(part, unpack(own.get(name), device))
     if is_ours:
         set_random_state(own["random"])
+    loader, position = trainer.rank_state.get("data_loader"), own.get("data_loader")
+    before = position.get("of") if isinstance(position, dict) else None  # of a BaseDataLoader
+    if before and hasattr(loader, "split_seed") and (now := loader.state_dict()["of"]) != before:
+        line = "data_loader: [samples, split_seed] is %s, not %s: validation may have learnt ones"
+        trainer.logger.warning(line, now, before)
     is_within_pass = trainer.batch_idx > 0 or (trainer.step > 0 and not trainer.epoch_is_pass)
-    if is_within_pass and None in (trainer.rank_state.get("data_loader"), own.get("data_loader")):
+    if is_within_pass and None in (loader, position):
         line = "No state of the data loader: its pass starts again, samples may come twice in epoch"
         trainer.logger.warning("%s %d", line, state["epoch"] + 1)
 
