@@ -70,10 +70,10 @@ def summary(run: RecordedRun) -> Iterator[tuple[str, str]]:
     yield "status", f"{run.status} {run.reason}"
     yield "epochs", f"{run.epochs} of {run.config['trainer']['epochs']}"
     if run.best:
-        yield f"best {name}", f"{run.best[name]:.4g} in epoch {run.best['epoch']:.0f}"
+        yield f"best {name}", f"{float(run.best[name]):.4g} in epoch {run.best['epoch']:.0f}"
         for key, value in run.best.items():
-            if key.startswith("val_") and key != name:
-                yield f"{key} then", f"{value:.4g}"
+            if key.startswith("val_") and key != name and value != "":
+                yield f"{key} then", f"{float(value):.4g}"
     if run.seconds:
         yield "time", f"{duration(run.seconds)}, {run.seconds / run.epochs:.3g} s an epoch"
     if run.data_waits:

@@ -50,6 +50,8 @@ def build_test_loader(config: ConfigParser) -> Any:
 
     seed_everything(config["seed"], config["deterministic"])  # as in training, for a random split
     changes = {"shuffle": False, "validation_split": 0, "training": False}
+    if "drop_last" in config["data_loader"]["args"]:
+        changes["drop_last"] = False
     try:
         return config.init_obj("data_loader", part_modules()["data_loader"], **changes)
     except TypeError as error:
@@ -78,8 +80,8 @@ def main(argv: list[str] | None = None) -> None:
             log = trainer.evaluate(trainer.data_loader)
     if distributed.is_main():
         loader = trainer.data_loader
-        n_samples = loader.n_samples if hasattr(loader, "n_samples") else len(loader.dataset)
-        n_samples = n_samples or loader.state_dict()["samples"]  # of a stream
+        is_ours = hasattr(loader, "n_samples_mean")  # then it knows how many it has given
+        n_samples = loader.state_dict()["samples"] if is_ours else len(loader.dataset)
         print(f"{config.resume}: epoch {epoch}, {n_samples:,} test samples")
         for name, value in log.items():
             print(f"{name:<19} {value:.4g}")

@@ -131,12 +131,6 @@ BAD_TOGETHER = [
     ({"metrics": ["accuracy", {"type": "accuracy"}]}, "metrics.1: the name 'accuracy' is taken"),
     ({"metrics": [{"type": "accuracy", "name": "loss"}]}, "the name 'loss' is taken"),
     ({"lr_scheduler": {"a": {"type": "StepLR", "args": {"step_size": 1}}}}, "one alone"),
-    ({"lr_scheduler": {"type": "ReduceLROnPlateau", "interval": "step"}}, "epoch by epoch"),
-    ({"lr_scheduler": "ReduceLROnPlateau", "trainer.monitor": "off"}, "epoch by epoch"),
-    (
-        {"lr_scheduler": "ReduceLROnPlateau", "trainer.monitor": "max val_accuracy"},
-        "lr_scheduler: follows 'max val_accuracy' epoch by epoch, with its args.mode",
-    ),
 ]
 
 

@@ -837,6 +837,19 @@ def test_all_numbers_that_a_data_set_keeps_are_in_its_fingerprint():
     assert all(old != new for old, new in zip(fingerprints(), fingerprints(1), strict=True))
 
 
+class Cached(Kept):
+    """Keeps the samples that were asked for."""
+
+    def __getitem__(self, index):
+        self.cache[index] = index
+        return self.cache[index]
+
+
+def test_a_cache_is_not_among_what_a_data_set_keeps():
+    first, later = (Cached(cache=torch.full((4000,), value)) for value in (1.5, 7.5))
+    assert fingerprint(first) == fingerprint(later)
+
+
 def test_files_may_lie_elsewhere():
     def kept(folder):
         paths = [f"{folder}/{index}.png" for index in range(9)]

@@ -547,3 +547,121 @@ def test_weights_of_other_code_may_be_in_any_order(make_config, tmp_path):
     batches = [(torch.ones(2, 1), torch.zeros(2, 1))]
     config = make_config(WHOLE | {"trainer.epochs": 2}, resume=tmp_path / "x.pth")
     Trainer(model, nn.functional.mse_loss, [], optimizer, config, "cpu", batches).train()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"lr_scheduler": {"type": "ReduceLROnPlateau", "interval": "step"}},
+        {"trainer.monitor": "max val_accuracy"},
+        {"trainer.monitor": "off"},
+    ],
+)
+def test_a_plateau_is_that_of_the_monitor(changes, make_config):
+    class Own(Trainer):
+        def _train_epoch(self, epoch):
+            self.lr_scheduler.step(1.0)
+            return {"loss": 1.0, "val_loss": 1.0, "val_accuracy": 1.0}
+
+    changes = {"lr_scheduler": "ReduceLROnPlateau"} | changes
+    trainer = build_trainer(make_config(changes))
+    with pytest.raises(UserError, match="mode = 'min', interval = .*: it follows trainer.monitor"):
+        trainer.train()
+    parts = trainer.model, trainer.criterion, trainer.metric_ftns, trainer.optimizer
+    loaders = trainer.data_loader, trainer.valid_data_loader
+    Own(*parts, make_config(changes), "cpu", *loaders, trainer.lr_scheduler).train()
+
+
+def test_all_test_samples_are_tested_where_training_drops_the_last(
+    make_config, monkeypatch, capsys, tmp_path
+):
+    class Own(BaseDataLoader):
+        def __init__(
+            self, batch_size=8, shuffle=False, drop_last=False, validation_split=0, training=True
+        ):
+            rows = TensorDataset(torch.rand(30, 1, 8, 8), torch.arange(30) % 10)
+            super().__init__(rows, batch_size, False, validation_split, 0, drop_last=drop_last)
+
+    monkeypatch.setattr(data_loaders, "Own", Own, raising=False)
+    loader = {"type": "Own", "args": {"drop_last": True}}
+    changes = {"data_loader": loader, "trainer.monitor": "off", "trainer.epochs": 1}
+    changes |= {"trainer.len_epoch": None}
+    trainer = build_trainer(make_config(changes))
+    trainer.train()
+    assert trainer.train_metrics.sums()["loss"][1] == 24
+    evaluate(["-r", str(trainer.checkpoint_dir / "last.pth"), "-d", "cpu"])
+    assert "30 test samples" in capsys.readouterr().out
+    loader["args"]["batch_size"] = 40
+    held_out = build_test_loader(make_config(changes))
+    assert [len(target) for _, target in held_out] == [30]
+
+
+def test_optimizers_in_a_list_train_what_they_have(make_trainer, caplog):
+    trainer = make_trainer({"trainer.epochs": 1})
+    parameters = [*trainer.model.parameters()]
+    trainer.optimizer = torch.optim.SGD(parameters[:2], 0.1)
+    trainer.lr_scheduler = None
+    trainer.optimizers = [torch.optim.SGD(parameters[2:], 0.1)]
+    trainer.train()
+    assert not [line for line in caplog.messages if "no optimizer has them" in line]
+
+
+@pytest.mark.parametrize(
+    "part", [np.random.default_rng(0), random.Random(0), np.random.RandomState(0)]
+)
+def test_a_generator_that_no_checkpoint_has_is_told_of_samplers_too(part, make_trainer, caplog):
+    class Shuffled(torch.utils.data.Sampler):
+        def __init__(self):
+            self.generator = part
+
+        def __len__(self):
+            return 12
+
+        def __iter__(self):
+            return iter(range(12))
+
+    loader = BaseDataLoader(Rows(), 4, False, 0, 0, sampler=Shuffled())
+    FirstSteps().on_data_built(loader, make_trainer().config)
+    assert "sampler: generator begins anew in a resumed run" in caplog.text
+    assert len([*loader]) == 3
+
+
+def test_a_sampler_of_a_part_is_refused_as_the_loader_deals_out(make_config):
+    sampler = torch.utils.data.DistributedSampler(Rows(), num_replicas=2, rank=0)
+    loader = BaseDataLoader(Rows(), 4, False, 0, 0, sampler=sampler)
+    with pytest.raises(UserError, match="data_loader: a sampler of all samples"):
+        FirstSteps().on_data_built(loader, make_config())
+
+
+TRAINED_LOSS = """
+import sys
+import torch
+from digits_example import CONFIG
+from parse_config import ConfigParser
+from train import build_trainer
+from utils import UserError, distributed
+
+with distributed.process_group():
+    changes = {"trainer.save_dir": sys.argv[1], "trainer.epochs": 1, "device": "cpu"}
+    trainer = build_trainer(ConfigParser.from_file(CONFIG, changes))
+    class Scaled(torch.nn.CrossEntropyLoss):
+        def __init__(self):
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.ones(()))
+        def forward(self, output, target):
+            return super().forward(output * self.scale, target)
+    trainer.criterion = Scaled()
+    trainer.optimizer.add_param_group({"params": [trainer.criterion.scale]})
+    try:
+        trainer.train()
+    except UserError as error:
+        if distributed.is_main():
+            print(error)
+"""
+
+
+def test_parameters_of_a_loss_are_not_trained_by_each_process_alone(in_two_processes, tmp_path):
+    script = "import digits_example\ndigits_example.install()\n" + TRAINED_LOSS
+    assert "loss: each process would train its own parameters" in in_two_processes(
+        script, str(tmp_path)
+    )

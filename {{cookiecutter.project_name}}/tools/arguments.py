@@ -46,12 +46,6 @@ def check_together(settings: Settings) -> list[Mistake]:
     for name in by_name(settings.lr_scheduler).keys() - optimizers.keys():
         several = ", ".join(optimizers) or "one alone"
         found.append(Mistake(("lr_scheduler",), f" {name}: must go with optimizer: {several}"))
-    for scheduler in by_name(settings.lr_scheduler).values():
-        mode, monitor = scheduler.args.get("mode", "min"), settings.trainer.monitor
-        is_followed = scheduler.interval == "epoch" and monitor.partition(" ")[0] == mode
-        if scheduler.type.endswith("ReduceLROnPlateau") and not is_followed:
-            text = f": follows {monitor!r} epoch by epoch, with its args.mode"
-            found.append(Mistake(("lr_scheduler",), text))
     return found
 
 

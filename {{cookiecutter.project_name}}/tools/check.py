@@ -2,6 +2,7 @@
 
 import logging
 import os
+import random
 import re
 import sys
 from collections.abc import Iterator
@@ -16,8 +17,11 @@ from shutil import rmtree
 from traceback import extract_stack, walk_tb
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.utils._pytree import tree_leaves
 
 from base import BaseTrainer, Callback
 from parse_config import ConfigParser
@@ -186,6 +190,15 @@ def schedules(trainer: Any) -> Iterator[tuple[str, str, Any, int]]:
             yield f"lr_scheduler.{name}".rstrip("."), interval, scheduler, n - before
 
 
+def refuse_other_plateau(trainer: Any, key: str, interval: str, scheduler: Any, n: int) -> None:
+    """Raises UserError for a schedule on a plateau that the loop would give another value."""
+    is_ours = getattr(type(trainer)._train_epoch, "__module__", "") == "trainer.trainer"
+    mode = getattr(scheduler, "mode", "") if isinstance(scheduler, ReduceLROnPlateau) else ""
+    if mode and is_ours and (mode, "epoch") != (trainer.mnt_mode, interval):
+        what = f"{key}: mode = {mode!r}, interval = {interval!r}"
+        raise UserError(f"{what}: it follows trainer.monitor = {trainer.monitor!r} by epochs")
+
+
 def compare_lengths(trainer: Any, key: str, interval: str, scheduler: Any, n: int) -> None:
     """Say where a schedule is not for `n` steps. Raises UserError for one that cannot take them."""
     for name in {"total_steps", "T_max"} & {*vars(scheduler)}:
@@ -230,15 +243,17 @@ def n_classes_of(data_loader: Any) -> int:
 
 ADVICE = {  # on what torch says
     r"'closure'": "this optimizer takes a closure: write a train_step that gives it one",
-    r"'input' must be Tensor, not": "the loss takes a tensor: write a train_step for this output",
+    r"must be Tensor, not NoneType": "forward is to return something",
+    r"'input'.* must be Tensor, not": "the loss takes a tensor: write a train_step for this output",
     r"to unpack|Tensor, not|got \((str|list|tuple|dict|numpy)|'(str|list|dict)' obj": "train_step "
     "takes (input, target), two tensors: write it for this batch",
     r"required positional arg": "write a train_step that gives the model or the loss what it takes",
     r"Target .* out of bounds|for all \d+ classes": "classes count from 0; for C of them the "
     "model gives C outputs, and a loss has C weights, if any; ignore_index may be another number",
-    r"target dtype|ulti-target|Target size|type Long|got Long|spatial": "cross_entropy takes "
-    "int64 (N, ...) as targets, class numbers; other losses take floats in the shape of the output",
-    r"nput d?type|same dtype|scalar type|Found dtype": "the data loader is to give float32",
+    r"target dtype|ulti-target|Target size|type Long|got Long|spatial tar|match target": "cross_"
+    "entropy takes int64 (N, ...) as targets, class numbers; other losses take floats in the shape "
+    "of the output",
+    r"nput d?type|same dtype|scalar type(?!s: L)|Found dtype": "the data loader is to give float32",
     r"be multiplied|\d+ channels|size mismatch|xpected \dD|input_size": "the model is to fit it",
     r"range in self|out of bounds|device-side assert": "a number in it is too large for arch.args",
     r"1 value per channel": "batch norm of a single sample: data_loader.args.drop_last=true",
@@ -278,10 +293,16 @@ class FirstSteps(Callback):
         if hasattr(data_loader, "n_samples_mean") and not getattr(data_loader, "in_order", True):
             raise UserError("data_loader: in_order = false: a resume would leave batches out")
         dataset: Any = getattr(data_loader, "dataset", None)
-        for name, value in getattr(dataset, "__dict__", {}).items():
-            if type(value).__name__ in ("Generator", "Random", "RandomState"):
-                line = "data set: %s begins anew in a resumed run: draw from torch.rand, say"
-                config.get_logger("train").warning(line, name)
+        sampler = getattr(data_loader, "sampler", None)
+        if hasattr(data_loader, "n_samples_mean") and getattr(sampler, "num_replicas", 1) > 1:
+            raise UserError("data_loader: a sampler of all samples: it deals them out by itself")
+        others = (random.Random, np.random.Generator, np.random.RandomState)
+        kinds = {"data set": (torch.Generator, *others), "sampler": others}
+        for what, part in (("data set", dataset), ("sampler", sampler)):
+            for name, value in getattr(part, "__dict__", {}).items():
+                if type(value) in kinds[what]:
+                    line = "%s: %s begins anew in a resumed run: draw from torch.rand, say"
+                    config.get_logger("train").warning(line, what, name)
         if not hasattr(data_loader, "__iter__"):
             kind = f"a {type(data_loader).__name__} has no __iter__, so it gives no batches"
             raise UserError(f"data_loader.type = {config['data_loader']['type']!r}: {kind}")
@@ -303,6 +324,7 @@ class FirstSteps(Callback):
         self.told = warn_of_untrained(trainer, set())
         for schedule in schedules(trainer):
             compare_lengths(trainer, *schedule)
+            refuse_other_plateau(trainer, *schedule)
         lengths = distributed.all_gather(getattr(trainer, "len_epoch", 0))
         if len({*lengths}) > 1:  # of loaders that are not ours
             raise UserError(f"trainer.len_epoch: the processes have {lengths} batches: set it")
@@ -416,10 +438,14 @@ class OneProcess(Callback):
 
 def warn_of_untrained(trainer: Any, told: set[str]) -> set[str]:
     """Say which parameters of the model and of losses want gradients, but are in no optimizer."""
-    held = (*by_name(trainer.optimizer).values(), *vars(trainer).values(), *trainer.state.values())
+    held = tree_leaves([trainer.optimizer, vars(trainer), trainer.state])  # in lists, too
     optimizers = [x for x in held if hasattr(x, "param_groups")]  # a GAN may have others by itself
     trained = {id(p) for x in optimizers for group in x.param_groups for p in group["params"]}
     losses = [x for x in by_name(trainer.criterion).values() if isinstance(x, nn.Module)]
+    if distributed.world_size() > 1 and trained & {id(p) for x in losses for p in x.parameters()}:
+        raise UserError(
+            "loss: each process would train its own parameters: let the model have them"
+        )
     modules = (distributed.unwrap(trainer.model), *losses) if optimizers else ()
     named = [pair for module in modules for pair in module.named_parameters()]
     names = {name for name, p in named if p.requires_grad and id(p) not in trained}

@@ -106,18 +106,23 @@ def fingerprint(dataset: Any) -> str:
     """A short text that changes with the data.
 
     That of the data set's own `fingerprint()`, if it has one; else of its length, of the numbers
-    that it keeps, and of 16 samples.
+    that it keeps and does not change, as a cache does, and of 16 samples.
     """
     if hasattr(dataset, "fingerprint"):
         return dataset.fingerprint()
-    digest = blake2b(str(len(dataset)).encode(), digest_size=16)
-    for content in _contents([*_kept_in(dataset)]):
-        digest.update(content)
+    before, samples = [*map(_digest, _kept_in(dataset))], []
     with preserved_random_state():
         for probe in range(PROBES):
             seed_cpu(0)
-            for content in _contents(dataset[len(dataset) * probe // PROBES]):
-                digest.update(content)
+            samples.append(_digest(dataset[len(dataset) * probe // PROBES]))
+    after = {*map(_digest, _kept_in(dataset))}
+    return _digest([len(dataset), [one for one in before if one in after], samples])
+
+
+def _digest(value: Any) -> str:
+    digest = blake2b(digest_size=16)
+    for content in _contents(value):
+        digest.update(content)
     return digest.hexdigest()
 
 
