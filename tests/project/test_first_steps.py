@@ -15,9 +15,9 @@ from data_loader import data_loaders
 from digits_example import DigitsDataLoader, DigitsModel
 from model import metric, model
 from tools import check, steps
-from tools.check import NO_STEP, OWN_STEP, FewBatches, FirstSteps, better, n_classes_of
+from tools.check import NO_STEP, OWN_STEP, FewBatches, FirstSteps, better
 from tools.steps import OLD_GRADIENTS
-from tools.targets import Targets
+from tools.targets import Targets, n_classes_of
 from train import build_trainer
 from trainer.trainer import Trainer
 from utils import UserError, extras
@@ -134,7 +134,7 @@ def soft(x, y):
         (
             {"arch.args.num_classes": 12},
             None,
-            "arch.args.num_classes = 12: the data have 10 classes",
+            "arch.args.num_classes = 12: the outputs are for 12 classes",
         ),
         ({}, lambda x, y: (x, torch.where(y == 3, -100, y)), ""),
         ({}, lambda x, y: (x, y.to(torch.uint8)), ""),
@@ -155,13 +155,6 @@ def test_what_is_said_of_targets_that_fit(run, monkeypatch, changes, change, sai
         warnings.simplefilter("ignore")  # of torch, that 1 is taken for 3
         status, out, err = run(changes, change)
     assert (status, err) == (0, "") and out.startswith(said) and out.count("\n") == bool(said)
-
-
-@pytest.mark.parametrize("flag", [None, "--check"])
-def test_an_essential_project_warns_of_too_many_classes(run, essential, flag):
-    status, out, err = run({"arch.args.num_classes": 12, "trainer.verbosity": 0}, flag=flag)
-    line = "arch.args.num_classes = 12: the data have 10 classes\n"
-    assert (status, err) == (0, "") and out.count(line) == 1 and "All is well" not in out
 
 
 def test_classes_of_the_data():
@@ -208,20 +201,6 @@ def test_what_has_the_names_of_labels_ends_no_run(run, monkeypatch, attributes):
     changes = {"data_loader": {"type": "Own", "args": {}}, "trainer.monitor": "off"}
     status, out, err = run(changes | {"arch.args.num_classes": 12, "trainer.verbosity": 0})
     assert (status, out, err) == (0, "", "")
-
-
-def test_labels_are_not_read_where_no_number_of_classes_is_compared(make_trainer, monkeypatch):
-    monkeypatch.setattr(check, "n_classes_of", lambda loader: 1 / 0)
-    for changes in ({"loss": "mse_loss"}, {"loss": "cross_entropy", "arch": "DigitsModel"}):
-        trainer = make_trainer(changes | {"metrics": []})
-        assert not [*check.too_many_classes(trainer)]
-
-
-@pytest.mark.parametrize("loss", ["cross_entropy", "mse_loss"])
-def test_the_number_of_classes_is_that_of_a_loss_for_classes(make_trainer, loss):
-    changes = {"loss": loss, "arch.args.num_classes": 12, "metrics": []}
-    said = [*check.too_many_classes(make_trainer(changes))]
-    assert bool(said) == (loss == "cross_entropy")
 
 
 @pytest.mark.parametrize("flag", [None, "--check"])

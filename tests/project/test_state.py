@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from base import BaseDataLoader
-from tools.advice import refuse_lists
+from tools.check import refuse_lists
 from trainer.trainer import Trainer
 from utils import MetricTracker, UserError, checkpoint, distributed, resume
 from utils.errors import RunError

@@ -4,12 +4,9 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from torch import nn
-
 from base import BaseTrainer, Callback
 from settings import Settings
 from utils import distributed
-from utils.errors import UserError
 from utils.optim import by_name
 from utils.run_dir import is_run
 
@@ -21,7 +18,6 @@ class Advice(Callback):
     """Warnings before the first epoch."""
 
     def on_train_start(self, trainer: BaseTrainer) -> None:
-        refuse_lists(distributed.unwrap(trainer.model))
         loader, config = getattr(trainer, "data_loader", None), trainer.config
         if config.resume is not None and not is_run(config.resume.parent):
             line = "%s is in no run directory: its state goes on in a new run"
@@ -54,16 +50,3 @@ def without_effect(settings: Settings) -> Iterator[str]:
         if kind in OWN_RATES and "lr" in optimizer.args:
             key = ".".join(filter(None, ["optimizer", name, "args.lr"]))
             yield f"{key}: has no effect, as {kind} sets the rate by its {OWN_RATES[kind]}"
-
-
-def refuse_lists(model: nn.Module) -> None:
-    """Raises UserError for parameters in plain lists, which are neither trained nor saved."""
-    known = {id(parameter) for parameter in model.parameters()}
-    for name, module in model.named_modules(prefix="model"):
-        for key, value in vars(module).items():
-            for one in value if isinstance(value, (list, tuple)) else ():
-                inside = [*one.parameters()] if isinstance(one, nn.Module) else [one]
-                learn = [p for p in inside if isinstance(p, nn.Parameter) and p.requires_grad]
-                if not known.issuperset(map(id, learn)):
-                    what = f"a {type(value).__name__} of parameters is neither trained nor saved"
-                    raise UserError(f"{name}.{key}: {what}: take nn.ModuleList or nn.ParameterList")

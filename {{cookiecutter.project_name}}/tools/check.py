@@ -2,7 +2,6 @@
 
 import logging
 import os
-import random
 import re
 import sys
 from collections.abc import Iterator
@@ -17,7 +16,6 @@ from shutil import rmtree
 from traceback import extract_stack, walk_tb
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -190,17 +188,13 @@ def schedules(trainer: Any) -> Iterator[tuple[str, str, Any, int]]:
             yield f"lr_scheduler.{name}".rstrip("."), interval, scheduler, n - before
 
 
-def refuse_other_plateau(trainer: Any, key: str, interval: str, scheduler: Any, n: int) -> None:
-    """Raises UserError for a schedule on a plateau that the loop would give another value."""
-    is_ours = getattr(type(trainer)._train_epoch, "__module__", "") == "trainer.trainer"
-    mode = getattr(scheduler, "mode", "") if isinstance(scheduler, ReduceLROnPlateau) else ""
-    if mode and is_ours and (mode, "epoch") != (trainer.mnt_mode, interval):
-        what = f"{key}: mode = {mode!r}, interval = {interval!r}"
-        raise UserError(f"{what}: it follows trainer.monitor = {trainer.monitor!r} by epochs")
-
-
 def compare_lengths(trainer: Any, key: str, interval: str, scheduler: Any, n: int) -> None:
-    """Say where a schedule is not for `n` steps. Raises UserError for one that cannot take them."""
+    """Say where a schedule is not for `n` steps. Raises UserError for one that does not fit."""
+    is_ours = getattr(type(trainer)._train_epoch, "__module__", "") == "trainer.trainer"
+    if isinstance(scheduler, ReduceLROnPlateau) and is_ours:
+        if (scheduler.mode, interval) != (trainer.mnt_mode, "epoch"):
+            what = f"{key}: mode = {scheduler.mode!r}, interval = {interval!r}"
+            raise UserError(f"{what}: it follows trainer.monitor = {trainer.monitor!r} by epochs")
     for name in {"total_steps", "T_max"} & {*vars(scheduler)}:
         length = getattr(scheduler, name)
         run = f"the run {n} (interval = {interval}, trainer.epochs = {trainer.epochs})"
@@ -211,34 +205,6 @@ def compare_lengths(trainer: Any, key: str, interval: str, scheduler: Any, n: in
             trainer.logger.warning("%s: the rate rises again", line)
         elif length > n:
             trainer.logger.info("%s", line)
-
-
-OF_CLASSES = ("cross_entropy", "CrossEntropyLoss", "nll_loss", "NLLLoss")  # losses of torch
-
-
-def too_many_classes(trainer: Any) -> Iterator[str]:
-    """Whether the model is to have more classes than the data."""
-    settings, loader = trainer.config.settings, getattr(trainer, "data_loader", None)
-    is_sure = getattr(settings.loss, "type", None) in OF_CLASSES
-    args = getattr(settings.arch, "args", {}) if is_sure else {}  # an old project may have no arch
-    for key in args.keys() & {"num_classes", "n_classes", "n_outputs"}:
-        if type(value := args[key]) is int and 0 < (n := n_classes_of(loader)) < value:
-            yield f"arch.args.{key} = {value}: the data have {n} classes"
-
-
-def n_classes_of(data_loader: Any) -> int:
-    """How many classes the data say to have, or the labels of all; 0 where neither tells."""
-    dataset: Any = getattr(data_loader, "dataset", None)
-    with suppress(Exception):  # other things by these names
-        if classes := getattr(data_loader, "classes", getattr(dataset, "classes", None)):
-            return len(classes) if isinstance(classes, (list, tuple)) else 0
-        labels: Any = getattr(dataset, "targets", None)
-        if labels is None:
-            _, labels = dataset.tensors  # (input, target) of a TensorDataset
-        labels = torch.as_tensor(labels)
-        if labels.shape == (len(dataset),) and not labels.is_floating_point():
-            return int(labels.max()) + 1
-    return 0
 
 
 ADVICE = {  # on what torch says
@@ -296,11 +262,10 @@ class FirstSteps(Callback):
         sampler = getattr(data_loader, "sampler", None)
         if hasattr(data_loader, "n_samples_mean") and getattr(sampler, "num_replicas", 1) > 1:
             raise UserError("data_loader: a sampler of all samples: it deals them out by itself")
-        others = (random.Random, np.random.Generator, np.random.RandomState)
-        kinds = {"data set": (torch.Generator, *others), "sampler": others}
         for what, part in (("data set", dataset), ("sampler", sampler)):
             for name, value in getattr(part, "__dict__", {}).items():
-                if type(value) in kinds[what]:
+                is_seeded = what == "sampler" and isinstance(value, torch.Generator)
+                if type(value).__name__ in ("Generator", "Random", "RandomState") and not is_seeded:
                     line = "%s: %s begins anew in a resumed run: draw from torch.rand, say"
                     config.get_logger("train").warning(line, what, name)
         if not hasattr(data_loader, "__iter__"):
@@ -313,18 +278,18 @@ class FirstSteps(Callback):
             raise UserError(f"arch: {name} has no size before the first batch: {how}")
 
     def on_train_start(self, trainer: Any) -> None:
+        refuse_lists(distributed.unwrap(trainer.model))
         refuse_state(trainer)
         refuse_without_merge(trainer.metric_ftns)
         self.trainer, self.has_stepped, self.n_steps = trainer, False, 0
         if getattr(trainer.writer, "enabled", False) and find_spec("tensorboard") is None:
             trainer.logger.warning("tensorboard is not installed (pip install it): no event files")
             trainer.writer.enabled = False
-        for line in (*doubts_of_monitor(trainer), *too_many_classes(trainer)):
+        for line in doubts_of_monitor(trainer):
             trainer.logger.warning(line)
         self.told = warn_of_untrained(trainer, set())
         for schedule in schedules(trainer):
             compare_lengths(trainer, *schedule)
-            refuse_other_plateau(trainer, *schedule)
         lengths = distributed.all_gather(getattr(trainer, "len_epoch", 0))
         if len({*lengths}) > 1:  # of loaders that are not ours
             raise UserError(f"trainer.len_epoch: the processes have {lengths} batches: set it")
@@ -434,6 +399,19 @@ class OneProcess(Callback):
 
     def on_train_end(self, trainer: Any, outcome: str) -> None:
         os.close(self.file)
+
+
+def refuse_lists(model: nn.Module) -> None:
+    """Raises UserError for parameters in plain lists, which are neither trained nor saved."""
+    known = {id(parameter) for parameter in model.parameters()}
+    for name, module in model.named_modules(prefix="model"):
+        for key, value in vars(module).items():
+            for one in value if isinstance(value, (list, tuple)) else ():
+                inside = [*one.parameters()] if isinstance(one, nn.Module) else [one]
+                learn = [p for p in inside if isinstance(p, nn.Parameter) and p.requires_grad]
+                if not known.issuperset(map(id, learn)):
+                    what = f"a {type(value).__name__} of parameters is neither trained nor saved"
+                    raise UserError(f"{name}.{key}: {what}: take nn.ModuleList or nn.ParameterList")
 
 
 def warn_of_untrained(trainer: Any, told: set[str]) -> set[str]:

@@ -12,7 +12,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from base import BaseTrainer, Callback
-from tools.check import describe, n_classes_of, too_many_classes
+from tools.check import describe
 from utils.errors import UserError
 
 CLASSES = ("cross_entropy", "nll_loss")
@@ -51,8 +51,6 @@ class LossCalls(TorchFunctionMode):
         super().__init__()
         self.logger, args = trainer.logger, trainer.config.settings.arch.args
         self.data_loader = getattr(trainer, "data_loader", None)
-        if any(too_many_classes(trainer)):  # then tools/check.py has told it
-            self.n_classes = 0
         self.keys = {n: f"arch.args.{key} = {n}" for key, n in args.items() if type(n) is int}
 
     @cached_property
@@ -99,3 +97,18 @@ class LossCalls(TorchFunctionMode):
             line = "%s: the outputs are for %d classes, and the data have %d"
             self.logger.warning(line, key, n, self.n_classes)
             self.n_classes = 0
+
+
+def n_classes_of(data_loader: Any) -> int:
+    """How many classes the data say to have, or the labels of all; 0 where neither tells."""
+    dataset: Any = getattr(data_loader, "dataset", None)
+    with suppress(Exception):  # other things by these names
+        if classes := getattr(data_loader, "classes", getattr(dataset, "classes", None)):
+            return len(classes) if isinstance(classes, (list, tuple)) else 0
+        labels: Any = getattr(dataset, "targets", None)
+        if labels is None:
+            _, labels = dataset.tensors  # (input, target) of a TensorDataset
+        labels = torch.as_tensor(labels)
+        if labels.shape == (len(dataset),) and not labels.is_floating_point():
+            return int(labels.max()) + 1
+    return 0
