@@ -191,10 +191,10 @@ def schedules(trainer: Any) -> Iterator[tuple[str, str, Any, int]]:
 def compare_lengths(trainer: Any, key: str, interval: str, scheduler: Any, n: int) -> None:
     """Say where a schedule is not for `n` steps. Raises UserError for one that does not fit."""
     is_ours = getattr(type(trainer)._train_epoch, "__module__", "") == "trainer.trainer"
-    if isinstance(scheduler, ReduceLROnPlateau) and is_ours:
-        if (scheduler.mode, interval) != (trainer.mnt_mode, "epoch"):
-            what = f"{key}: mode = {scheduler.mode!r}, interval = {interval!r}"
-            raise UserError(f"{what}: it follows trainer.monitor = {trainer.monitor!r} by epochs")
+    on_plateau = is_ours and isinstance(scheduler, ReduceLROnPlateau)
+    if on_plateau and (scheduler.mode, interval) != (trainer.mnt_mode, "epoch"):
+        what = f"mode = {scheduler.mode!r} by {interval}s"
+        raise UserError(f"{key}: {what}, not {trainer.monitor!r} by epochs")
     for name in {"total_steps", "T_max"} & {*vars(scheduler)}:
         length = getattr(scheduler, name)
         run = f"the run {n} (interval = {interval}, trainer.epochs = {trainer.epochs})"
@@ -216,9 +216,8 @@ ADVICE = {  # on what torch says
     r"required positional arg": "write a train_step that gives the model or the loss what it takes",
     r"Target .* out of bounds|for all \d+ classes": "classes count from 0; for C of them the "
     "model gives C outputs, and a loss has C weights, if any; ignore_index may be another number",
-    r"target dtype|ulti-target|Target size|type Long|got Long|spatial tar|match target": "cross_"
-    "entropy takes int64 (N, ...) as targets, class numbers; other losses take floats in the shape "
-    "of the output",
+    r"target dtype|[hil][- ]target|Target size|type Long|got Long": "cross_entropy takes int64 "
+    "(N, ...) as targets, class numbers; other losses take floats in the shape of the output",
     r"nput d?type|same dtype|scalar type(?!s: L)|Found dtype": "the data loader is to give float32",
     r"be multiplied|\d+ channels|size mismatch|xpected \dD|input_size": "the model is to fit it",
     r"range in self|out of bounds|device-side assert": "a number in it is too large for arch.args",
@@ -407,9 +406,8 @@ def refuse_lists(model: nn.Module) -> None:
     for name, module in model.named_modules(prefix="model"):
         for key, value in vars(module).items():
             for one in value if isinstance(value, (list, tuple)) else ():
-                inside = [*one.parameters()] if isinstance(one, nn.Module) else [one]
-                learn = [p for p in inside if isinstance(p, nn.Parameter) and p.requires_grad]
-                if not known.issuperset(map(id, learn)):
+                inside = one.parameters() if isinstance(one, nn.Module) else [one]
+                if {id(p) for p in inside if getattr(p, "requires_grad", False)} - known:
                     what = f"a {type(value).__name__} of parameters is neither trained nor saved"
                     raise UserError(f"{name}.{key}: {what}: take nn.ModuleList or nn.ParameterList")
 
@@ -421,9 +419,7 @@ def warn_of_untrained(trainer: Any, told: set[str]) -> set[str]:
     trained = {id(p) for x in optimizers for group in x.param_groups for p in group["params"]}
     losses = [x for x in by_name(trainer.criterion).values() if isinstance(x, nn.Module)]
     if distributed.world_size() > 1 and trained & {id(p) for x in losses for p in x.parameters()}:
-        raise UserError(
-            "loss: each process would train its own parameters: let the model have them"
-        )
+        raise UserError("loss: its parameters would differ by process: let the model have them")
     modules = (distributed.unwrap(trainer.model), *losses) if optimizers else ()
     named = [pair for module in modules for pair in module.named_parameters()]
     names = {name for name, p in named if p.requires_grad and id(p) not in trained}
