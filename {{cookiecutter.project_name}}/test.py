@@ -1,7 +1,7 @@
 """Evaluate a checkpoint on the held-out test data. Prints a table and writes nothing.
 
 python test.py -r saved/<name>/<run_id>/model_best.pth
-python test.py -r best                                        of the run that was last started
+python test.py -r best                                        of the newest run of this name
 
 In code of your own, `from test import load_model` gives a trained model: see docs/runs.md.
 """

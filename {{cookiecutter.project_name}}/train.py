@@ -3,7 +3,7 @@
 python train.py                                         a new run in saved/<name>/<run_id>/
 python train.py optimizer.args.lr=0.01                  the same, with a key of the config changed
 python train.py -r saved/<name>/<run_id>/last.pth       go on with a run
-python train.py -r auto                                 go on with the newest, or start the first
+python train.py -r auto                                 go on with the newest of this name, or start
 """
 
 from typing import Any
