@@ -362,7 +362,7 @@ def test_a_gpu_tells_a_bad_step_with_the_next_log_line(make_trainer):
         return losses[-1] * (float("nan") if len(losses) == 3 else 1)
 
     trainer.criterion = criterion
-    with pytest.raises(RunError, match="the loss or a weight is not finite"):
+    with pytest.raises(RunError, match="or a weight is not finite since the last log line"):
         trainer.train()
     assert len(losses) == 4 and not [*trainer.checkpoint_dir.glob("*.pth")]
 
@@ -373,7 +373,7 @@ def test_a_gpu_saves_no_bad_weights(make_trainer):
     trainer.after_step.append(lambda: next(trainer.model.parameters()).data.fill_(float("inf")))
     trainer._valid_epoch = lambda epoch: {"loss": 0.0}
     trainer.check_loss = lambda loss: None  # so that the weights alone can tell it
-    with pytest.raises(RunError, match="the loss or a weight is not finite"):
+    with pytest.raises(RunError, match="or a weight is not finite since the last log line"):
         trainer.train()
     assert not [*trainer.checkpoint_dir.glob("*.pth")]
 
