@@ -62,8 +62,7 @@ class Trainer(BaseTrainer):
         self.accumulate_steps, self.log_step = settings.accumulate_steps, settings.log_step
         self.clip_grad_norm, self.progress = settings.clip_grad_norm or None, Progress()
         self.valid_metrics = MetricTracker(metrics=metric_ftns)
-        self.train_metrics = MetricTracker(metrics=metric_ftns)
-        self.metrics = self.train_metrics  # the tracker that `measure` updates
+        self.train_metrics = self.metrics = MetricTracker(metrics=metric_ftns)  # of `measure`
         self.is_first_micro_batch = self.is_last_micro_batch = True  # of an optimizer step
         self.micro_batch_weight = 1.0  # of a micro-batch in the mean over its step
         self._endless: Iterator[Any] | None = None  # batches of passes that epochs do not end
