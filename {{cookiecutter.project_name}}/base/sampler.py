@@ -5,7 +5,6 @@ process, `SeededSamples` makes the samples. Change it for another order of the d
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from hashlib import blake2b
 from itertools import islice
 from typing import Any
@@ -186,20 +185,21 @@ class SeededSamples(Dataset):
 
     def __getitems__(self, batch: SeededBatch) -> tuple:
         epoch, n_drawn = batch.key[1], len(self.drawn)
-        is_plain = self.collate_fn in (default_collate, default_convert)
         if epoch != self.epoch and not self.is_fixed and hasattr(self.dataset, "set_epoch"):
             self.epoch = epoch
             self.dataset.set_epoch(epoch)
         batch.drawn = self.drawn
-        with nullcontext() if is_plain else preserved_random_state():
-            if get_worker_info() or not is_plain:  # else whole batches draw from the loop's numbers
-                seed_cpu(batch.seed)
-            make = getattr(self.dataset, "__getitems__", None)
-            samples = make(batch) if make else [self.dataset[index] for index in batch]
-            if len(self.drawn) > n_drawn:  # a generator was found that is to be seeded too
-                return self.__getitems__(batch)
-            if is_plain:
-                return self.collate_fn(samples), *batch.info
+        if get_worker_info():  # else what makes whole batches draws from the loop's random numbers
+            seed_cpu(batch.seed)
+        make = getattr(self.dataset, "__getitems__", None)
+        samples = make(batch) if make else [self.dataset[index] for index in batch]
+        if len(self.drawn) > n_drawn:  # a generator was found that is to be seeded too
+            return self.__getitems__(batch)
+        is_whole = not isinstance(samples, list)  # and not what a Subset gives, one by one
+        if is_whole or self.collate_fn in (default_collate, default_convert):
+            return self.collate_fn(samples), *batch.info
+        with preserved_random_state():
+            seed_cpu(batch.seed)
             data = self.collate_fn(samples)
         from utils.inferred import count_kept  # few data sets need it
 
