@@ -273,10 +273,12 @@ class _Class:
         names = {"self", loop.target.id, "result", "log", dotted(call.targets[0])}
         self.module = {one for one in vars(builtins)} | _names_of_module(self.tree)
         left: list[Any] = list(difference.added)
+        left = [one for one in left if one is not call]
         before = self._take(function.body[:at], left, {"self"}, False)
-        first = self._take(loop.body[:place], left, names - {"result", "log"}, False)
-        then = self._take(loop.body[place + 1 :], left, names, False)
-        after = self._take(function.body[at + 1 :], left, {"self"}, True)
+        outer = _bound_by(before)
+        first = self._take(loop.body[:place], left, names - {"result", "log"} | outer, False)
+        then = self._take(loop.body[place + 1 :], left, names | outer | _bound_by(first), False)
+        after = self._take(function.body[at + 1 :], left, {"self"} | outer, True)
         at_best = self._take(
             _branch_of_the_best(loop), left, {"self", "log", loop.target.id}, False
         )
@@ -291,7 +293,7 @@ class _Class:
         self._keep("train", f"its lines {lines_of(taken)}, around today's")
         text = "    def train(self):\n" + "".join(self._source(one, 8) for one in before)
         if first + then:
-            text += self._around_epoch(first, then, loop.target.id, dotted(call.targets[0]))
+            text += self._around_epoch(loop, place, first, then, outer)
         is_returned = any(isinstance(one, ast.Return) for one in after)
         text += "        log = super().train()\n"
         text += "".join(self._source(one, 8) for one in after)
@@ -309,16 +311,31 @@ class _Class:
         body = "".join(self._source(one, 12) for one in nodes)
         return [f"{head}{body}        return is_best\n"]
 
-    def _around_epoch(self, first: list[Any], then: list[Any], epoch: str, result: str) -> str:
-        inner = "".join(self._source(one, 12) for one in first)
+    def _around_epoch(
+        self, loop: Any, place: int, first: list[Any], then: list[Any], outer: set[str]
+    ) -> str:
+        """An epoch with more around it; `log` is made where the old loop filled it."""
+        epoch, result = loop.target.id, loop.body[place].targets[0].id
+        filled = next((one for one in loop.body[place + 1 :] if _fills_log(one, result)), None)
+        at = filled.lineno if filled is not None else 0
+        early, late = (
+            [x for x in then if (x.lineno < at) == is_early] for is_early in (True, False)
+        )
+        has_log = "log" in _bound_by(first + early)
+        shared = sorted(_bound_by(first + then) & outer)
+        inner = f"            nonlocal {', '.join(shared)}\n" * bool(shared)
+        inner += "".join(self._source(one, 12) for one in first)
         inner += f"            {result} = train_epoch({epoch})\n"
-        if then:
-            inner += f'            log = {{"epoch": {epoch}, **{result}}}\n'
-        inner += "".join(self._source(one, 12) for one in then)
-        inner += f"            return {'log' if then else result}\n"
+        inner += "".join(self._source(one, 12) for one in early)
+        if late or has_log:
+            more = "**log, " * has_log
+            inner += f'            log = {{"epoch": {epoch}, {more}**{result}}}\n'
+        inner += "".join(self._source(one, 12) for one in late)
+        inner += f"            return {'log' if late or has_log else result}\n"
         head = "        train_epoch = self._train_epoch\n\n"
         head += f"        def train_epoch_and_more({epoch}):\n"
-        return head + inner + "\n        self._train_epoch = train_epoch_and_more\n"
+        inner += "\n        self._train_epoch = train_epoch_and_more\n"
+        return head + inner
 
     def _take(self, body: list[Any], left: list[Any], names: set[str], returns: bool) -> list[Any]:
         """The statements of `body` that were added and read known names; taken out of `left`."""
@@ -332,7 +349,7 @@ class _Class:
             if any(isinstance(one, kinds) for one in inner):
                 continue
             own = stored(node)
-            if loaded(node) - own <= known:
+            if (loaded(node) - own) | _counted(node) <= known:
                 known |= own
                 taken.append(node)
                 left[:] = [one for one in left if one not in inner]
@@ -420,6 +437,22 @@ class _Class:
         line = self.functions[method].lineno
         what = f"{self.name}.{method} {difference.words()}: {words}"
         self.result.left.append(f"{self.file}:{line}: {what}")
+
+
+def _bound_by(nodes: list[Any]) -> set[str]:
+    return set().union(*map(stored, nodes))
+
+
+def _counted(node: Any) -> set[str]:
+    """The names that are read and set anew, as by `n += 1`."""
+    targets = [one.target for one in ast.walk(node) if isinstance(one, ast.AugAssign)]
+    return {one.id for one in targets if isinstance(one, ast.Name)}
+
+
+def _fills_log(node: Any, result: str) -> bool:
+    """Whether a statement of the old loop puts what an epoch gave into `log`."""
+    names = {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+    return "log" in names and result in loaded(node)
 
 
 def _branch_of_the_best(loop: ast.For) -> list[Any]:

@@ -19,6 +19,14 @@ SAVE = "                self._save_checkpoint(epoch)\n"
 WARMUP = "        trainer = config['trainer']\n        self.warmup = trainer['warmup']\n"
 INIT = "optimizer, config):\n"
 STEP = "            self.scheduler.step(log['loss'])\n"
+VALIDATION = """\
+            if self.do_validation:
+                result = self._valid_epoch(epoch)
+"""
+OWN_LOG = """\
+            n += 1
+            log = {'n': n}
+"""
 BEST = """\
             improved = log['val_loss'] < self.mnt_best
             if improved:
@@ -42,6 +50,26 @@ CHANGES = {
         [(LOOP, LOOP + STEP)],
         [STEP + "            return log\n"],
         ["BaseTrainer.train: its lines 39, around today's"],
+    ),
+    "a validation that gives what is monitored": Change(
+        TRAINER,
+        [(LOOP, VALIDATION + LOOP)],
+        ["            result = train_epoch(epoch)\n" + VALIDATION + "            return result\n"],
+        ["BaseTrainer.train: its lines 38, around today's"],
+    ),
+    "a log of its own": Change(
+        TRAINER,
+        [
+            ("        for epoch", "        n = 0\n        for epoch"),
+            ("            log = {'epoch': epoch}\n", OWN_LOG),
+            (LOOP, LOOP + STEP),
+        ],
+        [
+            "            nonlocal n\n            n += 1\n            log = {'n': n}\n"
+            "            result = train_epoch(epoch)\n"
+            '            log = {"epoch": epoch, **log, **result}\n' + STEP
+        ],
+        ["BaseTrainer.train: its lines 35, 37, 38, 41, around today's"],
     ),
     "what is done at the best epoch": Change(
         TRAINER,
