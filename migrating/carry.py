@@ -295,7 +295,7 @@ class _Class:
         if first + then:
             text += self._around_epoch(loop, place, first, then, outer)
         is_returned = any(isinstance(one, ast.Return) for one in after)
-        text += "        log = super().train()\n"
+        text += UNDONE if first + then else "        log = super().train()\n"
         text += "".join(self._source(one, 8) for one in after)
         return [text + "        return log\n" * (not is_returned), *is_best]
 
@@ -472,6 +472,13 @@ MANY = 4
 ADDER = """    def {name}(self, tag, data, *args, **kwargs):
         if self.writer is not None:
             self.writer.{name}(tag, data, self.step, *args, **kwargs)
+"""
+
+
+UNDONE = """        try:
+            log = super().train()
+        finally:  # else a second call of train() would do the more twice
+            self._train_epoch = train_epoch
 """
 
 

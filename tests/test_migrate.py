@@ -592,6 +592,26 @@ def test_what_was_changed_in_the_base_is_carried_over_or_named(name):
         assert all(part in line for part, line in zip(wanted, lines, strict=True)), lines
 
 
+def test_what_was_added_to_train_is_done_once_in_each_call():
+    _, changes, *_ = CHANGES["a step of the scheduler"]
+    text = (OLD / "bases/2020/base/base_trainer.py").read_text(encoding="utf-8")
+    for before, after in changes:
+        text = text.replace(before, after, 1)
+    node = next(one for one in ast.parse(text).body if isinstance(one, ast.ClassDef))
+
+    class NewBaseTrainer:
+        def train(self):
+            return self._train_epoch(1)
+
+    names = {"NewBaseTrainer": NewBaseTrainer}
+    exec(carry(node.name, OldClass("x.py", node), text).text, names)
+    trainer, steps = names["BaseTrainer"](), []
+    trainer._train_epoch = lambda epoch: {"loss": 1}
+    trainer.scheduler = SimpleNamespace(step=steps.append)
+    assert trainer.train() == trainer.train() == {"epoch": 1, "loss": 1}
+    assert steps == [1, 1]
+
+
 def test_imports_of_what_is_carried_over_are_looked_at_too(tmp_path):
     old = old_project("kfold", tmp_path)
     text = "import not_here\n\n\ndef own():\n    global x\n    x = not_here\n"
