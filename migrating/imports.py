@@ -88,12 +88,14 @@ class Imports:
             return Place(self._renamed(module), name)
         if name in self.added.get(package, ()):
             return Place(FROM_OLD[package], name)
+        found = self._place_by_old_imports(module, name, seen)
+        if found is not None and self._is_of_user(found):  # it may have a name of today's too
+            return found
         for here in (module, package):
             if name in self.new.get(here, ()):
                 return Place(here, name)
         if (inner := f"{module}.{name}") in self.files or inner in self.new:
             return self._place_of_module(inner, name)
-        found = self._place_by_old_imports(module, name, seen)
         if found is not None:
             return found
         modules = [one for one in self.new if one.startswith(f"{package}.")]
@@ -162,6 +164,17 @@ class Imports:
             return file in BASE
         return module.partition(".")[0] in FROM_OLD and module not in self.renamed
 
+    def _is_of_user(self, place: Place) -> bool:
+        """Whether a file that is carried over defines a name, and does not import it itself."""
+        kinds = (ast.Import, ast.ImportFrom)
+        return any(
+            place.name in bound_at_top(node)
+            for module, tree in self.trees.items()
+            if self._renamed(module) == place.module and not self._is_anew(module)
+            for node in tree.body
+            if not isinstance(node, kinds)
+        )
+
     def _renamed(self, module: str) -> str:
         parts = module.split(".")
         for n in range(len(parts), 0, -1):
@@ -206,8 +219,7 @@ class Imports:
         """`utils.name` where `import utils` is all: from where the name is now, and its import."""
         found: dict[str, None] = {}
         for node in source.nodes(ast.Attribute):
-            is_there = node.attr in self.new.get(package, set()) - self.added.get(package, set())
-            if dotted(node.value) != package or is_there:
+            if dotted(node.value) != package:
                 continue
             place = self.place(package, node.attr)
             if place is not None and place.name and place.module.startswith(f"{package}."):

@@ -251,9 +251,8 @@ def replace_in_place(
             head += f"from {module} import {new} as New{new}\n\n\n"
             source.replace(node, head + found.text.rstrip(), reason)
         else:
-            package = module.partition(".")[0]
             alias = f" as {name}" * (name != new)
-            source.replace(node, f"from {package} import {new}{alias}", reason)
+            source.replace(node, f"from {module} import {new}{alias}", reason)
     sources[:] = [one.as_edited() if one.edits else one for one in sources]
 
 

@@ -659,6 +659,28 @@ print(as_overrides(["-c", "x.json", "--sizes", "1", "2"], [option]))
     assert said == "['-c', 'x.json', 'arch.args.sizes=[1, 2]']\n"
 
 
+def test_a_base_class_in_a_file_of_another_name_is_the_one_that_is_used(tmp_path):
+    old = old_project("signals_cnn", tmp_path)
+    (old / "base/base_data_loader.py").rename(old / "base/base_dataloader.py")
+    text = (old / "base/base_dataloader.py").read_text(encoding="utf-8")
+    assert "dataset, batch_size, shuffle," in text
+    text = text.replace("dataset, batch_size, shuffle,", "dataset, shuffle, batch_size,", 1)
+    text = f"from utils import read_json\n{text}"  # a name of today's, which it does not define
+    (old / "base/base_dataloader.py").write_text(text, encoding="utf-8")
+    init = (old / "base/__init__.py").read_text(encoding="utf-8")
+    init = init.replace("base_data_loader", "base_dataloader")
+    (old / "base/__init__.py").write_text(init, encoding="utf-8")
+    (old / "use.py").write_text("import base\nbase.BaseDataLoader, base.BaseModel\n")
+    move(read(old), tmp_path / "new")
+    line = "from base.base_dataloader import BaseDataLoader\n"
+    assert line in (tmp_path / "new/data_loader/data_loaders.py").read_text(encoding="utf-8")
+    assert "base.base_dataloader.BaseDataLoader, base.BaseModel" in (
+        tmp_path / "new/use.py"
+    ).read_text(encoding="utf-8")
+    carried = (tmp_path / "new/base/base_dataloader.py").read_text(encoding="utf-8")
+    assert carried == text
+
+
 @pytest.mark.parametrize("name", IMPORTS)
 def test_imports(name):
     before, after = IMPORTS[name]
