@@ -14,8 +14,10 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import parse_config
 from base import BaseTrainer
 from logger import setup_logging
 from parse_config import ConfigParser
@@ -46,6 +48,9 @@ def run(
     with exit_on_user_error():
         plain = [one for one in options if not further_arguments(one)]
         argv = as_overrides(sys.argv[1:], [one for one in options if one not in plain])
+        if default := parser.get_default("config"):  # is not given: with -r, the run's own is taken
+            parser.set_defaults(config=None)
+            parse_config.default_config = lambda: Path(default)
         # The old class may take other arguments there
         from_args: Any = NewConfigParser.from_args
         config = from_args.__func__(ConfigParser, parser, plain, argv=argv)
