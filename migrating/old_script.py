@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import parse_config
-from base import BaseTrainer
+from base import BaseTrainer, Callback
 from logger import setup_logging
 from parse_config import ConfigParser
 from parse_config import ConfigParser as NewConfigParser
@@ -28,6 +28,22 @@ from utils.command_line import exit_on_user_error
 from utils.errors import UserError
 
 Main = Callable[..., Any]  # of (config) or of (config, resume)
+
+
+class OneGoesOn(Callback):
+    """Several trainers of a script, as for folds: only the first may go on from a checkpoint."""
+
+    taken: set[Any] = set()  # by this process
+
+    def on_setup(self, trainer: BaseTrainer) -> None:
+        """Raises UserError where another trainer has gone on from the same: it is not of both."""
+        path = trainer.config.resume
+        if path is None or trainer.outcome:  # the same goes on in this process
+            return
+        if path in self.taken:
+            how = "start the script without -r"
+            raise UserError(f"command line: -r {path}: is of one trainer, not of several: {how}")
+        self.taken.add(path)
 
 
 class Built(Exception):

@@ -270,6 +270,27 @@ except UserError as error:
     assert said == "Own\ntrains\n--check: main() trains nothing\n"
 
 
+def test_of_several_trainers_one_alone_goes_on_from_a_checkpoint():
+    code = """
+import sys
+from types import SimpleNamespace
+sys.path[:0] = sys.argv[1:]
+from migrating.old_script import OneGoesOn, UserError
+def trainer(resume, outcome=""):
+    return SimpleNamespace(config=SimpleNamespace(resume=resume), outcome=outcome)
+callback = OneGoesOn()
+for one in trainer(None), trainer(None), trainer("a"), trainer("a", "finished"):
+    callback.on_setup(one)
+try:
+    OneGoesOn().on_setup(trainer("a"))  # of another ConfigParser
+except UserError as error:
+    print(error)
+"""
+    said = succeed("-c", code, PROJECT, ROOT, cwd=ROOT)
+    line = "-r a: is of one trainer, not of several: start the script without -r"
+    assert said == f"command line: {line}\n"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
