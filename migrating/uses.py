@@ -6,7 +6,7 @@ It is looked up in the text, so that code which no dry run reaches is seen too.
 import ast
 from typing import Any
 
-from migrating.carry import NEW_PLACES, WRITERS, Carried, new_names
+from migrating.carry import NEW_PLACES, WRITERS, Carried, new_names, read_on_self, set_on_self
 from migrating.names import PRIVATE
 from migrating.source import Source, dotted, is_trainer, methods, own_attributes, stored
 from migrating.tree import OldProject
@@ -65,6 +65,7 @@ class Uses:
             if is_trainer(cls):
                 self._train_epoch(source, cls)
                 self._taken_names(source, cls)
+                self._kept_between_epochs(source, cls)
 
     def _is_of(self, source: Source, node: Any, name: str) -> bool:
         value = dotted(node.value)
@@ -97,6 +98,26 @@ class Uses:
         for one in bad:
             source.note(one, "_train_epoch returns no dict of values by name, as train() wants")
 
+    def _kept_between_epochs(self, source: Source, cls: Any) -> None:
+        """Name the attributes that one epoch leaves to the next: a resumed run has them not."""
+        functions = methods(cls)
+        saved = functions.get("_save_checkpoint")
+        known = new_names("BaseTrainer") | (read_on_self(saved) if saved else set())
+        kept: dict[str, Any] = {}
+        made_anew: set[str] = set()
+        for name, function in functions.items():
+            if name in ("__init__", "_save_checkpoint", "_resume_checkpoint"):
+                continue
+            for node in source.nodes(ast.Assign, ast.AugAssign, inside=function):
+                for one in set_on_self(node) - known:
+                    if _depends_on_itself(source, node, one):
+                        kept.setdefault(one, node)
+                    else:
+                        made_anew.add(one)
+        for name in sorted(kept.keys() - made_anew):
+            text = f"self.{name} is left by one epoch to the next, and no checkpoint has it: "
+            source.note(kept[name], text + "a resumed run begins as __init__ leaves it")
+
     def _taken_names(self, source: Source, cls: Any) -> None:
         """Attributes of a trainer's own that today's base has for itself get another name."""
         taken = self.taken & (own_attributes(cls) | set(methods(cls)))
@@ -112,6 +133,14 @@ class Uses:
             if function := methods(cls).get(name):
                 start = source.text.index(f"def {name}", source.start(function)) + 4
                 source.edit(start, start + len(name), new, reason)
+
+
+def _depends_on_itself(source: Source, node: Any, name: str) -> bool:
+    """Whether an attribute is set by what it was: `+=`, or where a condition asks for it."""
+    if isinstance(node, ast.AugAssign) or name in read_on_self(node.value):
+        return True
+    condition = source.around(node, ast.If, ast.FunctionDef)
+    return isinstance(condition, ast.If) and name in ast.unparse(condition.test)
 
 
 def members(cls: Any) -> set[str]:

@@ -734,6 +734,11 @@ def test_what_old_code_asks_of_the_base_is_looked_up_where_no_dry_run_comes(tmp_
         """\
     def _test(self):
         self.state = 1
+        self.n_seen, self.n_now = 0, 0
+        self.n_now += 1
+        if self.noise is None:
+            self.noise = torch.randn(3)
+        self.best = max(self.best, self.n_seen)
 
     def _valid_epoch(self, epoch):""",
     )
@@ -769,6 +774,8 @@ class Other(BaseTrainer):
     assert "train() calls _train_epoch(epoch), with no other arguments" in said
     assert "_train_epoch returns no dict of values by name, as train() wants" in said
     assert "self.state_of_old = 1" in sources[0].edited
+    kept = re.findall(r"self\.(\w+) is left by one epoch to the next, and no checkpoint", said)
+    assert kept == ["best", "noise"]
 
 
 @pytest.mark.slow
