@@ -230,11 +230,15 @@ def test_what_is_different_in_the_weights_is_found(tmp_path):
     code = """
 import sys
 sys.path.append(sys.argv[1])
+import numpy as np
 import torch
 from migrating.convert_checkpoints import convert
 from utils import checkpoint
 from utils.errors import UserError
-torch.save({"state_dict": {"w": torch.ones(2)}}, "a.pth")
+state = {"state_dict": {"w": torch.ones(2)}}
+torch.save(state | {"monitor_best": np.float64(0.5)}, "best.pth")
+print(convert("best.pth", "new.pth")["weights"], type(torch.load("new.pth")["monitor_best"]))
+torch.save(state, "a.pth")
 save = checkpoint.save
 checkpoint.save = lambda state, path: save({"state_dict": {"w": torch.zeros(2)}}, path)
 try:
@@ -244,7 +248,10 @@ except UserError as error:
 """
     code = f"import sys; sys.path.append({str(PROJECT)!r})" + code
     said = succeed("-c", code, ROOT, cwd=tmp_path)
-    assert said == "a.pth: not the same after conversion: state_dict.w: largest difference 1.0\n"
+    first, second = said.splitlines()
+    assert first == "1 <class 'float'>"
+    assert second == "a.pth: not the same after conversion: state_dict.w: largest difference 1.0"
+    assert not (tmp_path / "b.pth").exists()
 
 
 def test_check_stops_at_a_train_of_ones_own_too(tmp_path):
