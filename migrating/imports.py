@@ -283,15 +283,10 @@ class Imports:
     @staticmethod
     def _replace(source: Source, node: Any, lines: list[str], reason: str) -> None:
         text = ("\n" + " " * node.col_offset).join(lines)
-        body = getattr(source.parents.get(node), "body", [])
-        if (
-            not text
-            and isinstance(source.parents.get(node), ast.Module)
-            or (not text and len(body) > 1)
-        ):
-            source.remove_lines(node, reason)
+        if text:
+            source.replace(node, text, reason)
         else:
-            source.replace(node, text or "pass", reason)
+            source.drop(node, reason)
 
 
 def _is_star(node: Any) -> bool:

@@ -169,7 +169,7 @@ def own_checkpoints(source: Source, cls: Any) -> None:
         for node in source.nodes(ast.Assign, inside=resume):
             is_logger = isinstance(node.value, ast.Subscript) and "'logger'" in ast.unparse(node)
             if is_logger and dotted(node.targets[0]) == "self.train_logger":
-                source.remove_lines(node, "a checkpoint holds plain types, so no logger")
+                source.drop(node, "a checkpoint holds plain types, so no logger")
             is_config = isinstance(node.value, ast.Subscript) and "'config'" in ast.unparse(node)
             if is_config and dotted(node.targets[0]) == "self.config":
                 reason = "a checkpoint holds a dict; self.config stays the ConfigParser"

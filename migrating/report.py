@@ -72,7 +72,10 @@ class Report:
         trees = {name: self.old.trees[name] for name in self.old.trees if name not in BASE}
         for name in [*self.changes]:  # what was carried over of the base
             if name.endswith(("from_old.py", "old_parse_config.py")):
-                trees[name] = ast.parse((new / name).read_text(encoding="utf-8"))
+                try:
+                    trees[name] = ast.parse((new / name).read_text(encoding="utf-8"))
+                except SyntaxError as error:  # of an edit
+                    self.notes.append(f"{name}:{error.lineno}: no Python any more: {error.msg}")
         for name, tree in trees.items():
             for node in ast.walk(tree):
                 imported: list[str] = []

@@ -115,7 +115,7 @@ def import_imp(source: Source) -> None:
         if lines:
             source.replace(node, "\n".join(lines), reason)
         else:
-            source.remove_lines(node, reason)
+            source.drop(node, reason)
         if uses["load_source"]:
             imports = [n for n in source.tree.body if isinstance(n, (ast.Import, ast.ImportFrom))]
             source.insert_after(imports[-1], LOAD_SOURCE.rstrip().split("\n"), reason)

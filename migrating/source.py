@@ -21,6 +21,7 @@ class Source:
     notes: list[str] = field(default_factory=list)  # what a person must decide
     before: str = ""  # the old file, where the text is no longer that
     reasons: list[str] = field(default_factory=list)  # of what was edited until then
+    dropped: list[Any] = field(default_factory=list)  # statements that are taken out
 
     def __post_init__(self) -> None:
         self.tree = ast.parse(self.text)
@@ -67,9 +68,13 @@ class Source:
 
     def drop(self, node: Any, reason: str) -> None:
         """Take a statement out; `pass` stands for the last of a block."""
+        self.dropped.append(node)
         parent = self.parents[node]
-        is_alone = not isinstance(parent, ast.Module) and len(getattr(parent, "body", [])) < 2
-        if is_alone or node.lineno != node.end_lineno and not self._has_own_lines(node):
+        blocks = [
+            one for _, one in ast.iter_fields(parent) if isinstance(one, list) and node in one
+        ]
+        is_last = not isinstance(parent, ast.Module) and all(x in self.dropped for x in blocks[0])
+        if is_last or node.lineno != node.end_lineno and not self._has_own_lines(node):
             self.replace(node, "pass", reason)
         else:
             self.remove_lines(node, reason)

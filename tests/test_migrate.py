@@ -440,6 +440,13 @@ EDITS = {
         "class T(BaseTrainer):\n    def _resume_checkpoint(self, path):\n"
         "        self.monitor_best = checkpoint['monitor_best']\n        self.save_freq = 2\n",
     ),
+    "the base of 2018, with a condition": (
+        "class T(BaseTrainer):\n    def _resume_checkpoint(self, path):\n        if c:\n"
+        "            self.train_logger = c['logger']\n            self.config = c['config']\n"
+        "        else:\n            self.config = c['config']\n",
+        "class T(BaseTrainer):\n    def _resume_checkpoint(self, path):\n        if c:\n"
+        "            pass\n        else:\n            pass\n",
+    ),
     "lines that came twice": (
         "import logging\nlogging.basicConfig(level=1)\nif x:\n    logging.basicConfig()\n",
         "import logging\nif x:\n    pass\n",
@@ -647,6 +654,14 @@ def test_imports_of_what_is_carried_over_are_looked_at_too(tmp_path):
     (old / "use.py").write_text("from utils.util import own\n\n\ndef f():\n    global y\n")
     report = move(read(old), tmp_path / "new")
     assert any(": imports not_here, which is neither" in line for line in report.notes)
+
+
+def test_what_is_no_python_after_its_edits_is_named(tmp_path):
+    (tmp_path / "from_old.py").write_text("if x:\ny = 1\n", encoding="utf-8")
+    report = Report(SimpleNamespace(trees={}, user_files=[]))
+    report.changed("from_old.py", "", "", [])
+    report._look_at_imports(tmp_path)
+    assert len(report.notes) == 1 and "from_old.py:2: no Python any more: " in report.notes[0]
 
 
 def test_digests_are_the_same_in_every_version_of_python():
