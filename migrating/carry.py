@@ -5,6 +5,7 @@ Where that cannot be, the class stays as it is, or a line says what has been lef
 
 import ast
 import builtins
+import re
 import textwrap
 from collections.abc import Set
 from dataclasses import dataclass, field
@@ -45,7 +46,7 @@ ATTRIBUTES = {
 }
 # What the new classes decide by themselves; an old statement that sets it is not carried over
 DECIDED = {
-    "BaseTrainer": set("device checkpoint_dir start_epoch logger config".split()),
+    "BaseTrainer": set("device checkpoint_dir start_epoch logger config writer".split()),
     "ConfigParser": set("config save_dir log_dir resume".split()),
 }
 # Of a writer
@@ -53,6 +54,7 @@ DECIDED |= dict.fromkeys(
     ("TensorboardWriter", "WriterTensorboardX", "WriterTensorboard"),
     set("writer step mode timer selected_module tb_writer_ftns tag_mode_exceptions".split()),
 )
+WRITES_CONFIG = re.compile(r"write_(json|yaml)\(|\b(json|yaml)\.(safe_)?dump\((self\.)?_?config\b")
 DOC = '    """The old project\'s, where it differs from that of today."""\n'
 MESSAGES = ("logger.info", "logger.warning", "logger.debug", "logging.info", "logging.warning")
 
@@ -163,7 +165,14 @@ class _Class:
             return []
         body = [one for one in function.body if not _is_doc(one)]
         wanted = self._wanted(body, difference)
-        self._leave_lines("__init__", difference.added, wanted)
+        written = [one for one in body if WRITES_CONFIG.search(ast.unparse(one))]
+        written = [one for one in written if one in difference.added]
+        if written and self.name == "BaseTrainer":
+            self._keep(
+                "__init__", f"its lines {lines_of(written)} are left out: a run has its config"
+            )
+        resumes = [one for one in body if "self._resume_checkpoint(" in ast.unparse(one)]
+        self._leave_lines("__init__", difference.added, wanted + written + resumes)
         more = self._further_adders(difference.added) if self.name in WRITERS else []
         if not wanted and not difference.other_signature:
             if more or not any(":" in one for one in self.result.left):
@@ -234,12 +243,14 @@ class _Class:
             inner = {one for one in ast.walk(node) if isinstance(one, ast.stmt)}
             if not inner <= added or _is_message(node) or _calls_super(node):
                 continue
-            if "write_json(" in ast.unparse(node):  # today's writes it once there is a run
+            if WRITES_CONFIG.search(ast.unparse(node)):  # today's does, once there is a run
                 continue
             attributes = set_on_self(node)
             if {one.lstrip("_") for one in attributes} & decided:
                 continue
             is_of_locals = isinstance(node, (ast.Assign, ast.AnnAssign)) and not attributes
+            if any(isinstance(one, ast.Subscript) for one in getattr(node, "targets", ())):
+                is_of_locals = False  # as config["x"]
             if not is_of_locals and "_resume_checkpoint" not in ast.unparse(node):
                 wanted.append(node)
         for node in body:  # what the old base set, and today's does not

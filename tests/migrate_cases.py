@@ -18,6 +18,12 @@ START, LOOP = "        self.start_epoch = 1\n", "            log.update(result)\
 SAVE = "                self._save_checkpoint(epoch)\n"
 WARMUP = "        trainer = config['trainer']\n        self.warmup = trainer['warmup']\n"
 INIT = "optimizer, config):\n"
+OWN_FILES = """\
+        self.config['seen'] = True
+        with open(folder, 'w') as file:
+            json.dump(self.config, file)
+        self.writer = SummaryWriter(folder)
+"""
 STEP = "            self.scheduler.step(log['loss'])\n"
 VALIDATION = """\
             if self.do_validation:
@@ -110,6 +116,13 @@ CHANGES = {
         TRAINER,
         [("checkpoint_dir = config.save_dir", "checkpoint_dir = 'x'")],
         left=["x.py:25: BaseTrainer.__init__: not carried over: self.checkpoint_dir = 'x'"],
+    ),
+    "what today's does with the config and the writer": Change(
+        TRAINER,
+        [(START, OWN_FILES + START)],
+        ["config)\n        self.config['seen'] = True\n"],
+        ["its lines 25 are left out: a run has its config", "its lines 24, after today's"],
+        ["x.py:27: BaseTrainer.__init__: not carried over: self.writer = SummaryWriter(folder)"],
     ),
     "a hook with more arguments": Change(
         TRAINER,
