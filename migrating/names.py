@@ -56,6 +56,7 @@ class Names:
                 self._metric_lists(source, cls)
                 own_checkpoints(source, cls)
         private_config(source)
+        plain_config(source)
         summary(source)
 
     def _call_of_init(self, source: Source, cls: Any) -> None:
@@ -188,6 +189,33 @@ def private_config(source: Source) -> None:
         if name and (value in ("config", "self.config") or is_own):
             reason = f"ConfigParser's {node.attr} is called {name}"
             source.replace(node, f"{value}.{name}", reason)
+
+
+def plain_config(source: Source) -> None:
+    """Where code takes the config for a dict, as it was in 2018: to set values, to write it."""
+    for node in source.nodes(ast.Subscript):
+        value = dotted(node.value)
+        if value not in ("config", "self.config") or not isinstance(node.ctx, ast.Store):
+            continue
+        cls = source.around(node, ast.ClassDef)
+        if cls is not None and is_trainer(cls):
+            reason = "a ConfigParser takes no values; those in its dict are no settings of the run"
+            source.replace(node.value, f"{value}.config", reason)
+        elif _is_argument(source, node, "config"):
+            text = f"where {value} is a ConfigParser, it takes no values: {value}.config[...] does"
+            source.note(node, text)
+    for call in source.nodes(ast.Call):
+        given = dotted(call.args[0]) if call.args else ""
+        cls = source.around(call, ast.ClassDef)
+        if given in ("config", "self.config") and cls is not None and is_trainer(cls):
+            if dotted(call.func) in ("json.dump", "json.dumps", "yaml.dump", "yaml.safe_dump"):
+                reason = "a ConfigParser is no dict: this is what it was made from"
+                source.replace(call.args[0], f"{given}.given", reason)
+
+
+def _is_argument(source: Source, node: Any, name: str) -> bool:
+    function = source.around(node, ast.FunctionDef)
+    return function is not None and name in [one.arg for one in function.args.args]
 
 
 def summary(source: Source) -> None:

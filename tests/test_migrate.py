@@ -19,7 +19,7 @@ from migrating import config as old_config
 from migrating.carry import Carried, carry
 from migrating.imports import Imports
 from migrating.known import fingerprint
-from migrating.names import Names
+from migrating.names import Names, plain_config
 from migrating.project import check
 from migrating.project import migrate as move
 from migrating.report import Report
@@ -414,6 +414,13 @@ EDITS = {
         "        self._data.loc[key, 'n'] = 1\n        self._data.loc[:, c] = 0\n",
     ),
     "the dict of the config": ("a = self.config._config['x']\n", "a = self.config.config['x']\n"),
+    "a config as a dict": (
+        "class T(BaseTrainer):\n    def f(self, config):\n        self.config['x'] = config['y']\n"
+        "        config['trainer']['z'] = json.dumps(self.config)\n",
+        "class T(BaseTrainer):\n    def f(self, config):\n"
+        "        self.config.config['x'] = config['y']\n"
+        "        config['trainer']['z'] = json.dumps(self.config.given)\n",
+    ),
     "the word cuda": (
         "import torch\nclass T(BaseTrainer):\n    def f(self, x):\n"
         "        return x.to('cuda'), torch.zeros(1, device='cuda:0')\nd = torch.device('cuda')\n",
@@ -511,12 +518,13 @@ def test_imports_within_a_part_of_the_base():
 def test_what_is_not_understood_is_left_alone_and_named():
     text = "from utils import gone\na = torch.cuda.FloatTensor(1)\nself.train_metrics._data.total\n"
     text += "import imp\nimp.find_module('x')\nf'{np.float}'\n"
+    text += "def f(config):\n    config['x'] = 1\n"
     source = Source("x.py", text)
-    for rule in RULES:
+    for rule in (*RULES, plain_config):
         rule(source)
     Imports({}, {}, {})(source)
     places = {note.split(": ")[0] for note in source.notes}
-    assert places == {"x.py:1", "x.py:2", "x.py:3", "x.py:5", "x.py:6"}
+    assert places == {"x.py:1", "x.py:2", "x.py:3", "x.py:5", "x.py:6", "x.py:8"}
     assert "f'{np.float}'" in source.edited
     own = (
         "if __name__ == '__main__':\n    p = ArgumentParser()\n    p.add_argument('x')\n    go(p)\n"
