@@ -4,6 +4,7 @@ import ast
 import copy
 import json
 import re
+from collections.abc import Iterable, Set
 from keyword import iskeyword
 from typing import Any
 
@@ -17,6 +18,7 @@ KEY = r'"{}"\s*:\s*'
 VALUE = r'(?:"[^"]*"|[-\w.]+)'
 
 
+ALSO = "; the old name is there too, as code reads it"
 RENAMED = {"tensorboardX": "tensorboard", "save_freq": "save_period"}  # in the block `trainer`
 
 
@@ -32,16 +34,31 @@ def set_in_code(trees: dict[str, ast.Module]) -> set[str]:
     return found
 
 
-def convert(config: Config) -> tuple[Config, list[str]]:
-    """A config with the names of today, and the reasons for what has changed."""
+def read_in_code(trees: Iterable[ast.Module]) -> set[str]:
+    """The keys that code reads, of whatever it may be."""
+    found: set[Any] = set()
+    for node in (one for tree in trees for one in ast.walk(tree)):
+        if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+            found.add(node.slice.value)
+        elif isinstance(node, ast.Call) and dotted(node.func).endswith(".get") and node.args:
+            found.add(getattr(node.args[0], "value", None))
+    return {one for one in found if isinstance(one, str)}
+
+
+def convert(config: Config, read: Set[str] = frozenset()) -> tuple[Config, list[str]]:
+    """A config with the names of today, and the reasons for what has changed.
+
+    Of an old name that is in `read`, which code reads, both are there.
+    """
     reasons: list[str] = []
     config = copy.deepcopy(config)
     trainer = config.get("trainer") or {}
     for before, now in RENAMED.items():
         if before in trainer and now not in trainer:
-            trainer[now] = trainer.pop(before)
-            reasons.append(f"trainer.{before} is called {now}")
-    if trainer.pop("log_dir", None) is not None:
+            trainer[now] = trainer[before] if before in read else trainer.pop(before)
+            more = ALSO * (before in read)
+            reasons.append(f"trainer.{before} is called {now}{more}")
+    if "log_dir" not in read and trainer.pop("log_dir", None) is not None:
         reasons.append("trainer.log_dir: logs are in the folder of the run")
     if mode := trainer.pop("monitor_mode", None):
         trainer["monitor"] = f"{mode} {trainer.get('monitor', 'val_loss')}"
@@ -65,9 +82,11 @@ def convert(config: Config) -> tuple[Config, list[str]]:
     return config, reasons
 
 
-def convert_text(text: str, name: str = "config.json") -> tuple[str, list[str]]:
+def convert_text(
+    text: str, name: str = "config.json", read: Set[str] = frozenset()
+) -> tuple[str, list[str]]:
     """The same for the text of a file, which is otherwise left as it is."""
-    wanted, reasons = convert(parse_config(name, text))
+    wanted, reasons = convert(parse_config(name, text), read)
     if not reasons:
         return text, []
     if not name.endswith(".json"):
@@ -78,11 +97,13 @@ def convert_text(text: str, name: str = "config.json") -> tuple[str, list[str]]:
     edited = text
     for before, now in _renamed(reasons):
         edited = re.sub(KEY.format(before), f'"{now}": ', edited)
+    for before, now in _renamed(reasons, ALSO):
+        edited = re.sub(f"{KEY.format(before)}({VALUE})", rf'\g<0>, "{now}": \1', edited)
     edited = re.sub(KEY.format("n_gpu") + r"\d+", f'"n_gpu": {wanted.get("n_gpu")}', edited)
     if 'no monitor meant "off"' in str(reasons):
         edited = re.sub(r'("trainer"\s*:\s*\{)(\s*)', r'\1\2"monitor": "off",\2', edited, count=1)
     edited = re.sub(KEY.format("early_stop") + r"-\d+", '"early_stop": 0', edited)
-    for key in ("log_dir", "verbose"):
+    for key in ("log_dir",) * ("log_dir" not in read) + ("verbose",):
         item = KEY.format(key) + VALUE
         edited = re.sub(rf",\s*{item}|{item}\s*,?\s*", "", edited)
     try:
@@ -93,8 +114,8 @@ def convert_text(text: str, name: str = "config.json") -> tuple[str, list[str]]:
     return json.dumps(wanted, indent=4, ensure_ascii=False) + "\n", reasons
 
 
-def _renamed(reasons: list[str]) -> list[tuple[str, str]]:
-    return [(a, b) for a, b in RENAMED.items() if f"trainer.{a} is called {b}" in reasons]
+def _renamed(reasons: list[str], more: str = "") -> list[tuple[str, str]]:
+    return [(a, b) for a, b in RENAMED.items() if f"trainer.{a} is called {b}{more}" in reasons]
 
 
 MISTAKES = """

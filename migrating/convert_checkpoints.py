@@ -8,6 +8,7 @@ import json
 import random
 import sys
 import tempfile
+from collections.abc import Set
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,13 @@ def main() -> None:
         from utils.errors import UserError
 
         try:
-            said = convert(old, new)
+            said = convert(old, new, {*job["read"]})
         except UserError as error:
             said = {"old": old, "refused": str(error)}
         print(MARK + json.dumps(said), flush=True)  # the user's own code may print too
 
 
-def convert(old: str, new: str) -> dict[str, Any]:
+def convert(old: str, new: str, read: Set[str] = frozenset()) -> dict[str, Any]:
     """Write one anew; what was found. Raises UserError where it is no checkpoint or changes."""
     from migrating.config import convert as convert_config
     from tools.compare import first_difference
@@ -43,7 +44,7 @@ def convert(old: str, new: str) -> dict[str, Any]:
     before = complete(read_inert(path), path)  # no code in the file is run
     state = dict(before)
     if isinstance(state.get("config"), dict):
-        state["config"], _ = convert_config(state["config"])
+        state["config"], _ = convert_config(state["config"], read)
     checkpoint.save(state, Path(new))
     after = torch.load(new, map_location="cpu", weights_only=True)
     for part in ("state_dict", "optimizer", "epoch", "monitor_best"):

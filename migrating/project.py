@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def migrate(old: OldProject, folder: Path) -> Report:
     try:
         new = bake(Path(workshop), folder.name)
         report = fill(old, new)
-        report.checkpoints = convert_checkpoints(old, new)
+        report.checkpoints = convert_checkpoints(old, new, report.keys_read)
         (new / "MIGRATED.md").write_text(report.page(), encoding="utf-8")
         os.rename(new, folder)
     finally:
@@ -117,7 +118,8 @@ def fill(old: OldProject, new: Path) -> Report:
     copy_files(old, new, renamed, report)
     for source in [*sources, *generated]:
         write(source, new, renamed.get(source.name, source.name), report, source in generated)
-    adapt_configs(old, new, report)
+    read = keys_read([*sources, *generated])
+    adapt_configs(old, new, report, read)
     report.look_at(new)
     rename_in_notes(renamed, report)
     trains = [one.name for one in scripts.that_train(sources, report.entries)]
@@ -126,6 +128,7 @@ def fill(old: OldProject, new: Path) -> Report:
         line_of = f"test_old.py:{line}: the old test.py {fault}"
         report.notes.append(f"{line_of}: test.py has the trainer's validation in its place")
     report.checks = checks(sources, report)
+    report.keys_read = read
     return report
 
 
@@ -305,17 +308,26 @@ def modules_of(new: Path) -> NamesIn:
     }
 
 
-def adapt_configs(old: OldProject, new: Path, report: Report) -> None:
+def keys_read(sources: list[Source]) -> set[str]:
+    """The keys that the code of the new project reads."""
+    trees = []
+    for source in sources:
+        with suppress(SyntaxError):  # of which the report speaks
+            trees.append(ast.parse(source.edited))
+    return config.read_in_code(trees)
+
+
+def adapt_configs(old: OldProject, new: Path, report: Report, read: set[str]) -> None:
     """Today's names in the configs, and settings.py with the user's own keys."""
     configs = []
     for name in old.configs:
         before = (new / name).read_text(encoding="utf-8")
-        after, reasons = config.convert_text(before, name)
+        after, reasons = config.convert_text(before, name, read)
         configs.append(parse_config(name, after))
         if reasons:
             (new / name).write_text(after, encoding="utf-8")
             report.changed(name, before, after, dict.fromkeys(reasons))
-    configs += [config.convert(one)[0] for one in old.python_configs.values()]
+    configs += [config.convert(one, read)[0] for one in old.python_configs.values()]
     text = (new / "settings.py").read_text(encoding="utf-8")
     added = {key: None for key in config.set_in_code(old.trees) if f"\n    {key}:" not in text}
     configs = [{**added, **one} for one in configs]
@@ -333,7 +345,7 @@ def adapt_configs(old: OldProject, new: Path, report: Report) -> None:
     report.notes += dict.fromkeys(lines)
 
 
-def convert_checkpoints(old: OldProject, new: Path) -> list[dict[str, Any]]:
+def convert_checkpoints(old: OldProject, new: Path, read: set[str]) -> list[dict[str, Any]]:
     """Old checkpoints written anew under the same names; what was found for each.
 
     Raises UserError where there is no room.
@@ -349,7 +361,7 @@ def convert_checkpoints(old: OldProject, new: Path) -> list[dict[str, Any]]:
     if size > shutil.disk_usage(new).free / 2:
         raise UserError(f"{new.name}: too little room for {size / 1e9:.1f} GB of checkpoints")
     script = (TEMPLATE / "migrating/convert_checkpoints.py").read_text(encoding="utf-8")
-    job = json.dumps({"pairs": pairs, "template": str(TEMPLATE)})
+    job = json.dumps({"pairs": pairs, "template": str(TEMPLATE), "read": sorted(read)})
     done = run("-c", script, cwd=new, input=job)  # -c puts the new project on the path
     if done.returncode:
         raise UserError(f"checkpoints: {done.stderr.strip().splitlines()[-1]}")

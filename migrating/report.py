@@ -24,6 +24,7 @@ class Report:
         self.tests: list[str] = []  # commands that test a checkpoint, the last in any case
         self.notes: list[str] = []
         self.configs: list[str] = []
+        self.keys_read: set[str] = set()  # of the configs, or of anything else
         self.checkpoints: list[dict[str, Any]] = []
 
     def changed(self, name: str, before: str, after: str, reasons: Iterable[str]) -> None:

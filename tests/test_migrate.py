@@ -557,6 +557,16 @@ def test_a_config_keeps_its_form_and_gets_the_names_of_today():
     assert old_config.convert_text(both) == (both, [])
 
 
+def test_what_code_reads_of_a_config_stays_there():
+    code = "x = config['trainer']['log_dir'], cfg.get('tensorboardX'), a[0], b.get(c)\n"
+    read = old_config.read_in_code([ast.parse(code)])
+    assert read == {"trainer", "log_dir", "tensorboardX"}
+    text = '{"trainer": {"tensorboardX": true, "log_dir": "x", "monitor": "off"}}'
+    after, [reason] = old_config.convert_text(text, read=read)
+    assert after == text.replace("true,", 'true, "tensorboard": true,')
+    assert reason.endswith("the old name is there too, as code reads it")
+
+
 def test_a_config_without_monitor_had_none():
     after, [reason] = old_config.convert_text('{\n  "trainer": {\n    "epochs": 1\n  }\n}')
     assert after == '{\n  "trainer": {\n    "monitor": "off",\n    "epochs": 1\n  }\n}'
