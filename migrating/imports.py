@@ -5,6 +5,7 @@ import builtins
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from migrating.carry import NEW_PLACES
 from migrating.source import Source, dotted, loaded, stored
 from migrating.tree import BASE
 
@@ -107,7 +108,7 @@ class Imports:
                 not self._is_anew(one) and name in self._defined(one)
             ):
                 return Place(self._renamed(one), name)
-        return None
+        return Place(*NEW_PLACES[name]) if name in NEW_PLACES else None  # under another name
 
     def _place_of_module(self, module: str, name: str) -> Place:
         if not self._is_anew(module):

@@ -7,11 +7,12 @@ import ast
 from typing import Any
 
 from migrating.carry import ARGUMENTS, ATTRIBUTES
-from migrating.source import Source, dotted, is_trainer, methods, own_attributes
+from migrating.source import Source, base_names, dotted, is_trainer, methods, own_attributes
 
 NO_MORE = {"resume", "train_logger"}
 # Attributes of the base of 2018, and what they are called now
 RENAMED = {"save_freq": "save_period", "monitor_mode": "mnt_mode", "monitor_best": "mnt_best"}
+OWN_BASE = "today's does nothing for it, and with --check it trains in full"
 NAMED = "{{{prefix}m.__name__: value for m, value in zip(self.metric_ftns, {values})}}"
 
 
@@ -25,7 +26,8 @@ class Names:
         self.old_attributes = own_attributes(old)
         self.lists = "'metrics'" in ast.unparse(old)  # train() took lists of metrics
         self.new_attributes = own_attributes(new)
-        self.trainers = trainers
+        self.trainers = trainers  # that are built on BaseTrainer
+        self.names = {one.name for one in trainers}
         self.gone = self.old_attributes - self.new_attributes - RENAMED.keys()
 
     def missing(self, cls: Any) -> list[str]:
@@ -40,21 +42,23 @@ class Names:
             used = {n.attr for n in ast.walk(one) if isinstance(n, ast.Attribute) and on_self(n)}
             found |= (used & self.gone) - own
             for other in self.trainers:
-                is_built_on = any(
-                    dotted(base).rpartition(".")[2] == one.name for base in other.bases
-                )
-                if is_built_on and other not in seen:
+                if one.name in base_names(other) and other not in seen:
                     todo.append((other, own))
         return sorted(found)
 
     def __call__(self, source: Source) -> None:
         for cls in source.nodes(ast.ClassDef):
-            if any(dotted(base).rpartition(".")[2] == "BaseTrainer" for base in cls.bases):
+            is_direct = "BaseTrainer" in base_names(cls)
+            if is_direct:
                 self._call_of_init(source, cls)
-            if is_trainer(cls):
+            if is_direct or cls.name in self.names:
                 self._renamed(source, cls)
                 self._metric_lists(source, cls)
+            if is_trainer(cls):
                 own_checkpoints(source, cls)
+            is_ours = is_direct or cls.name in self.names or cls.name == "BaseTrainer"
+            if not is_ours and {"train", "_train_epoch"} <= methods(cls).keys():
+                source.note(cls, f"{cls.name} is not built on BaseTrainer: {OWN_BASE}")
         private_config(source)
         plain_config(source)
         summary(source)

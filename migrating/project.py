@@ -18,7 +18,7 @@ from migrating.errors import UserError
 from migrating.imports import FROM_OLD, Imports, NamesIn, module_of
 from migrating.names import Names
 from migrating.report import Report
-from migrating.source import Source, defined, is_trainer, loaded
+from migrating.source import Source, built_on, defined, loaded
 from migrating.tree import BASE, OldProject, parse_config, trainer_class
 from migrating.uses import Uses
 
@@ -164,7 +164,7 @@ def edit(
     found = [n for one in sources for n in one.tree.body if isinstance(n, ast.ClassDef)]
     new_base = trainer_class((NEW / "base/base_trainer.py").read_text(encoding="utf-8"))
     has_old_init = "def __init__" in classes["BaseTrainer"].text
-    names = Names(old.base_class(), new_base, list(filter(is_trainer, found)), has_old_init)
+    names = Names(old.base_class(), new_base, built_on("BaseTrainer", found), has_old_init)
     uses = Uses(old, classes, sources)
     parser = old.classes.get("ConfigParser")
     takes_parser = parser is not None and scripts.takes_parser(parser.node)

@@ -171,6 +171,20 @@ def is_trainer(cls: Any) -> bool:
     return "_train_epoch" in methods(cls) or any(dotted(b).endswith("Trainer") for b in cls.bases)
 
 
+def base_names(cls: Any) -> set[str]:
+    return {dotted(one).rpartition(".")[2] for one in cls.bases}
+
+
+def built_on(name: str, classes: list[Any]) -> list[Any]:
+    """Those of the classes that descend from the one called `name`, on whatever way."""
+    found: list[Any] = []
+    names = {name, f"New{name}"}  # as from_old.py calls today's
+    while more := [one for one in classes if one not in found and base_names(one) & names]:
+        found += more
+        names |= {one.name for one in more}
+    return found
+
+
 def loaded(node: Any) -> set[str]:
     """The names that a piece of code reads."""
     return {

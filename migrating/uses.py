@@ -8,7 +8,7 @@ from typing import Any
 
 from migrating.carry import NEW_PLACES, WRITERS, Carried, new_names, read_on_self, set_on_self
 from migrating.names import PRIVATE
-from migrating.source import Source, dotted, is_trainer, methods, own_attributes, stored
+from migrating.source import Source, base_names, built_on, dotted, methods, own_attributes, stored
 from migrating.tree import OldProject
 
 # The names that objects of these classes go by, everywhere
@@ -41,6 +41,8 @@ class Uses:
         )
         old_trainer = members(old.classes["BaseTrainer"].node)
         self.taken = new_names("BaseTrainer") - old_trainer - FREE
+        every = [one for source in sources for one in source.nodes(ast.ClassDef)]
+        self.trainers = {one.name for one in built_on("BaseTrainer", every)}
         for source in sources:
             self._find_names(source)
 
@@ -62,7 +64,7 @@ class Uses:
                     text = f"the old {name} had {node.attr}, today's has not"
                     source.note(node, text)
         for cls in source.nodes(ast.ClassDef):
-            if is_trainer(cls):
+            if self._is_trainer(cls):
                 self._train_epoch(source, cls)
                 self._taken_names(source, cls)
                 self._kept_between_epochs(source, cls)
@@ -72,10 +74,13 @@ class Uses:
         if value.rpartition(".")[2] in self.called.get(name, ()):
             return True
         cls = source.around(node, ast.ClassDef)
-        bases = {dotted(one).rpartition(".")[2] for one in cls.bases} if cls else set()
+        bases = base_names(cls) if cls else set()
         own = members(cls) if cls else set()
-        is_trainers = name == "BaseTrainer" and cls is not None and is_trainer(cls)
+        is_trainers = name == "BaseTrainer" and cls is not None and self._is_trainer(cls)
         return value == "self" and (name in bases or is_trainers) and node.attr not in own
+
+    def _is_trainer(self, cls: Any) -> bool:
+        return cls.name in self.trainers or "BaseTrainer" in base_names(cls)
 
     def _train_epoch(self, source: Source, cls: Any) -> None:
         function = methods(cls).get("_train_epoch")

@@ -268,6 +268,10 @@ IMPORTS = {
         "from utils import inf_loop, MetricTracker, util\n",
         "from utils import inf_loop, from_old as util\nfrom utils.from_old import MetricTracker\n",
     ),
+    "a class with another name": (
+        "from utils.visualization import WriterTensorboardX\n",
+        "from logger.visualization import TensorboardWriter as WriterTensorboardX\n",
+    ),
     "a star, of what is used": (
         "from utils.util import *\nx = MetricTracker(Path('.'), inf_loop, len)\n",
         "from utils.from_old import MetricTracker\nfrom pathlib import Path\n"

@@ -887,6 +887,32 @@ def test_a_test_script_that_cannot_run_is_found(name, tmp_path):
     assert found[0] == line and reason in found[1] and bool(reason) == bool(found[1])
 
 
+def test_a_trainer_with_a_base_of_its_own_keeps_its_names(tmp_path):
+    old = old_project("gan_2018", tmp_path)
+    base = (old / "base/base_trainer.py").read_text(encoding="utf-8")
+    base = base.replace("class BaseTrainer", "class BaseGANTrainer")
+    (old / "base/base_gan_trainer.py").write_text(base, encoding="utf-8")
+    trainer = (old / "trainer/trainer.py").read_text(encoding="utf-8")
+    trainer = trainer.replace("from base import BaseTrainer", "from base import BaseGANTrainer")
+    trainer = trainer.replace("(BaseTrainer)", "(BaseGANTrainer)")
+    (old / "trainer/trainer.py").write_text(trainer, encoding="utf-8")
+    init = old / "base/__init__.py"
+    init.write_text(f"{init.read_text()}from .base_gan_trainer import *\n", encoding="utf-8")
+    report = move(read(old), tmp_path / "new")
+    moved = (tmp_path / "new/trainer/trainer.py").read_text(encoding="utf-8")
+    assert "from base.base_gan_trainer import BaseGANTrainer\n" in moved
+    assert "'metrics': (total_metrics" in moved and "metric_ftns" not in moved
+    assert "optimizer, resume, config, train_logger)" in moved
+    base = (tmp_path / "new/base/base_gan_trainer.py").read_text(encoding="utf-8")
+    assert "import TensorboardWriter as WriterTensorboardX\n" in base
+    assert "json.dump(config.given, handle" in base
+    config = json.loads((tmp_path / "new/config.json").read_text(encoding="utf-8"))["trainer"]
+    assert config["tensorboardX"] == config["tensorboard"] and "log_dir" in config
+    note = "base/base_gan_trainer.py:11: BaseGANTrainer is not built on BaseTrainer: today's does"
+    assert any(one.startswith(note) for one in report.notes)
+    assert not any("self.train_logger = checkpoint" in one for one in (moved, base))
+
+
 def test_a_module_called_test_is_no_script(tmp_path):
     old = old_project("signals_cnn", tmp_path)
     (old / "test.py").write_text("def test(config):\n    pass\n", encoding="utf-8")
