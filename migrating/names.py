@@ -4,9 +4,10 @@ Nothing here knows a version of the old base: its own source says what its train
 """
 
 import ast
+import re
 from typing import Any
 
-from migrating.carry import ARGUMENTS, ATTRIBUTES
+from migrating.carry import ARGUMENTS, ATTRIBUTES, new_names
 from migrating.source import Source, base_names, dotted, is_trainer, methods, own_attributes
 
 NO_MORE = {"resume", "train_logger"}
@@ -18,6 +19,8 @@ NAMED = "{{{prefix}m.__name__: value for m, value in zip(self.metric_ftns, {valu
 
 class Names:
     """The rules, for a project whose old base and new base are known."""
+
+    has_plain_writer = False  # the old trainer's is torch's SummaryWriter itself
 
     def __init__(self, old: Any, new: Any, trainers: list[Any], has_old_init: bool = False) -> None:
         self.has_old_init = has_old_init  # BaseTrainer takes what the old one took
@@ -54,6 +57,8 @@ class Names:
             if is_direct or cls.name in self.names:
                 self._renamed(source, cls)
                 self._metric_lists(source, cls)
+                if self.has_plain_writer:
+                    plain_writer(source, cls)
             if is_trainer(cls):
                 own_checkpoints(source, cls)
             is_ours = is_direct or cls.name in self.names or cls.name == "BaseTrainer"
@@ -193,6 +198,31 @@ def private_config(source: Source) -> None:
         if name and (value in ("config", "self.config") or is_own):
             reason = f"ConfigParser's {node.attr} is called {name}"
             source.replace(node, f"{value}.{name}", reason)
+
+
+def plain_writer(source: Source, cls: Any) -> None:
+    """`self.writer.add_scalar(tag, value, step)`: today's writer is told the step before."""
+    reason = "the project's writer knows the step by set_step, and adds the mode to the tag"
+    for node in source.nodes(ast.Expr, inside=cls):
+        call = node.value
+        name = dotted(call.func) if isinstance(call, ast.Call) else ""
+        if not name.startswith("self.writer."):
+            continue
+        if name.rpartition(".")[2] not in new_names("TensorboardWriter"):
+            how = "self.writer.writer has, which is None where nothing is written"
+            source.note(node, f"today's writer has no {name.rpartition('.')[2]}: {how}")
+            continue
+        steps = [one for one in call.keywords if one.arg == "global_step"]
+        is_third = len(call.args) == 3 and not name.endswith(("embedding", "pr_curve"))
+        given: Any = steps[0] if steps else call.args[2] if is_third else None
+        if given is None or node.lineno != call.func.lineno:
+            continue
+        function = source.around(node, ast.FunctionDef)
+        mode = ", 'valid'" if re.search("val|test", getattr(function, "name", "")) else ""
+        step = source.segment(given.value if steps else given)
+        start = source.start(node)
+        source.edit(start, start, f"self.writer.set_step({step}{mode}); ", reason)
+        source.remove_item(source.start(given), source.end(given), reason)
 
 
 def plain_config(source: Source) -> None:

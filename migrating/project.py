@@ -13,7 +13,7 @@ from typing import Any
 
 from migrating import config, rules, scripts, testing
 from migrating.additions import Part, carried_classes, part_of
-from migrating.carry import NEW_PLACES, Carried
+from migrating.carry import NEW_PLACES, WRITERS, Carried
 from migrating.errors import UserError
 from migrating.imports import FROM_OLD, Imports, NamesIn, module_of
 from migrating.names import Names
@@ -165,6 +165,7 @@ def edit(
     new_base = trainer_class((NEW / "base/base_trainer.py").read_text(encoding="utf-8"))
     has_old_init = "def __init__" in classes["BaseTrainer"].text
     names = Names(old.base_class(), new_base, built_on("BaseTrainer", found), has_old_init)
+    names.has_plain_writer = old.classes.keys().isdisjoint(WRITERS)
     uses = Uses(old, classes, sources)
     parser = old.classes.get("ConfigParser")
     takes_parser = parser is not None and scripts.takes_parser(parser.node)

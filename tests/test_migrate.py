@@ -913,6 +913,24 @@ def test_a_trainer_with_a_base_of_its_own_keeps_its_names(tmp_path):
     assert not any("self.train_logger = checkpoint" in one for one in (moved, base))
 
 
+def test_a_trainer_that_wrote_to_torchs_writer_sets_the_step():
+    head = "class T(BaseTrainer):\n    def _valid_epoch(self, epoch):\n        "
+    old = trainer_class((OLD / "bases/2018/base/base_trainer.py").read_text())
+    names = Names(old, trainer_class((PROJECT / "base/base_trainer.py").read_text()), [])
+    names.has_plain_writer = True
+    for before, after in {
+        "self.writer.add_scalar('x', y, n + 1)": "self.writer.set_step(n + 1, 'valid'); "
+        "self.writer.add_scalar('x', y)",
+        "self.writer.add_text('x', y, global_step=n)": "self.writer.set_step(n, 'valid'); "
+        "self.writer.add_text('x', y)",
+        "self.writer.add_scalar('x', y)": "self.writer.add_scalar('x', y)",
+        "self.writer.add_graph(m)": "self.writer.add_graph(m)",
+    }.items():
+        names(source := Source("x.py", f"{head}{before}\n"))
+        assert source.edited == f"{head}{after}\n"
+    assert "today's writer has no add_graph" in source.notes[0]
+
+
 def test_a_module_called_test_is_no_script(tmp_path):
     old = old_project("signals_cnn", tmp_path)
     (old / "test.py").write_text("def test(config):\n    pass\n", encoding="utf-8")
