@@ -109,6 +109,10 @@ def check(main: Callable[..., Any], *args: Any) -> None:
     from tools.check import check  # takes torch
 
     trainer = first_trainer(main, *args)
+    if not hasattr(trainer, "data_loader"):
+        trainer.config.discard_run()
+        wanted = "data_loader and valid_data_loader: --check takes a few batches of these"
+        raise UserError(f"{type(trainer).__name__}: its loaders are to be called {wanted}")
     run_dir = trainer.config.save_dir
     before = {*run_dir.glob("*")}
     try:

@@ -83,6 +83,9 @@ def data_of(trainer: Any) -> tuple[Any, str]:
     for name, words in ("test_data_loader", "test data"), ("valid_data_loader", "validation part"):
         if getattr(trainer, name, None) is not None:
             return getattr(trainer, name), words + why
+    for name, value in vars(trainer).items():  # as val_loader, which its _valid_epoch reads
+        if "val" in name and name.endswith("loader") and value is not None:
+            return value, f"validation part ({name}){why}"
     raise UserError("no data to test with: no validation part, and no loader with training=False")
 
 

@@ -277,6 +277,32 @@ except UserError as error:
     assert said == "Own\ntrains\n--check: main() trains nothing\n"
 
 
+def test_loaders_of_a_trainer_may_have_other_names():
+    code = """
+import sys
+from types import SimpleNamespace
+sys.path[:0] = sys.argv[1:]
+import migrating.old_script
+sys.modules["tools.old_script"] = migrating.old_script
+from migrating.old_test import UserError, data_of
+config = SimpleNamespace(given={}, discard_run=lambda: print("no run"))
+trainer = SimpleNamespace(config=config, train_loader=[1], val_loader=[2])
+print(data_of(trainer))
+migrating.old_script.first_trainer = lambda main: trainer
+try:
+    migrating.old_script.check(None)
+except UserError as error:
+    print(error)
+"""
+    said = succeed("-c", code, PROJECT, ROOT, cwd=ROOT).splitlines()
+    line = "data_loader and valid_data_loader: --check takes a few batches of these"
+    assert said == [
+        "([2], 'validation part (val_loader)')",
+        "no run",
+        f"SimpleNamespace: its loaders are to be called {line}",
+    ]
+
+
 def test_of_several_trainers_one_alone_goes_on_from_a_checkpoint():
     code = """
 import sys
