@@ -129,16 +129,57 @@ def import_imp(source: Source) -> None:
 
 
 def unsafe_load(source: Source) -> None:
+    saved = {
+        ast.unparse(call.args[1])
+        for call in source.nodes(ast.Call)
+        if dotted(call.func) == "torch.save" and len(call.args) > 1
+    }
     for call in source.nodes(ast.Call):
         given = {keyword.arg for keyword in call.keywords}
-        if dotted(call.func) == "torch.load" and not given & {"weights_only", "pickle_module"}:
-            end = source.end(call) - 1
-            comma = "" if source.text[:end].rstrip().endswith(",") else ","
+        if dotted(call.func) != "torch.load" or given & {"weights_only", "pickle_module"}:
+            continue
+        end = source.end(call) - 1
+        comma = "" if source.text[:end].rstrip().endswith(",") else ","
+        if _is_of_checkpoint(source, call):
             reason = (
                 "a checkpoint is read without running code from it, by every version of torch; "
                 "those of this project hold tensors and plain types only"
             )
             source.edit(end, end, f"{comma} weights_only=True", reason)
+        elif call.args and ast.unparse(call.args[0]) in saved:
+            reason = (
+                "this code has written the file by itself, and it may hold any objects, which "
+                "torch 2.6 reads on request only"
+            )
+            source.edit(end, end, f"{comma} weights_only=False", reason)
+        else:
+            source.note(
+                call, "torch.load reads tensors and plain types only, since torch 2.6: " + ANY
+            )
+
+
+ANY = "for other objects in a file of your own, weights_only=False"
+IN_CHECKPOINT = {"epoch", "optimizer", "arch", "config", "monitor_best", "model", "net"}
+
+
+def _is_of_checkpoint(source: Source, call: Any) -> bool:
+    """Whether what is loaded is given to load_state_dict, or read by keys of a checkpoint."""
+    parent = source.parents[call]
+    if isinstance(parent, ast.Assign):
+        names = {dotted(one) for one in parent.targets}
+        around = source.around(call, ast.FunctionDef, ast.ClassDef) or source.tree
+        uses = [one for one in ast.walk(around) if getattr(one, "lineno", 0) >= call.lineno]
+    else:
+        names, uses = {ast.unparse(call)}, [parent]
+    for node in uses:
+        if isinstance(node, ast.Subscript) and ast.unparse(node.value) in names:
+            key = getattr(node.slice, "value", None)
+            if key in IN_CHECKPOINT or "state_dict" in str(key):
+                return True
+        if isinstance(node, ast.Call) and dotted(node.func).endswith("load_state_dict"):
+            if node.args and ast.unparse(node.args[0]) in names:
+                return True
+    return False
 
 
 def pandas_trackers(source: Source) -> None:

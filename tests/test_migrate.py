@@ -428,8 +428,16 @@ EDITS = {
         "import os\nimport importlib\nimportlib.reload(os)\n",
     ),
     "torch.load": (
-        "a = torch.load(f(x),)\nb = torch.load(x, weights_only=False)\n",
-        "a = torch.load(f(x), weights_only=True)\nb = torch.load(x, weights_only=False)\n",
+        "a = torch.load(f(x),)\na['epoch']\nb = torch.load(x, weights_only=False)\n"
+        "m.load_state_dict(torch.load(x))\nc = torch.load(x)['model_state_dict']\n",
+        "a = torch.load(f(x), weights_only=True)\na['epoch']\n"
+        "b = torch.load(x, weights_only=False)\nm.load_state_dict(torch.load(x, weights_only=True))"
+        "\nc = torch.load(x, weights_only=True)['model_state_dict']\n",
+    ),
+    "torch.load of a cache": (
+        "torch.save(samples, self.cache)\nself.samples = torch.load(self.cache)\n",
+        "torch.save(samples, self.cache)\n"
+        "self.samples = torch.load(self.cache, weights_only=False)\n",
     ),
     "a tracker on pandas": (
         "class T:\n    def f(self, key, c):\n        self._data = pd.DataFrame()\n"
@@ -544,13 +552,13 @@ def test_imports_within_a_part_of_the_base():
 def test_what_is_not_understood_is_left_alone_and_named():
     text = "from utils import gone\na = torch.cuda.FloatTensor(1)\nself.train_metrics._data.total\n"
     text += "import imp\nimp.find_module('x')\nf'{np.float}'\n"
-    text += "def f(config):\n    config['x'] = 1\n"
+    text += "def f(config):\n    config['x'] = 1\nvocabulary = torch.load(path)\n"
     source = Source("x.py", text)
     for rule in (*RULES, plain_config):
         rule(source)
     Imports({}, {}, {})(source)
     places = {note.split(": ")[0] for note in source.notes}
-    assert places == {"x.py:1", "x.py:2", "x.py:3", "x.py:5", "x.py:6", "x.py:8"}
+    assert places == {"x.py:1", "x.py:2", "x.py:3", "x.py:5", "x.py:6", "x.py:8", "x.py:9"}
     assert "f'{np.float}'" in source.edited
     own = (
         "if __name__ == '__main__':\n    p = ArgumentParser()\n    p.add_argument('x')\n    go(p)\n"
