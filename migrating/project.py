@@ -169,7 +169,10 @@ def edit(
     uses = Uses(old, classes, sources)
     parser = old.classes.get("ConfigParser")
     takes_parser = parser is not None and scripts.takes_parser(parser.node)
+    of_dicts = parser is not None and scripts.takes_dict(parser.node)
     for source in sources:
+        if of_dicts:
+            scripts.configs_of_dicts(source)
         for rule in rules.RULES:
             rule(source)
         names(source)

@@ -219,6 +219,29 @@ def old_config_parsers(source: Source) -> None:
                 source.note(call, "today: ConfigParser.from_args(parser, options)")
 
 
+def takes_dict(cls: Any) -> bool:
+    """Whether from_args of a ConfigParser took a dict, and not a parser."""
+    function = methods(cls).get("from_args")
+    if function is None or "parse_args(" in ast.unparse(function):
+        return False
+    names = {one.arg for one in function.args.args[1:2]}
+    return any(
+        isinstance(one, ast.Subscript)
+        and dotted(one.value) in names
+        and isinstance(one.slice, ast.Constant)
+        for one in ast.walk(function)
+    )
+
+
+def configs_of_dicts(source: Source) -> None:
+    """ConfigParser.from_args(a_dict)."""
+    for call in source.nodes(ast.Call):
+        if dotted(call.func) == "ConfigParser.from_args" and call.args:
+            given = source.segment(call.args[0])
+            how = f"ConfigParser({given}, resume) takes a dict and a checkpoint"
+            source.note(call, f"from_args reads a command line, by an argparse parser: {how}")
+
+
 def last_line(source: Source) -> int:
     """Where the main block of a script is."""
     block = next(one for one in source.tree.body if is_main_block(one))

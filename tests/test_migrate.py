@@ -965,6 +965,19 @@ def test_a_trainer_that_wrote_to_torchs_writer_sets_the_step():
     assert "today's writer has no add_graph" in source.notes[0]
 
 
+def test_a_config_that_was_read_from_a_dict_is_named(tmp_path):
+    old = old_project("kfold", tmp_path)
+    text = (old / "parse_config.py").read_text(encoding="utf-8")
+    head, _, rest = text.partition("        for opt in options:\n")
+    tail = rest[rest.index("    def init_obj") :]
+    body = "        return cls(read_json(args['file']), args['resume'])\n\n"
+    (old / "parse_config.py").write_text(head + body + tail, encoding="utf-8")
+    (old / "run.py").write_text("config = ConfigParser.from_args({'file': 'x', 'resume': None})\n")
+    report = move(read(old), tmp_path / "new")
+    line = "run.py:1: from_args reads a command line, by an argparse parser: ConfigParser({'file': "
+    assert any(one.startswith(line) for one in report.notes)
+
+
 def test_a_module_called_test_is_no_script(tmp_path):
     old = old_project("signals_cnn", tmp_path)
     (old / "test.py").write_text("def test(config):\n    pass\n", encoding="utf-8")
