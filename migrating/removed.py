@@ -172,6 +172,18 @@ def grid_b(source: Source) -> None:
                     source.edit(start, source.end(one), text, "Matplotlib 3.6 calls b visible")
 
 
+def seaborn_styles(source: Source) -> None:
+    """`plt.style.use('seaborn-white')`."""
+    for call in source.nodes(ast.Call):
+        if not dotted(call.func).endswith(("style.use", "style.context")):
+            continue
+        for one in source.nodes(ast.Constant, inside=call):
+            name = str(one.value)
+            if name.partition("-")[0] == "seaborn" and not name.startswith("seaborn-v0_8"):
+                new = repr(name.replace("seaborn", "seaborn-v0_8", 1))
+                source.replace(one, new, f"Matplotlib 3.8 has no style {name!r}")
+
+
 def unsafe_yaml(source: Source) -> None:
     """yaml.load without a Loader is an error since PyYAML 6."""
     for call in source.nodes(ast.Call):

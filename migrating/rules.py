@@ -11,6 +11,7 @@ from migrating.removed import (
     inner_numpy,
     moved_imports,
     removed_attributes,
+    seaborn_styles,
     unsafe_yaml,
 )
 from migrating.source import Source, defined, dotted, is_trainer
@@ -261,6 +262,7 @@ RULES: list[Callable[[Source], None]] = [
     gone_modules,
     removed_attributes,
     grid_b,
+    seaborn_styles,
     unsafe_yaml,
     verbose_schedulers,
     import_imp,

@@ -474,6 +474,12 @@ EDITS = {
         "import time, yaml\nt = time.perf_counter()\ny = yaml.safe_load(f)\n",
     ),
     "a grid of Matplotlib": ("ax.grid(b=True, which='x')\n", "ax.grid(visible=True, which='x')\n"),
+    "styles of Matplotlib": (
+        "plt.style.use('seaborn')\nwith plt.style.context(['ggplot', 'seaborn-white']):\n"
+        "    use('seaborn')\nplt.style.use('seaborn-v0_8')\n",
+        "plt.style.use('seaborn-v0_8')\nwith plt.style.context(['ggplot', 'seaborn-v0_8-white']):\n"
+        "    use('seaborn')\nplt.style.use('seaborn-v0_8')\n",
+    ),
     "the base of 2018": (
         "class T(BaseTrainer):\n    def _resume_checkpoint(self, path):\n"
         "        self.monitor_best = checkpoint['monitor_best']\n"
