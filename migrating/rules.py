@@ -30,10 +30,11 @@ def load_source(name, path):
 
 def hard_coded_cuda(source: Source) -> None:
     reason = ".cuda() fails where there is no GPU, and ignores the config's device"
+    for node in source.nodes(ast.Attribute):  # `.type(torch.cuda.FloatTensor)` too
+        if (name := dotted(node)).startswith("torch.cuda.") and name.endswith("Tensor"):
+            source.note(node, f"{name} makes a tensor on the GPU only")
     for call in source.nodes(ast.Call):
         name = dotted(call.func)
-        if name.startswith("torch.cuda.") and name.endswith("Tensor"):
-            source.note(call, f"{name} makes a tensor on the GPU only")
         _named_cuda(source, call, name)
         if not isinstance(call.func, ast.Attribute) or call.func.attr != "cuda":
             continue

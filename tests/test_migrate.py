@@ -559,12 +559,22 @@ def test_what_is_not_understood_is_left_alone_and_named():
     text = "from utils import gone\na = torch.cuda.FloatTensor(1)\nself.train_metrics._data.total\n"
     text += "import imp\nimp.find_module('x')\nf'{np.float}'\n"
     text += "def f(config):\n    config['x'] = 1\nvocabulary = torch.load(path)\n"
+    text += "x.type(torch.cuda.LongTensor)\n"
     source = Source("x.py", text)
     for rule in (*RULES, plain_config):
         rule(source)
     Imports({}, {}, {})(source)
     places = {note.split(": ")[0] for note in source.notes}
-    assert places == {"x.py:1", "x.py:2", "x.py:3", "x.py:5", "x.py:6", "x.py:8", "x.py:9"}
+    assert places == {
+        "x.py:1",
+        "x.py:2",
+        "x.py:3",
+        "x.py:5",
+        "x.py:6",
+        "x.py:8",
+        "x.py:9",
+        "x.py:10",
+    }
     assert "f'{np.float}'" in source.edited
     own = (
         "if __name__ == '__main__':\n    p = ArgumentParser()\n    p.add_argument('x')\n    go(p)\n"
