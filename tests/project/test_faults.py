@@ -719,7 +719,7 @@ def test_trouble_in_a_replay_is_said(explosive, monkeypatch, capsys):
     monkeypatch.setattr(Explosive, "train_step", fail)
     with pytest.raises(SystemExit, match="1"):
         replay(trainer.checkpoint_dir, capsys)
-    assert capsys.readouterr().err == "the disk is gone\n"
+    assert re.fullmatch(r"trainer/trainer\.py:\d+: the disk is gone\n", capsys.readouterr().err)
 
 
 def test_exact_resume_is_proven(make_config, capsys):

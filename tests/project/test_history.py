@@ -41,7 +41,7 @@ def test_finished_and_stopped_early(make_trainer):
 @pytest.mark.parametrize(
     ("trouble", "status", "reason"),
     [
-        (OSError("no such file"), "failed", "no such file"),
+        (OSError("no such file"), "failed", r"trainer/trainer\.py:\d+: no such file"),
         (ZeroDivisionError("oh"), "failed", r"trainer/trainer\.py:\d+: ZeroDivisionError: oh"),
         (KeyboardInterrupt(), "interrupted", ""),
         (signal.SIGTERM, "interrupted", ""),

@@ -365,8 +365,7 @@ class FirstSteps(Callback):
         is_own = file and innermost.endswith(file) and not re.fullmatch("trainer.trainer.py", file)
         batches = [frame.f_locals["batch"] for frame in frames if "batch" in frame.f_locals]
         if not (advice and batches) or names.isdisjoint(("train_step", "valid_step")) or is_own:
-            meaning = explain(error)
-            return RunError(meaning) if meaning else None
+            return RunError(meaning) if (meaning := explain(error)) else None
         step = "train_step" if "train_step" in names else "valid_step"
         advice = advice.replace("train_step", step)
         what = describe(batches[-1])
@@ -452,7 +451,8 @@ def refuse_without_merge(metrics: list[Any]) -> None:
 
 
 def explain(error: BaseException) -> str | None:
-    """What an error means, if it is known; for one of files its last line, after any traceback."""
+    """What an error means, if it is known; for one of files its place and last line."""
     message = f"{type(error).__name__}: {error}: {error.__context__}"
-    of_files = str(error).strip().rpartition("\n")[2] if isinstance(error, OSError) else None
+    last = str(error).strip().rpartition("\n")[2]
+    of_files = f"{place_of(error)}{last}" if isinstance(error, OSError) else None
     return next((v for k, v in EXPLANATIONS.items() if re.search(k, message)), of_files)
