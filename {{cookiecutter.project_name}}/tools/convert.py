@@ -2,6 +2,8 @@
 
 `--convert` makes a checkpoint of one that has pickled objects of other code in it: victoresque's
 template, for example, keeps its ConfigParser in each. No code from such a file is run.
+
+python -m tools.convert FILE    the same, where train.py is an old project's
 """
 
 import logging
@@ -19,6 +21,7 @@ from base import BaseTrainer, Callback
 from parse_config import ConfigParser
 from tools import for_one_process
 from utils import checkpoint, resume
+from utils.command_line import CommandLine, exit_on_user_error
 from utils.errors import UserError
 from utils.files import find_file
 from utils.meter import name_of
@@ -55,7 +58,7 @@ class OldCheckpoints(Callback):
             state["finite"] = {"n_skipped": state.get("n_skipped", 0)}
 
 
-def run(_: ConfigParser, value: str) -> None:
+def run(_: ConfigParser | None, value: str) -> None:
     """Write <stem>_converted.pth beside the file. Raises UserError where it cannot be made."""
     for_one_process("--convert")
     path = find_file(value)
@@ -152,3 +155,10 @@ def is_plain(key: str, value: Any, path: Path) -> bool:
         logging.getLogger("convert").warning("%s: %s, so %r is left out", path, found, key)
         return False
     return True
+
+
+if __name__ == "__main__":
+    with exit_on_user_error():
+        parser = CommandLine(__doc__)
+        parser.add_argument("file", metavar="FILE")
+        run(None, parser.parse_args().file)

@@ -19,7 +19,7 @@ from utils import distributed
 from utils.check import flat
 from utils.checkpoint import DEFAULTS, NUMPY, ON_CPU, State, shared_parts, with_state
 from utils.errors import IN_FULL, UserError, in_one_line
-from utils.extras import find_hook
+from utils.extras import find_hook, texts
 from utils.files import find_file
 from utils.run_dir import BEST_NAME, EPOCH_NAME, LAST_NAME, MARK_NAME, read_mark, saved_epochs
 
@@ -109,8 +109,8 @@ def read(path: Path, mmap: bool = True) -> State:
     except zipfile.BadZipFile:
         fault = "damaged, or not a checkpoint of torch 1.6 or later"
     except pickle.UnpicklingError:
-        how = f"python train.py --convert {path} makes a checkpoint of it"
-        fault = f"holds more than tensors and plain types; {how}"
+        how = "-m tools.convert" if "old_script" in texts() else "train.py --convert"
+        fault = f"holds more than tensors and plain types; python {how} {path} makes one of these"
     except Exception as error:  # such as a kind of tensor that this version of torch refuses
         fault = f"cannot be read: {getattr(error, 'strerror', None) or in_one_line(error)}"
     raise UserError(f"{path}: {fault}")
