@@ -45,6 +45,14 @@ def carried_classes(old: OldProject) -> dict[str, Carried]:
     return {name: carry(name, one, old.text(one.file), used) for name, one in old.classes.items()}
 
 
+def draws_validation_anew(classes: dict[str, Carried]) -> bool:
+    """Whether today's BaseDataLoader draws the validation part, and not code of the old one."""
+    loader = classes.get("BaseDataLoader")
+    if loader is None or loader.is_as_it_was:
+        return False
+    return "def _split_sampler" not in loader.text
+
+
 def part_of(old: OldProject, package: str, classes: dict[str, Carried], wanted: set[str]) -> Part:
     """What is to be carried over of a part of the base."""
     part = Part(package, wanted)

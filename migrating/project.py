@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from migrating import config, rules, scripts, testing
-from migrating.additions import Part, carried_classes, part_of
+from migrating.additions import Part, carried_classes, draws_validation_anew, part_of
 from migrating.carry import NEW_PLACES, WRITERS, Carried
 from migrating.errors import UserError
 from migrating.imports import FROM_OLD, Imports, NamesIn, module_of
@@ -120,7 +120,7 @@ def fill(old: OldProject, new: Path) -> Report:
         write(source, new, renamed.get(source.name, source.name), report, source in generated)
     read = keys_read([*sources, *generated])
     adapt_configs(old, new, report, read)
-    report.look_at(new)
+    report.look_at(new, draws_validation_anew(classes))
     rename_in_notes(renamed, report)
     trains = [one.name for one in scripts.that_train(sources, report.entries)]
     add_test_script(new, trains, report)

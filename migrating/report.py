@@ -32,14 +32,15 @@ class Report:
         diff = "".join(unified_diff(lines, new_lines, f"old/{name}", f"new/{name}", n=1))
         self.changes[name] = (list(reasons), diff)
 
-    def look_at(self, new: Path) -> None:
+    def look_at(self, new: Path, draws_anew: bool = True) -> None:
         """Notes on what only a person can judge."""
         if names := self.old.large_files:
             self.notes.append(
                 f"large files stay where they are, copy or link them: {', '.join(names)}"
             )
         loaders = [one.get("data_loader") or {} for one in self.old.configs.values()]
-        if self.old.checkpoints and any("validation_split" in str(one) for one in loaders):
+        splits = draws_anew and any("validation_split" in str(one) for one in loaders)
+        if self.old.checkpoints and splits:
             self.notes.append(
                 "validation_split draws other samples than the old base did: on some of them, the "
                 "old checkpoints were trained; docs/migrating.md says how to keep the old part"

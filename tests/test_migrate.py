@@ -1000,6 +1000,18 @@ def test_a_config_that_was_read_from_a_dict_is_named(tmp_path):
     assert any(one.startswith(line) for one in report.notes)
 
 
+@pytest.mark.parametrize(("name", "is_said"), [("weather", False), ("kfold", True)])
+def test_another_validation_part_is_said_where_it_is_another(name, is_said, tmp_path, monkeypatch):
+    monkeypatch.setattr("migrating.project.convert_checkpoints", lambda *_: [])
+    old = old_project(name, tmp_path)
+    (old / "weights.pth").write_bytes(b"")
+    config = json.loads((old / "config.json").read_text(encoding="utf-8"))
+    config["data_loader"]["args"]["validation_split"] = 0.1
+    (old / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    notes = move(read(old), tmp_path / "new").notes
+    assert any("draws other samples than the old base did" in one for one in notes) == is_said
+
+
 def test_a_module_called_test_is_no_script(tmp_path):
     old = old_project("signals_cnn", tmp_path)
     (old / "test.py").write_text("def test(config):\n    pass\n", encoding="utf-8")
