@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ from migrating.carry import NEW_PLACES, WRITERS, Carried
 from migrating.errors import UserError
 from migrating.imports import FROM_OLD, Imports, NamesIn, module_of
 from migrating.names import Names
+from migrating.python import run
 from migrating.report import Report
 from migrating.source import Source, built_on, defined, loaded
 from migrating.tree import BASE, OldProject, parse_config, trainer_class
@@ -74,15 +74,6 @@ def bake(workshop: Path, name: str) -> Path:
         if path.name not in [*PARTS, *REPLACED]:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     return new
-
-
-def run(*command: Any, cwd: Path, **options: Any) -> subprocess.CompletedProcess:
-    """Python, in another process."""
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": ""}
-    full = [sys.executable, *map(str, command)]
-    return subprocess.run(
-        full, cwd=cwd, env=environment, capture_output=True, encoding="utf-8", **options
-    )
 
 
 def fill(old: OldProject, new: Path) -> Report:

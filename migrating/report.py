@@ -1,15 +1,22 @@
 """What migrate.py says, on the console and in MIGRATED.md."""
 
 import ast
+import json
 import re
 import sys
 from collections.abc import Iterable
 from difflib import unified_diff
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from migrating.python import run
 from migrating.tree import BASE, OldProject
+
+FIND = """
+import json, sys
+from importlib.util import find_spec
+json.dump([one for one in json.load(sys.stdin) if find_spec(one) is None], sys.stdout)
+"""
 
 
 class Report:
@@ -26,6 +33,13 @@ class Report:
         self.configs: list[str] = []
         self.keys_read: set[str] = set()  # of the configs, or of anything else
         self.checkpoints: list[dict[str, Any]] = []
+
+    @staticmethod
+    def not_found(modules: list[str], folder: Path) -> list[str]:
+        """Those of the modules that a script in a folder could not import."""
+        done = run("-c", FIND, cwd=folder, input=json.dumps(modules))  # where the checks run
+        found: list[str] = json.loads(done.stdout)
+        return found
 
     def changed(self, name: str, before: str, after: str, reasons: Iterable[str]) -> None:
         lines, new_lines = (text.splitlines(keepends=True) for text in (before, after))
@@ -70,7 +84,6 @@ class Report:
     def _look_at_imports(self, new: Path) -> None:
         """What is imported and is neither in the project nor installed, each by its first place."""
         own = {name.partition("/")[0].removesuffix(".py") for name in self.old.trees}
-        seen = own | set(sys.stdlib_module_names)
         trees = {name: self.old.trees[name] for name in self.old.trees if name not in BASE}
         for name in [*self.changes]:  # what was carried over of the base
             if name.endswith(("from_old.py", "old_parse_config.py")):
@@ -78,6 +91,7 @@ class Report:
                     trees[name] = ast.parse((new / name).read_text(encoding="utf-8"))
                 except SyntaxError as error:  # of an edit
                     self.notes.append(f"{name}:{error.lineno}: no Python any more: {error.msg}")
+        places: dict[str, str] = {}
         for name, tree in trees.items():
             for node in ast.walk(tree):
                 imported: list[str] = []
@@ -86,12 +100,11 @@ class Report:
                 elif isinstance(node, ast.ImportFrom) and not node.level:
                     imported = [str(node.module)]
                 for module in imported:
-                    top = module.partition(".")[0]
-                    if top not in seen and find_spec(top) is None:
-                        line = f"imports {top}, which is neither in the project nor installed"
-                        lineno = getattr(node, "lineno", 1)
-                        self.notes.append(f"{name}:{lineno}: {line}")
-                    seen.add(top)
+                    place = f"{name}:{getattr(node, 'lineno', 1)}"
+                    places.setdefault(module.partition(".")[0], place)
+        for top in self.not_found([*places.keys() - own - sys.stdlib_module_names], new):
+            line = f"imports {top}, which is neither in the project nor installed"
+            self.notes.append(f"{places[top]}: {line}")
 
     def _look_at_code(self, name: str, tree: ast.Module, sets_length: bool) -> None:
         for node in ast.walk(tree):

@@ -721,7 +721,9 @@ def test_what_was_added_to_train_is_done_once_in_each_call():
     assert steps == [1, 1]
 
 
-def test_imports_of_what_is_carried_over_are_looked_at_too(tmp_path):
+def test_imports_of_what_is_carried_over_are_looked_at_too(tmp_path, monkeypatch):
+    (tmp_path / "not_here.py").write_text("", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)  # which the checks have not
     old = old_project("kfold", tmp_path)
     text = "import not_here\n\n\ndef own():\n    global x\n    x = not_here\n"
     (old / "utils/util.py").write_text((old / "utils/util.py").read_text() + text)
