@@ -160,12 +160,20 @@ def read(root: Path) -> OldProject:
             project.large_files.append(name)
         else:
             project.user_files.append(name)
+    if "train.py" not in project.user_files and (inner := _inner_projects(project.user_files)):
+        raise UserError(f"{root}: the project lies below: give {' or '.join(inner)} in its place")
     for name in project.base_files:
         if name.endswith(".py"):
             _parse(root, name, project.text(name))
     project.classes = find_classes(project.trees)
     project.era = _era(project)
     return project
+
+
+def _inner_projects(files: list[str]) -> list[str]:
+    """The folders with a train.py and a folder `base`, such as src."""
+    folders = [name.removesuffix("/train.py") for name in files if name.endswith("/train.py")]
+    return [one for one in folders if any(name.startswith(f"{one}/base/") for name in files)]
 
 
 def _parse(root: Path, name: str, text: str) -> ast.Module:

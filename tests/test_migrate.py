@@ -339,6 +339,7 @@ except UserError as error:
         ("old", "none/new", "none/new: cannot be made: No such file or directory"),
         ("old", "old/new", "new: lies in the old project, which is not to be changed"),
         ("old", "my project", "Project name 'my project' contains ' '"),
+        ("above", "new", "above: the project lies below: give src in its place"),
         ("bad", "new", "bad/base/base_trainer.py: no class BaseTrainer with an __init__"),
         ("python2", "new", "python2/base/base_model.py:1: no Python of today: "),
     ],
@@ -354,6 +355,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
         "class BaseTrainer:\n    def train(self): 0\n"
     )
     shutil.copytree("old", "python2")
+    shutil.copytree("old", "above/src")
     (tmp_path / "python2" / "base" / "base_model.py").write_text("print 'hello'\n")
     before = sorted(tmp_path.rglob("*"))
     assert migrate.main([old, new]) == 2
