@@ -18,6 +18,7 @@ KEY = r'"{}"\s*:\s*'
 VALUE = r'(?:"[^"]*"|[-\w.]+)'
 
 
+NAMED_BY = ("experiment_name", "exper_name", "exp_name", "experiment")  # in place of `name`
 ALSO = "; the old name is there too, as code reads it"
 RENAMED = {"tensorboardX": "tensorboard", "save_freq": "save_period"}  # in the block `trainer`
 
@@ -52,6 +53,11 @@ def convert(config: Config, read: Set[str] = frozenset()) -> tuple[Config, list[
     """
     reasons: list[str] = []
     config = copy.deepcopy(config)
+    for key in () if "name" in config or "trainer" not in config else NAMED_BY:
+        if isinstance(config.get(key), str):
+            config = {"name": config[key], **config}
+            reasons.append(f"name: the folder of the runs, which {key} named")
+            break
     trainer = config.get("trainer") or {}
     for before, now in RENAMED.items():
         if before in trainer and now not in trainer:
@@ -92,9 +98,14 @@ def convert_text(
     if not name.endswith(".json"):
         import yaml  # cookiecutter brings it
 
+        if len(reasons) == 1 and reasons[0].startswith("name:"):
+            return f"name: {json.dumps(wanted['name'])}\n{text}", reasons
         reasons.append("comments in YAML are lost where a value changes")
         return yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True), reasons
     edited = text
+    if "name: the folder" in str(reasons):
+        item = f'"name": {json.dumps(wanted["name"])},'
+        edited = re.sub(r"\{(\s*)", lambda m: f"{{{m[1]}{item}{m[1] or ' '}", edited, count=1)
     for before, now in _renamed(reasons):
         edited = re.sub(KEY.format(before), f'"{now}": ', edited)
     for before, now in _renamed(reasons, ALSO):

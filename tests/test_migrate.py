@@ -632,6 +632,19 @@ def test_a_config_without_monitor_had_none():
     assert after == "trainer:\n  early_stop: 0\n  monitor: 'off'\n" and len(reasons) == 3
 
 
+def test_a_config_has_a_name_where_it_had_one_by_another_key():
+    text = '{\n  "experiment_name": "a\\\\b",\n  "trainer": {"monitor": "off"}\n}'
+    after, [reason] = old_config.convert_text(text)
+    assert (
+        after == text.replace("{\n", '{\n  "name": "a\\\\b",\n', 1) and "experiment_name" in reason
+    )
+    text = "# mine\nexperiment_name: x\ntrainer:\n  monitor: 'off'\n"
+    after, _ = old_config.convert_text(text, "x.yml")
+    assert after == f'name: "x"\n{text}'
+    text = '{"name": "a", "experiment_name": "b", "trainer": {"monitor": "off"}}'
+    assert old_config.convert_text(text) == (text, [])
+
+
 def test_keys_of_ones_own_are_declared_and_what_cannot_be_is_named(tmp_path):
     text = (PROJECT / "settings.py").read_text(encoding="utf-8")
     mistakes = [
