@@ -6,10 +6,11 @@ for each comes out.
 
 import json
 import random
+import runpy
 import sys
 import tempfile
 from collections.abc import Set
-from inspect import signature
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,15 @@ def main() -> None:
         from utils.errors import UserError
 
         try:
-            said = convert(old, new, {*job["read"]})
+            said = convert(old, new, {*job["read"]}, job["script"])
         except UserError as error:
             said = {"old": old, "refused": str(error)}
         print(MARK + json.dumps(said), flush=True)  # the user's own code may print too
 
 
-def convert(old: str, new: str, read: Set[str] = frozenset()) -> dict[str, Any]:
+def convert(
+    old: str, new: str, read: Set[str] = frozenset(), script: str = "train.py"
+) -> dict[str, Any]:
     """Write one anew; what was found. Raises UserError where it is no checkpoint or changes."""
     from migrating.config import convert as convert_config
     from tools.compare import first_difference
@@ -52,19 +55,23 @@ def convert(old: str, new: str, read: Set[str] = frozenset()) -> dict[str, Any]:
         if difference := first_difference(wanted, after.get(part), part):
             Path(new).unlink()
             raise UserError(f"{old}: not the same after conversion: {difference}")
-    return {"old": old, "weights": len(after["state_dict"]), "outputs": outputs(before, after)}
+    return {
+        "old": old,
+        "weights": len(after["state_dict"]),
+        "outputs": outputs(before, after, script),
+    }
 
 
 class Seen(Exception):
     """Carries the first input of the model out of the epoch."""
 
 
-def outputs(before: State, after: State) -> str:
+def outputs(before: State, after: State, script: str) -> str:
     """Whether the model gives the same with both; a sentence."""
     from tools.compare import first_difference
 
     try:
-        model, (args, kwargs) = model_and_input(after["config"])
+        model, (args, kwargs) = model_and_input(after["config"], script)
         ends = []
         for state in (before, after):
             load(model, state["state_dict"])
@@ -84,18 +91,16 @@ def load(model: torch.nn.Module, weights: State) -> None:
     model.load_state_dict(without_prefixes(weights))
 
 
-def model_and_input(config: State) -> tuple[torch.nn.Module, Any]:
-    """The model that train.py makes with a config, and what it is first called with."""
+def model_and_input(config: State, script: str) -> tuple[torch.nn.Module, Any]:
+    """The model that the script which trains makes with a config, and what it is first given."""
     from tools.old_script import first_trainer
-
-    import train
-    from parse_config import ConfigParser
 
     with tempfile.TemporaryDirectory() as folder:
         config = config | {"trainer": config["trainer"] | {"save_dir": folder, "verbosity": 0}}
-        parameters = signature(train.main).parameters.values()
-        n = len([one for one in parameters if one.default is one.empty])
-        trainer = first_trainer(train.main, *(ConfigParser(config), None)[:n])
+        path = Path(folder, "config.json")
+        path.write_text(json.dumps(config), encoding="utf-8")
+        sys.argv = [script, "-c", str(path)]
+        trainer = first_trainer(partial(runpy.run_path, script, run_name="__main__"))
 
         def stop(module: Any, args: Any, kwargs: Any) -> None:
             raise Seen(args, kwargs)

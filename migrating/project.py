@@ -50,7 +50,7 @@ def migrate(old: OldProject, folder: Path) -> Report:
     try:
         new = bake(Path(workshop), folder.name)
         report = fill(old, new)
-        report.checkpoints = convert_checkpoints(old, new, report.keys_read)
+        report.checkpoints = convert_checkpoints(old, new, report)
         (new / "MIGRATED.md").write_text(report.page(), encoding="utf-8")
         os.rename(new, folder)
     finally:
@@ -113,8 +113,8 @@ def fill(old: OldProject, new: Path) -> Report:
     adapt_configs(old, new, report, read)
     report.look_at(new, draws_validation_anew(classes))
     rename_in_notes(renamed, report)
-    trains = [one.name for one in scripts.that_train(sources, report.entries)]
-    add_test_script(new, trains, report)
+    report.trains = [one.name for one in scripts.that_train(sources, report.entries)]
+    add_test_script(new, report.trains, report)
     if fault:
         line_of = f"test_old.py:{line}: the old test.py {fault}"
         report.notes.append(f"{line_of}: test.py has the trainer's validation in its place")
@@ -340,7 +340,7 @@ def adapt_configs(old: OldProject, new: Path, report: Report, read: set[str]) ->
     report.notes += dict.fromkeys(lines)
 
 
-def convert_checkpoints(old: OldProject, new: Path, read: set[str]) -> list[dict[str, Any]]:
+def convert_checkpoints(old: OldProject, new: Path, report: Report) -> list[dict[str, Any]]:
     """Old checkpoints written anew under the same names; what was found for each.
 
     Raises UserError where there is no room.
@@ -356,8 +356,9 @@ def convert_checkpoints(old: OldProject, new: Path, read: set[str]) -> list[dict
     if size > shutil.disk_usage(new).free / 2:
         raise UserError(f"{new.name}: too little room for {size / 1e9:.1f} GB of checkpoints")
     script = (TEMPLATE / "migrating/convert_checkpoints.py").read_text(encoding="utf-8")
-    job = json.dumps({"pairs": pairs, "template": str(TEMPLATE), "read": sorted(read)})
-    done = run("-c", script, cwd=new, input=job)  # -c puts the new project on the path
+    job = {"pairs": pairs, "template": str(TEMPLATE), "read": sorted(report.keys_read)}
+    job["script"] = report.trains[0] if report.trains else "train.py"
+    done = run("-c", script, cwd=new, input=json.dumps(job))  # -c puts the new project on the path
     if done.returncode:
         raise UserError(f"checkpoints: {done.stderr.strip().splitlines()[-1]}")
     mark = "checkpoint: "

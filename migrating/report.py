@@ -27,6 +27,7 @@ class Report:
         self.renamed: dict[str, str] = {}
         self.kept: list[str] = []  # what was changed in the base, and is carried over
         self.entries: dict[str, str] = {}  # scripts, and why each was left as it is
+        self.trains: list[str] = []  # the scripts that train
         self.checks: list[list[str]] = []  # commands
         self.tests: list[str] = []  # commands that test a checkpoint, the last in any case
         self.notes: list[str] = []

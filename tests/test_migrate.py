@@ -206,6 +206,9 @@ def test_old_checkpoints_of_each_era_are_converted(name, tmp_path):
     [path] = old.rglob("checkpoint-epoch4.pth")
     (path.parent / "broken.pth").write_bytes(b"no checkpoint")
     (old / "weights.pt").write_bytes(b"of other code")
+    if name == "segmentation":  # a package beside train.py, which `import train` means
+        (old / "train").mkdir()
+        (old / "train/__init__.py").write_text("", encoding="utf-8")
     before = digest(old)
     report = move(read(old), new)
     assert digest(old) == before
