@@ -145,7 +145,9 @@ def _depends_on_itself(source: Source, node: Any, name: str) -> bool:
     if isinstance(node, ast.AugAssign) or name in read_on_self(node.value):
         return True
     condition = source.around(node, ast.If, ast.FunctionDef)
-    return isinstance(condition, ast.If) and name in ast.unparse(condition.test)
+    if not isinstance(condition, ast.If):
+        return False
+    return name in read_on_self(condition.test) or f"(self, {name!r}" in ast.unparse(condition.test)
 
 
 def members(cls: Any) -> set[str]:
