@@ -187,7 +187,7 @@ class _Class:
         if self.name == "ConfigParser" and any("run_id" in loaded(one) for one in wanted):
             head += "        run_id = self.run_id = run_id or time.strftime('%m%d_%H%M%S')\n"
             self.result.imports.append("import time")
-        wanted = [one for one in body if one in wanted and stored(one) != {"run_id"}]
+        wanted = [one for one in body if one in wanted and not _makes_run_id(one)]
         lines = [self._source(one, 8) for one in wanted]
         if self.name == "BaseTrainer":
             known = (self.used & own_attributes(self.node)) - new_names(self.name)
@@ -505,6 +505,10 @@ def _parsed(node: Any) -> str:
 def _required(function: Any) -> list[str]:
     n = len(function.args.args) - len(function.args.defaults)
     return [one.arg for one in function.args.args[1:n]]
+
+
+def _makes_run_id(node: Any) -> bool:
+    return stored(node) == {"run_id"} and not set_on_self(node)
 
 
 def _is_doc(node: Any) -> bool:

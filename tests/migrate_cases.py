@@ -158,6 +158,17 @@ CHANGES = {
         ["**more)\n        self.log_levels = {", "    def get_logger("],
         ["ConfigParser.get_logger: as it is", "ConfigParser.__init__: its lines 27"],
     ),
+    "an attribute that comes with the name of a run": Change(
+        "parse_config.py",
+        [
+            (
+                "        setup_logging",
+                "        if run_id:\n            run_id = self.x = 1\n        setup_logging",
+            )
+        ],
+        ["        if run_id:\n            run_id = self.x = 1\n"],
+        ["ConfigParser.__init__: its lines 26, after today's"],
+    ),
     "a folder more for a run": Change(
         "parse_config.py",
         [("        setup_logging", "        (save_dir / run_id).mkdir()\n        setup_logging")],
