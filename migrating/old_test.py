@@ -86,7 +86,8 @@ def data_of(trainer: Any) -> tuple[Any, str]:
     for name, value in vars(trainer).items():  # as val_loader, which its _valid_epoch reads
         if "val" in name and name.endswith("loader") and value is not None:
             return value, f"validation part ({name}){why}"
-    raise UserError("no data to test with: no validation part, and no loader with training=False")
+    wanted = "none gives them with training=False, and the trainer has no valid_data_loader"
+    raise UserError(f"no data to test with: of the loaders {wanted}")
 
 
 def heeds_training(cls: Any) -> bool:
