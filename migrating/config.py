@@ -30,7 +30,8 @@ def set_in_code(trees: dict[str, ast.Module]) -> set[str]:
         for target in getattr(node, "targets", ()):
             if isinstance(target, ast.Subscript) and isinstance(target.slice, ast.Constant):
                 names = dotted(target.value).removeprefix("self.")
-                if names in ("config", "config.config") and isinstance(target.slice.value, str):
+                is_config = names == "config.config" or re.fullmatch(r"config\w*", names)
+                if is_config and isinstance(target.slice.value, str):
                     found.add(target.slice.value)
     return found
 

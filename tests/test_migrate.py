@@ -671,8 +671,9 @@ def test_keys_of_ones_own_are_declared_and_what_cannot_be_is_named(tmp_path):
 def test_keys_that_code_sets_are_found():
     code = (
         "config.config['a'] = self.config['b'] = 1\nconfig['c']['d'] = config[e] = other['f'] = 2\n"
+        "config_params['g'] = 3\n"
     )
-    assert old_config.set_in_code({"x.py": ast.parse(code)}) == {"a", "b"}
+    assert old_config.set_in_code({"x.py": ast.parse(code)}) == {"a", "b", "g"}
 
 
 def test_an_era_is_told_by_the_base():
