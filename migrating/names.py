@@ -13,7 +13,7 @@ from migrating.source import Source, base_names, dotted, is_trainer, methods, ow
 NO_MORE = {"resume", "train_logger"}
 # Attributes of the base of 2018, and what they are called now
 RENAMED = {"save_freq": "save_period", "monitor_mode": "mnt_mode", "monitor_best": "mnt_best"}
-OWN_BASE = "today's does nothing for it, and with --check it trains in full"
+OWN_BASE = "today's does nothing for it, and --check cannot try it"
 NAMED = "{{{prefix}m.__name__: value for m, value in zip(self.metric_ftns, {values})}}"
 
 

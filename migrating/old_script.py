@@ -14,6 +14,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from utils import distributed
 from utils.command_line import exit_on_user_error
 from utils.errors import UserError
 
+LOOP = {"train", "_train_epoch"}  # what makes a class a base of trainers
 Main = Callable[..., Any]  # of (config) or of (config, resume)
 
 
@@ -127,7 +129,7 @@ def check(main: Callable[..., Any], *args: Any) -> None:
 def first_trainer(main: Callable[..., Any], *args: Any) -> BaseTrainer:
     """The trainer that main(*args) puts together, from the moment when it would train.
 
-    Raises UserError where main() trains nothing.
+    Raises UserError where main() trains nothing, or something that is not built on BaseTrainer.
     """
 
     def stop(trainer: BaseTrainer, *_: Any, **__: Any) -> None:
@@ -140,14 +142,18 @@ def first_trainer(main: Callable[..., Any], *args: Any) -> BaseTrainer:
             replaced.append((cls, cls.train))
             cls.train = stop
 
-    for cls in trainers():
+    others = [one for one in object.__subclasses__() if LOOP <= vars(one).keys()]
+    for cls in chain.from_iterable(map(trainers, [BaseTrainer, *others])):
         replace(cls)
     base: Any = BaseTrainer
     base.__init_subclass__ = classmethod(replace)  # of those that main() imports
     try:
         main(*args)
     except Built as built:
-        return built.args[0]
+        if isinstance(built.args[0], BaseTrainer):
+            return built.args[0]
+        name = type(built.args[0]).__name__
+        raise UserError(f"{name}: is not built on BaseTrainer, so it cannot be tried") from None
     finally:
         del BaseTrainer.__init_subclass__
         for cls, train in replaced:

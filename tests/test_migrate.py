@@ -277,13 +277,18 @@ class Config:
     resume = None
 print(type(first_trainer(lambda config: Own().train(), Config)).__name__)
 Own().train()
-try:
-    first_trainer(lambda config: None, Config)
-except UserError as error:
-    print(error)
+class OwnBase:
+    def _train_epoch(self): pass
+    train = Own.train
+for main in lambda config: None, lambda config: type("GAN", (OwnBase,), {})().train():
+    try:
+        first_trainer(main, Config)
+    except UserError as error:
+        print(error)
 """
     said = succeed("-c", code, PROJECT, ROOT, cwd=tmp_path)
-    assert said == "Own\ntrains\n--check: main() trains nothing\n"
+    words = "GAN: is not built on BaseTrainer, so it cannot be tried"
+    assert said == f"Own\ntrains\n--check: main() trains nothing\n{words}\n"
 
 
 def test_loaders_of_a_trainer_may_have_other_names():
