@@ -109,8 +109,8 @@ def read(path: Path, mmap: bool = True) -> State:
     except zipfile.BadZipFile:
         fault = "damaged, or not a checkpoint of torch 1.6 or later"
     except pickle.UnpicklingError:
-        how = "-m tools.convert" if "old_script" in texts() else "train.py --convert"
-        fault = f"holds more than tensors and plain types; python {how} {path} makes one of these"
+        how = f"python -m tools.convert {path}" if "convert" in texts() else f"this is {IN_FULL}"
+        fault = f"holds more than tensors and plain types; to convert it: {how}"
     except Exception as error:  # such as a kind of tensor that this version of torch refuses
         fault = f"cannot be read: {getattr(error, 'strerror', None) or in_one_line(error)}"
     raise UserError(f"{path}: {fault}")
