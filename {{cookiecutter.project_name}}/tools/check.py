@@ -376,27 +376,25 @@ class FirstSteps(Callback):
 
 
 class OneProcess(Callback):
-    """Refuses a run that another process is training."""
+    """Refuses a run that another process is training; Windows and some network drives cannot."""
+
+    file: int | None = None
 
     def on_train_start(self, trainer: Any) -> None:
         """Lock a file, until the process ends in whatever way; its workers have no part in that."""
         path = trainer.checkpoint_dir / f".lock{distributed.rank()}"
-        with suppress(OSError):  # of a network drive without locks
+        with suppress(OSError, ImportError):
+            import fcntl
+
             self.file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
             try:
-                if sys.platform == "win32":
-                    import msvcrt
-
-                    msvcrt.locking(self.file, msvcrt.LK_NBLCK, 1)
-                else:
-                    import fcntl
-
-                    fcntl.lockf(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.lockf(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except (BlockingIOError, PermissionError):
                 raise UserError(f"{path.parent}: another process is training this run") from None
 
     def on_train_end(self, trainer: Any, outcome: str) -> None:
-        os.close(self.file)
+        if self.file is not None:
+            os.close(self.file)
 
 
 def refuse_lists(model: nn.Module) -> None:
