@@ -1,14 +1,12 @@
 """What a run shows while it trains: bars, lines, curves and pictures."""
 
 import csv
-import errno
 import io
 import logging
 import os
 import re
 import struct
 import sys
-import threading
 from math import isnan
 from pathlib import Path
 from types import SimpleNamespace
@@ -132,41 +130,6 @@ def test_numbers_for_tensorboard_wait_and_keep_their_steps(tmp_path, events, mon
     assert found == [(0, 1), (1, 2), (2, 3), (2, 4)]
     writer.add_text("c", "text")
     writer.close()
-
-
-@pytest.mark.parametrize("n_written", [0, 3])
-def test_a_full_disk_is_one_line_of_tensorboard(tmp_path, monkeypatch, capfd, caplog, n_written):
-    """SummaryWriter has a thread, whose traceback would be on the console."""
-    records = pytest.importorskip("tensorboard.summary.writer.record_writer")
-    written, write = [], records.RecordWriter.write
-
-    def fill(self, data):
-        if len(written) == n_written:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        written.append(write(self, data))
-
-    monkeypatch.setattr(records.RecordWriter, "write", fill)
-    writer = TensorboardWriter(tmp_path, logging.getLogger(), True)
-    for step in range(9):
-        writer.set_step(step)
-        writer.add_scalar("a", 1.0)
-        writer.flush()
-    writer.close()
-    assert caplog.text.count("No space left on device") == 1 and len(caplog.messages) == 1
-    assert capfd.readouterr().err == ""
-
-
-def test_the_error_of_another_thread_is_shown(tmp_path, monkeypatch):
-    pytest.importorskip("tensorboard")
-    seen = []
-    monkeypatch.setattr(threading, "excepthook", seen.append)
-    writer = TensorboardWriter(tmp_path, logging.getLogger(), True)
-    writer.add_text("a", "text")
-    thread = threading.Thread(target=lambda: 1 / 0)
-    thread.start()
-    thread.join()
-    writer.close()
-    assert [one.exc_type for one in seen] == [ZeroDivisionError]
 
 
 def rows_of(trainer):

@@ -1,6 +1,5 @@
 """TensorBoard."""
 
-import threading
 from logging import Logger
 from pathlib import Path
 from time import time
@@ -42,15 +41,9 @@ class TensorboardWriter:
         if self._writer is None and self.enabled:
             from torch.utils.tensorboard import SummaryWriter  # slow to import
 
-            self._hook, threading.excepthook = threading.excepthook, self._on_thread_error
             # What an earlier process has written of this step and after is not shown any more
             self._writer = SummaryWriter(str(self.log_dir), purge_step=self.step or None)
         return self._writer
-
-    def _on_thread_error(self, args: Any) -> None:
-        if type(args.thread).__name__ != "_AsyncWriterThread":
-            return self._hook(args)
-        self.enabled = False  # as on a full disk: SummaryWriter raises the error at its next call
 
     def set_step(self, step: int, mode: Any = "train") -> None:
         """What follows is of this step and mode."""
@@ -75,15 +68,18 @@ class TensorboardWriter:
             if time() - self._waiting[0][-1] > SECONDS:
                 self.flush()
 
-    def flush(self, and_close: bool = False) -> None:
+    def flush(self) -> None:
         """Write what waits to the disk."""
         waiting, self._waiting = self._waiting, []
         with as_warning(self.logger, "TensorBoard is not written"):
             for tag, *number in waiting:
                 self.writer.add_scalar(tag, *number)
-            if self._writer is not None and self.enabled:
-                self._writer.close() if and_close else self._writer.flush()
+            if self._writer is not None:
+                self._writer.flush()
 
     def close(self) -> None:
-        self.flush(and_close=True)
+        self.flush()
+        with as_warning(self.logger, "TensorBoard is not closed"):
+            if self._writer is not None:
+                self._writer.close()
         self._writer = None  # a later value opens another file
