@@ -11,7 +11,6 @@ import csv
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
-from functools import partial
 from inspect import signature
 from itertools import islice
 from pathlib import Path
@@ -100,9 +99,8 @@ def columns_of(outputs: Any, config: Any, criterion: Any, classes: Any) -> dict[
         numbers = values.reshape(len(values), -1).T.cpu().numpy()
         labels = classes if classes and task.startswith("multi") else range(len(numbers))
         if values.ndim > 2 or len(labels) != len(numbers):
-            shape = tuple(values.shape[1:])
-            how = "let the model, in eval mode, give a dict of columns"
-            raise UserError(f"outputs of {shape} are no {len(labels)} numbers in a row: {how}")
+            what = f"outputs of {tuple(values.shape[1:])} are no {len(labels)} numbers in a row"
+            raise UserError(f"{what}: let the model, in eval mode, give a dict of columns")
         if task == "multiclass":
             columns["class"] = [labels[index] for index in numbers.argmax(axis=0)]
             columns["probability"] = numbers.max(axis=0)
@@ -127,9 +125,8 @@ def main(argv: list[str] | None = None) -> None:
         config = ConfigParser.from_args(CommandLine(None), argv=given, to_train=False)
         rows = [*predict(config, args)]
         try:
-            is_device = (args.output or "").startswith("/dev/")  # which is not to be replaced
-            opened = partial(open, mode="w") if is_device else atomic_write
-            with opened(args.output) if args.output else nullcontext(sys.stdout) as file:
+            opened: Any = open if (args.output or "")[:5] == "/dev/" else atomic_write
+            with opened(args.output, "w") if args.output else nullcontext(sys.stdout) as file:
                 writer = csv.DictWriter(file, rows[0] if rows else [], lineterminator="\n")
                 writer.writeheader()
                 writer.writerows(rows)

@@ -1,7 +1,6 @@
 """Numbers in the config that the data tell, and where the run keeps them."""
 
 import json
-import signal
 from collections import Counter
 
 import numpy as np
@@ -22,9 +21,8 @@ from test import build_trained, load_model
 from tools.arguments import Arguments
 from tools.groups import groups_of
 from train import build_trainer
-from utils import run_dir
-from utils.errors import RunError, UserError
-from utils.files import read_json, write_json
+from utils.errors import UserError
+from utils.files import read_json
 from utils.optim import learning_rates
 
 WARM_UP = {
@@ -125,45 +123,6 @@ def test_a_run_that_goes_on_keeps_its_numbers(make_config):
     for own, other in zip(straight.model.parameters(), resumed.model.parameters(), strict=True):
         assert torch.equal(own, other)
     assert kept(resumed)["lr_scheduler"] == kept(straight)["lr_scheduler"]
-
-
-def test_auto_names_no_key_that_only_has_its_number(make_config, tmp_path, caplog):
-    """What the file leaves open is no change; another schedule, and a number typed for it, are."""
-    config = make_config({"lr_scheduler": WARM_UP, "arch.args.num_classes": "${data.num_classes}"})
-    file = tmp_path / "config.json"
-    write_json(config.given, file)
-
-    def told(*changes):
-        caplog.clear()
-        args = ["-c", str(file), "-r", "auto", *changes]
-        run = ConfigParser.from_args(train.CommandLine(None), argv=args)
-        build_trainer(run).train()
-        return [line for line in caplog.messages if "keeps its config" in line]
-
-    stopped = build_trainer(ConfigParser.from_file(file))
-    stopped.after_step.append(lambda: signal.raise_signal(signal.SIGTERM))
-    with pytest.raises(RunError):
-        stopped.train()
-    mark = {"outcome": "interrupted"}
-    assert told() == []
-    run_dir.mark(stopped.checkpoint_dir, **mark)
-    write_json(config.given | {"seed": 5}, file)
-    assert ["has another seed: " in line for line in told()] == [True]
-    run_dir.mark(stopped.checkpoint_dir, **mark)
-    write_json(config.given, file)
-    assert told("arch.args.num_classes=10") == []
-
-
-def test_a_file_without_open_values_is_taken_by_a_run_that_had_some(make_config, tmp_path, caplog):
-    stopped = build_trainer(make_config({"lr_scheduler.args.T_max": "auto"}))
-    stopped.train()
-    last, file = stopped.checkpoint_dir / "last.pth", tmp_path / "config.json"
-    write_json(make_config({"lr_scheduler.args.T_max": 3, "trainer.epochs": 3}).given, file)
-    args = ["-c", str(file), "-r"]
-    for name in (str(last), "auto"):
-        build_trainer(ConfigParser.from_args(train.CommandLine(None), argv=[*args, name])).train()
-        run_dir.mark(stopped.checkpoint_dir, outcome="interrupted")
-    assert not [line for line in caplog.messages if "keeps its config" in line]
 
 
 def test_a_loader_without_length_is_asked_for_that_of_an_epoch(make_config, monkeypatch):

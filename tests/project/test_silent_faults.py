@@ -2,6 +2,7 @@
 
 import csv
 import logging
+import os
 import random
 import signal
 from contextlib import suppress
@@ -28,6 +29,7 @@ from digits_example import CONFIG
 from parse_config import ConfigParser
 from test import build_test_loader, build_trained
 from test import main as evaluate
+from tools.advice import begins_anew
 from tools.check import FirstSteps
 from train import CommandLine, build_trainer
 from trainer.trainer import Trainer
@@ -130,13 +132,11 @@ def test_a_sampler_within_a_batch_sampler_is_of_the_epoch_too():
     assert not all(map(torch.equal, ours[:3], ours[3:]))
 
 
-def test_a_generator_of_the_data_set_itself_is_told(make_config, caplog):
+def test_a_generator_of_the_data_set_itself_is_told():
     loader = BaseDataLoader(Rows(), 4, True, 0, 0)
     loader.dataset.rng = np.random.default_rng(0)
-    FirstSteps().on_data_built(loader, make_config())
-    assert caplog.messages == [
-        "data set: rng begins anew in a resumed run: draw from torch.rand, say"
-    ]
+    line = "dataset: rng begins anew in a resumed run: draw from torch.rand, say"
+    assert [*begins_anew(loader)] == [line]
 
 
 def test_a_metric_is_not_called_as_the_validation_calls_one(make_config):
@@ -334,16 +334,21 @@ def test_an_epoch_without_the_monitored_value_is_not_lost(make_trainer, make_con
     assert resumed.train()["epoch"] == 2 and resume.load(last)["step"] == 8
 
 
-def test_auto_tells_which_keys_of_the_file_a_run_does_not_take(make_config, tmp_path, caplog):
+def test_auto_tells_that_a_run_does_not_take_a_file_that_has_changed(make_config, tmp_path, caplog):
     stopped = build_trainer(make_config({"trainer.save_every.steps": 1}))
     stopped.after_step.append(lambda: signal.raise_signal(signal.SIGTERM))
     with pytest.raises(RunError, match="stopped by SIGTERM"):
         stopped.train()
-    args = ["-c", str(CONFIG), "-r", "auto", f"trainer.save_dir={tmp_path / 'saved'}"]
-    config = ConfigParser.from_args(CommandLine(None), argv=args)
-    assert config.resume == stopped.checkpoint_dir / "last.pth"
-    [line] = [one for one in caplog.messages if "keeps its config" in one]
-    assert "trainer.epochs" in line and "trainer.len_epoch" in line and "seed" not in line
+    file, last = tmp_path / "config.json", stopped.checkpoint_dir / "last.pth"
+    file.write_text(Path(CONFIG).read_text(encoding="utf-8"), encoding="utf-8")
+    args = ["-c", str(file), "-r", "auto", f"trainer.save_dir={tmp_path / 'saved'}"]
+    for seconds in (-5, 5):  # after the checkpoint
+        caplog.clear()
+        os.utime(file, (last.stat().st_mtime + seconds,) * 2)
+        config = ConfigParser.from_args(CommandLine(None), argv=args)
+        assert config.resume == last
+        told = [one for one in caplog.messages if "keeps its config" in one]
+        assert len(told) == (seconds > 0)
 
 
 def test_another_monitor_has_no_best_value_yet(make_trainer):
@@ -609,7 +614,7 @@ def test_optimizers_in_a_list_train_what_they_have(make_trainer, caplog):
 @pytest.mark.parametrize(
     "part", [np.random.default_rng(0), random.Random(0), np.random.RandomState(0)]
 )
-def test_a_generator_that_no_checkpoint_has_is_told_of_samplers_too(part, make_trainer, caplog):
+def test_a_generator_that_no_checkpoint_has_is_told_of_samplers_too(part):
     class Shuffled(torch.utils.data.Sampler):
         def __init__(self):
             self.generator = part
@@ -621,8 +626,8 @@ def test_a_generator_that_no_checkpoint_has_is_told_of_samplers_too(part, make_t
             return iter(range(12))
 
     loader = BaseDataLoader(Rows(), 4, False, 0, 0, sampler=Shuffled())
-    FirstSteps().on_data_built(loader, make_trainer().config)
-    assert "sampler: generator begins anew in a resumed run" in caplog.text
+    [line] = begins_anew(loader)
+    assert line.startswith("sampler: generator begins anew in a resumed run")
     assert len([*loader]) == 3
 
 

@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+import torch
+
 from base import BaseTrainer, Callback
 from settings import Settings
 from utils import distributed
@@ -22,7 +24,8 @@ class Advice(Callback):
         if config.resume is not None and not is_run(config.resume.parent):
             line = "%s is in no run directory: its state goes on in a new run"
             trainer.logger.info(line, config.resume)
-        for line in (*advice(config.settings, loader), *without_effect(config.settings)):
+        lines = *advice(config.settings, loader), *without_effect(config.settings)
+        for line in (*lines, *begins_anew(loader)):
             trainer.logger.warning(line)
 
 
@@ -39,6 +42,15 @@ def advice(settings: Settings, data_loader: Any) -> Iterator[str]:
         yield f"n_gpu = {n}: this process uses one; torchrun --nproc-per-node={n} train.py uses all"
     if n_processes > 1 and data_loader is not None and not hasattr(data_loader, "set_epoch"):
         yield "data_loader: is no BaseDataLoader, so each process has all samples that it gives"
+
+
+def begins_anew(data_loader: Any) -> Iterator[str]:
+    """Generators of random numbers of which no checkpoint has the state."""
+    for what in ("dataset", "sampler"):
+        for name, value in getattr(getattr(data_loader, what, None), "__dict__", {}).items():
+            is_seeded = what == "sampler" and isinstance(value, torch.Generator)  # by ours
+            if type(value).__name__ in ("Generator", "Random", "RandomState") and not is_seeded:
+                yield f"{what}: {name} begins anew in a resumed run: draw from torch.rand, say"
 
 
 def without_effect(settings: Settings) -> Iterator[str]:

@@ -3,7 +3,6 @@
 import logging
 import os
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from difflib import get_close_matches
@@ -18,7 +17,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.utils._pytree import tree_leaves
 
 from base import BaseTrainer, Callback
@@ -191,7 +189,7 @@ def schedules(trainer: Any) -> Iterator[tuple[str, str, Any, int]]:
 def compare_lengths(trainer: Any, key: str, interval: str, scheduler: Any, n: int) -> None:
     """Say where a schedule is not for `n` steps. Raises UserError for one that does not fit."""
     is_ours = getattr(type(trainer)._train_epoch, "__module__", "") == "trainer.trainer"
-    on_plateau = is_ours and isinstance(scheduler, ReduceLROnPlateau)
+    on_plateau = is_ours and type(scheduler).__name__ == "ReduceLROnPlateau"
     if on_plateau and (scheduler.mode, interval) != (trainer.mnt_mode, "epoch"):
         what = f"mode = {scheduler.mode!r} by {interval}s"
         raise UserError(f"{key}: {what}, not {trainer.monitor!r} by epochs")
@@ -255,18 +253,11 @@ class FirstSteps(Callback):
     def on_data_built(self, data_loader: Any, config: Any) -> None:
         if getattr(data_loader, "timeout", 0) and not getattr(data_loader, "num_workers", True):
             raise UserError("data_loader: timeout is for workers: num_workers must be 1 or more")
-        if hasattr(data_loader, "n_samples_mean") and not getattr(data_loader, "in_order", True):
+        is_ours = hasattr(data_loader, "n_samples_mean")
+        if is_ours and not getattr(data_loader, "in_order", True):
             raise UserError("data_loader: in_order = false: a resume would leave batches out")
-        dataset: Any = getattr(data_loader, "dataset", None)
-        sampler = getattr(data_loader, "sampler", None)
-        if hasattr(data_loader, "n_samples_mean") and getattr(sampler, "num_replicas", 1) > 1:
+        if is_ours and getattr(data_loader.sampler, "num_replicas", 1) > 1:
             raise UserError("data_loader: a sampler of all samples: it deals them out by itself")
-        for what, part in (("data set", dataset), ("sampler", sampler)):
-            for name, value in getattr(part, "__dict__", {}).items():
-                is_seeded = what == "sampler" and isinstance(value, torch.Generator)
-                if type(value).__name__ in ("Generator", "Random", "RandomState") and not is_seeded:
-                    line = "%s: %s begins anew in a resumed run: draw from torch.rand, say"
-                    config.get_logger("train").warning(line, what, name)
         if not hasattr(data_loader, "__iter__"):
             kind = f"a {type(data_loader).__name__} has no __iter__, so it gives no batches"
             raise UserError(f"data_loader.type = {config['data_loader']['type']!r}: {kind}")

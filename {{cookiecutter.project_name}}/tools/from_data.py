@@ -9,7 +9,6 @@ config had.
 
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 from operator import length_hint
 from typing import Any
 
@@ -23,7 +22,7 @@ from tools.folds import LABELS
 from utils import distributed
 from utils.check import Keys, Mistake, nearest
 from utils.errors import UserError, as_warning
-from utils.files import read_json, to_plain, write_json
+from utils.files import to_plain, write_json
 from utils.optim import by_name
 from utils.resume import read
 from utils.seed import preserved_random_state
@@ -74,22 +73,9 @@ class FromData(Callback):
             config.get_logger("train").info(line, ".".join(map(str, path)), value, found)
 
     def on_train_start(self, trainer: BaseTrainer) -> None:
-        path, config = trainer.checkpoint_dir / NAME, trainer.config
-        is_of_run = config.source == config.resume  # then it has the numbers already
-        if distributed.is_main() and (self.replaced or path.exists() and not is_of_run):
+        if self.replaced and distributed.is_main():
             with as_warning(trainer.logger, f"{NAME} is not written"):
-                write_json(self.replaced, path, indent=None)
-
-
-def as_written(config: ConfigParser) -> dict[str, Any]:
-    """The config of a resumed run as it was written: "auto" is no change of what the run has."""
-    written = to_plain(config.given)
-    assert config.resume is not None
-    with suppress(OSError, ValueError, LookupError, TypeError):  # the run had no such values
-        for path, value in read_json(config.resume.parent / NAME):
-            if tuple(path) not in config.modification:
-                put(written, path, value)
-    return written
+                write_json(self.replaced, trainer.checkpoint_dir / NAME, indent=None)
 
 
 def open_values(value: Any, path: Keys = ()) -> Iterator[tuple[Keys, str]]:

@@ -30,10 +30,8 @@ def lengths_in(batch: Any) -> set[int]:
 def count_kept(samples: Any, batch: Any, n: int) -> int:
     """How many of n samples are in a batch: not those that are None, if it is as long as that."""
     kept = n - sum(one is None for one in samples) if isinstance(samples, list) else n
-    if kept == n:
-        return n
-    lengths = {len(x) for x in tree_leaves(batch) if getattr(x, "ndim", 0) > 0} | lengths_in(batch)
-    return n if n in lengths or kept not in lengths else kept
+    lengths = {len(x) for x in tree_leaves(batch) if getattr(x, "ndim", 0) > 0} if kept < n else {n}
+    return kept if kept in lengths and n not in lengths else n
 
 
 def count_samples(batch: Any) -> int:

@@ -16,7 +16,6 @@ from torch import nn
 from torch.utils._pytree import tree_map
 
 from utils import distributed
-from utils.check import flat
 from utils.checkpoint import DEFAULTS, NUMPY, ON_CPU, State, shared_parts, with_state
 from utils.errors import IN_FULL, UserError, in_one_line
 from utils.extras import find_hook, texts
@@ -42,13 +41,9 @@ def config_of_run(cls: Any, args: Any, file: Path, modification: dict, to_train:
     if not (found := read(path).get("config")):
         raise UserError(f"{path}: has no config in it: give one with -c")
     config = cls(found, path, modification, source=path)
-    if is_named and to_train:
-        as_written = find_hook("as_written") or (lambda config: config.given)
-        of_run = flat(as_written(config))
-        keys = [key for key, value in flat(given.given).items() if of_run.get(key) != value]
-        line = "-r %s: the run keeps its config; %s has another %s: to take it, -r %s -c %s"
-        if keys:
-            given.get_logger("train").info(line, args.resume, file, ", ".join(keys), path, file)
+    if is_named and to_train and file.stat().st_mtime > path.stat().st_mtime:
+        line = "-r %s: the run keeps its config; %s is newer: to take that, -r %s -c %s"
+        given.get_logger("train").info(line, args.resume, file, path, file)
     return config
 
 
