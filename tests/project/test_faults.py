@@ -5,7 +5,6 @@ import os
 import re
 import resource
 import signal
-import sys
 import time
 import warnings
 from contextlib import nullcontext
@@ -158,14 +157,6 @@ def test_a_run_on_a_drive_without_locks_is_trained(make_trainer, monkeypatch):
     trainer = make_trainer()
     trainer.train()
     assert trainer.outcome == "finished"
-
-
-def test_windows_has_a_lock_of_its_own(make_trainer, monkeypatch):
-    refused = Mock(side_effect=PermissionError(errno.EACCES, "Permission denied"))
-    monkeypatch.setitem(sys.modules, "msvcrt", Mock(locking=refused))
-    monkeypatch.setattr("tools.check.sys", Mock(platform="win32"))
-    with pytest.raises(UserError, match="another process is training this run"):
-        make_trainer().train()
 
 
 def test_a_second_interrupt_acts_at_once():

@@ -263,31 +263,6 @@ def test_a_plain_loader_of_torch_is_tested_too(make_config, monkeypatch, capsys)
     assert "297 test samples" in capsys.readouterr().out
 
 
-CYCLE = {"type": "OneCycleLR", "args": {"max_lr": 0.1, "total_steps": 2}}
-
-
-@pytest.mark.parametrize(
-    ("changes", "lines"),
-    [
-        ({}, []),
-        ({"trainer.monitor": "off", "trainer.early_stop": None}, []),
-        ({"trainer.early_stop": 3}, []),
-        (
-            {"trainer.monitor": "off", "trainer.early_stop": 3},
-            ["trainer.early_stop: has no effect, as trainer.monitor is off"],
-        ),
-        ({"lr_scheduler": CYCLE, "optimizer": "Adam"}, []),
-        (
-            {"lr_scheduler": CYCLE},
-            ["optimizer.args.lr: has no effect, as OneCycleLR sets the rate by its max_lr"],
-        ),
-    ],
-)
-def test_a_key_that_another_leaves_without_effect_is_told(make_trainer, changes, lines, caplog):
-    make_trainer(changes).train()
-    assert [line for line in caplog.messages if "has no effect" in line] == lines
-
-
 def test_validation_data_of_another_number_are_refused():
     with pytest.raises(UserError, match="valid_dataset has 5 samples, not 12"):
         BaseDataLoader(Rows(), 4, True, 0.5, 0, valid_dataset=Subset(Rows(), range(5)))

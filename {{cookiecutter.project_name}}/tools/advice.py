@@ -9,10 +9,8 @@ import torch
 from base import BaseTrainer, Callback
 from settings import Settings
 from utils import distributed
-from utils.optim import by_name
 from utils.run_dir import is_run
 
-OWN_RATES = {"OneCycleLR": "max_lr", "CyclicLR": "base_lr and max_lr"}  # of schedules
 OTHER_LAUNCHERS = ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 
 
@@ -24,8 +22,7 @@ class Advice(Callback):
         if config.resume is not None and not is_run(config.resume.parent):
             line = "%s is in no run directory: its state goes on in a new run"
             trainer.logger.info(line, config.resume)
-        lines = *advice(config.settings, loader), *without_effect(config.settings)
-        for line in (*lines, *begins_anew(loader)):
+        for line in (*advice(config.settings, loader), *begins_anew(loader)):
             trainer.logger.warning(line)
 
 
@@ -51,14 +48,3 @@ def begins_anew(data_loader: Any) -> Iterator[str]:
             is_seeded = what == "sampler" and isinstance(value, torch.Generator)  # by ours
             if type(value).__name__ in ("Generator", "Random", "RandomState") and not is_seeded:
                 yield f"{what}: {name} begins anew in a resumed run: draw from torch.rand, say"
-
-
-def without_effect(settings: Settings) -> Iterator[str]:
-    """Keys of a config that another key leaves without effect."""
-    if settings.trainer.early_stop and settings.trainer.monitor == "off":
-        yield "trainer.early_stop: has no effect, as trainer.monitor is off"
-    for name, scheduler in by_name(settings.lr_scheduler).items():
-        kind, optimizer = scheduler.type.rpartition(".")[2], by_name(settings.optimizer)[name]
-        if kind in OWN_RATES and "lr" in optimizer.args:
-            key = ".".join(filter(None, ["optimizer", name, "args.lr"]))
-            yield f"{key}: has no effect, as {kind} sets the rate by its {OWN_RATES[kind]}"

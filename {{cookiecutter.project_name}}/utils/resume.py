@@ -41,7 +41,7 @@ def config_of_run(cls: Any, args: Any, file: Path, modification: dict, to_train:
     if not (found := read(path).get("config")):
         raise UserError(f"{path}: has no config in it: give one with -c")
     config = cls(found, path, modification, source=path)
-    if is_named and to_train and file.stat().st_mtime > path.stat().st_mtime:
+    if is_named and to_train and Path(file).stat().st_mtime > path.stat().st_mtime:
         line = "-r %s: the run keeps its config; %s is newer: to take that, -r %s -c %s"
         given.get_logger("train").info(line, args.resume, file, path, file)
     return config
