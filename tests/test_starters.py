@@ -77,7 +77,7 @@ def test_the_readme_has_a_command_that_predicts(trained):
     if starter == "gan":
         assert "`predict.py` has nothing to predict" in readme
         done = python("predict.py", "-r", "best", *INPUTS["mnist"], cwd=project)
-        line = "a GAN makes digits of noise: of a picture, there is nothing to predict\n"
+        line = "a GAN makes digits of noise: it predicts nothing of a picture\n"
         assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
         return
     [command] = re.findall(r"`python (predict\.py -r best [^`]*)`", readme)

@@ -25,8 +25,7 @@ class FrechetDistance:
 
     def reset(self) -> None:
         # Sums of all products of two coordinates, of which one is 1
-        self.made: Any = 0.0
-        self.real: Any = 0.0
+        self.made = self.real = torch.zeros(())
 
     def update(self, output: torch.Tensor, target: torch.Tensor) -> None:
         self.made = self.made + self.products(output)

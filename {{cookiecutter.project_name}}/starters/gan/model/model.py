@@ -41,9 +41,7 @@ class Gan(BaseModel):
 
     def forward(self, noise: torch.Tensor) -> torch.Tensor:
         if noise.shape[1:] != (self.noise_size,):
-            raise UserError(
-                "a GAN makes digits of noise: of a picture, there is nothing to predict"
-            )
+            raise UserError("a GAN makes digits of noise: it predicts nothing of a picture")
         return self.generator(noise)
 
 

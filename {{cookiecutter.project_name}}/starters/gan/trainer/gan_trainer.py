@@ -14,10 +14,6 @@ GRID = 8  # rows and columns of the images that are kept of each epoch
 class GanTrainer(Trainer):
     """The discriminator learns to tell real images from made ones, the generator to mislead it."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.valid_generator = torch.Generator()  # so that validation draws from no other
-
     def train_step(self, batch: Any) -> dict[str, Any]:
         real, _ = batch
         made = self.model(torch.randn(len(real), self.model.noise_size, device=self.device))
@@ -37,11 +33,10 @@ class GanTrainer(Trainer):
 
     def valid_noise(self, n: int) -> torch.Tensor:
         """The next n vectors of noise; each evaluation has the same ones."""
-        noise = torch.randn(n, self.model.noise_size, generator=self.valid_generator)
-        return noise.to(self.device)
+        return torch.randn(n, self.model.noise_size, generator=self.valid_generator).to(self.device)
 
     def evaluate(self, data_loader: Any) -> dict[str, Any]:
-        self.valid_generator.manual_seed(distributed.rank())
+        self.valid_generator = torch.Generator().manual_seed(distributed.rank())
         return super().evaluate(data_loader)
 
     def _valid_epoch(self, epoch: int) -> dict[str, Any]:
