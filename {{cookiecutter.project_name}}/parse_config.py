@@ -17,7 +17,7 @@ from logger import setup_logging
 from settings import Settings
 from utils import distributed, extras
 from utils.check import Keys, Mistake, look_up, read_value
-from utils.errors import IN_FULL, UserError
+from utils.errors import UserError, in_full
 from utils.files import PROJECT_DIR, find_file, project_path, read_config, to_plain, write_json
 from utils.optim import by_name
 from utils.run_dir import discard, is_run, make_run_dir, mark_start
@@ -125,12 +125,12 @@ class ConfigParser:
                     look_up(part.type, places)
                 except UserError as error:
                     has_more = key == "metrics" and not extras.modules_of(key)
-                    more = f"; more are {IN_FULL}" if has_more else ""
+                    more = "; more are in the full project: see README.md" if has_more else ""
                     mistakes.append(Mistake((*path, "type"), f": {error}{more}"))
         for callback in self.callbacks:
             callback.on_check(self, mistakes, before_data)
         for key in extras.not_served(self.settings):
-            mistakes.append(Mistake(_keys(key), f": this is {IN_FULL}"))
+            mistakes.append(Mistake(_keys(key), f": {in_full()}"))
         self._raise(mistakes)
 
     def init_obj(self, name: Any, module: Any, *args: Any, **kwargs: Any) -> Any:

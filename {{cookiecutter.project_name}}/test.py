@@ -50,7 +50,7 @@ def build_test_loader(config: ConfigParser) -> Any:
 
     seed_everything(config["seed"], config["deterministic"])  # as in training, for a random split
     changes = {"shuffle": False, "validation_split": 0, "training": False}
-    if "drop_last" in config["data_loader"]["args"]:
+    if "drop_last" in config.settings.data_loader.args:
         changes["drop_last"] = False
     try:
         return config.init_obj("data_loader", part_modules()["data_loader"], **changes)

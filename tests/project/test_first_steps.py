@@ -791,7 +791,7 @@ def test_a_metric_that_may_be_in_the_full_project_says_so_in_few_words(make_conf
     with pytest.raises(UserError) as caught:
         build_trainer(make_config({"metrics": ["acuracy"]}))
     line = "there is no 'acuracy' in model.metric; did you mean 'accuracy'?; more are in the full"
-    assert str(caught.value).endswith(f"{line} project: README.md has the command")
+    assert str(caught.value).endswith(f"{line} project: see README.md")
 
 
 def of_a_list(self, batch):

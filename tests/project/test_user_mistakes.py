@@ -23,7 +23,7 @@ from train import build_trainer, part_modules
 from utils import UserError, extras
 from utils.check import nearest
 from utils.command_line import CommandLine
-from utils.errors import IN_FULL
+from utils.errors import in_full
 from utils.files import PROJECT_DIR, read_config
 from utils.meter import MetricTracker, plain_numbers
 
@@ -128,7 +128,7 @@ def test_what_only_a_full_project_has_is_told(make_config, monkeypatch):
     for flag in extras.FLAGS:
         with pytest.raises(UserError) as refused:
             CommandLine(None).parse_args([flag])
-        line = f"command line: unrecognized arguments: {flag}; this is {IN_FULL}"
+        line = f"command line: unrecognized arguments: {flag}; {in_full()}"
         assert str(refused.value) == line
     config = make_config({"trainer.histograms": True, "parallel.recompute": ["A"]})
     config.check_parts({})
@@ -136,7 +136,7 @@ def test_what_only_a_full_project_has_is_told(make_config, monkeypatch):
     make_config().check_parts({})
     with pytest.raises(UserError) as caught:
         config.check_parts({})
-    keys = [line.removesuffix(f": this is {IN_FULL}") for line in str(caught.value).splitlines()]
+    keys = [line.removesuffix(f": {in_full()}") for line in str(caught.value).splitlines()]
     assert keys == ["command line: parallel.recompute", "command line: trainer.histograms"]
 
 

@@ -381,7 +381,8 @@ class OneProcess(Callback):
             try:
                 fcntl.lockf(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except (BlockingIOError, PermissionError):
-                raise UserError(f"{path.parent}: another process is training this run") from None
+                what = f"{path.parent}: another process is training this run"
+                raise UserError(f"{what}; delete {path.name} if none is") from None
 
     def on_train_end(self, trainer: Any, outcome: str) -> None:
         if self.file is not None:

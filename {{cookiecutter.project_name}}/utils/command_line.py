@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from utils import distributed
-from utils.errors import IN_FULL, UserError
+from utils.errors import UserError, in_full
 from utils.extras import FLAGS
 
 
@@ -46,7 +46,7 @@ class CommandLine(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         is_extra = not {*re.split("[ =]", message)}.isdisjoint(FLAGS)
-        hint = f"this is {IN_FULL}" if is_extra else "--help lists what there is"
+        hint = in_full() if is_extra else "--help lists what there is"
         raise UserError(f"command line: {message}; {hint}")
 
 

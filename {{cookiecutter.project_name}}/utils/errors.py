@@ -7,7 +7,7 @@ from pathlib import Path
 from traceback import extract_tb
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
-IN_FULL = "in the full project: README.md has the command"
+README = PROJECT_DIR / "README.md"
 
 
 class UserError(ValueError):
@@ -27,6 +27,13 @@ class RunError(UserError):
     def __init__(self, message: str, status: int = 1, is_shown: bool = False) -> None:
         super().__init__(message)
         self.status, self.is_shown = status, is_shown
+
+
+def in_full(what: str = "this is") -> str:
+    """That something is in the full project, with the command of the README that adds it."""
+    lines = README.read_text(encoding="utf-8").splitlines() if README.exists() else []
+    commands = [line for line in lines if "size=full" in line or '"size": "full"' in line]
+    return f"{what} in the full project: {commands[0] if commands else 'bake it with size=full'}"
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from importlib import import_module
 from operator import attrgetter
 from typing import Any
 
-from utils.errors import IN_FULL, PROJECT_DIR, UserError
+from utils.errors import PROJECT_DIR, UserError, in_full
 
 CALLBACK = re.compile(r"^class (\w+)\((?:base\.)?Callback\b", re.MULTILINE)
 FLAG = re.compile(r"^FLAG = (\{.*\})$", re.MULTILINE)
@@ -65,7 +65,7 @@ def find_hook(name: str, what: str = "") -> Any:
         if f"\ndef {name}(" in text:
             return getattr(import_module(f"tools.{file}"), name)
     if what:
-        raise UserError(f"{what}: this is {IN_FULL}")
+        raise UserError(f"{what}: {in_full()}")
     return None
 
 

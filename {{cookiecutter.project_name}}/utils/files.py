@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from utils.errors import IN_FULL, PROJECT_DIR, UserError
+from utils.errors import PROJECT_DIR, UserError, in_full
 
 
 def project_path(path: str | Path) -> Path:
@@ -77,7 +77,7 @@ def read_config(path: Path) -> dict[str, Any]:
         else:
             config = json.loads(text, object_pairs_hook=unique)
     except ImportError:
-        raise UserError(f"{path}: YAML: this is {IN_FULL}") from None
+        raise UserError(f"{path}: YAML: {in_full()}") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read: {getattr(error, 'strerror', error)}") from None
     if not isinstance(config, dict):

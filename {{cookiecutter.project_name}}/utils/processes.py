@@ -15,7 +15,7 @@ import torch.distributed as dist
 import torch.distributed.nn.functional  # later, its default arguments would keep the group
 from torch import nn
 
-from utils.errors import IN_FULL, UserError
+from utils.errors import UserError, in_full
 
 
 @contextmanager
@@ -67,7 +67,7 @@ def wrap(trainer: Any) -> nn.Module:
     if hasattr(model, "no_sync"):  # of an extra that averages by itself
         return model
     if isinstance(trainer.optimizer, dict):  # a backward pass reaches some of the parameters only
-        raise UserError(f"several optimizers with torchrun: this is {IN_FULL}")
+        raise UserError(f"several optimizers with torchrun: {in_full()}")
     # The strides of a dimension of size 1, as of one channel, say nothing, and do not fit
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     return nn.parallel.DistributedDataParallel(

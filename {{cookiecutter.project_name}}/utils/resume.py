@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_map
 
 from utils import distributed
 from utils.checkpoint import DEFAULTS, NUMPY, ON_CPU, State, shared_parts, with_state
-from utils.errors import IN_FULL, UserError, in_one_line
+from utils.errors import UserError, in_full, in_one_line
 from utils.extras import find_hook, texts
 from utils.files import find_file
 from utils.run_dir import BEST_NAME, EPOCH_NAME, LAST_NAME, MARK_NAME, read_mark, saved_epochs
@@ -104,7 +104,7 @@ def read(path: Path, mmap: bool = True) -> State:
     except zipfile.BadZipFile:
         fault = "damaged, or not a checkpoint of torch 1.6 or later"
     except pickle.UnpicklingError:
-        how = f"python -m tools.convert {path}" if "convert" in texts() else f"this is {IN_FULL}"
+        how = f"python -m tools.convert {path}" if "convert" in texts() else in_full()
         fault = f"holds more than tensors and plain types; to convert it: {how}"
     except Exception as error:  # such as a kind of tensor that this version of torch refuses
         fault = f"cannot be read: {getattr(error, 'strerror', None) or in_one_line(error)}"
@@ -159,15 +159,15 @@ def refuse_another(trainer: Any, state: State) -> None:
     """Raises UserError for a state of other processes, another optimizer or another order."""
     resume, n, before = trainer.config.resume, distributed.world_size(), 1 + len(state["ranks"])
     if before != n:
-        raise UserError(f"{resume}: is of {before} processes, not of {n}: this is {IN_FULL}")
+        raise UserError(f"{resume}: is of {before} processes, not of {n}: {in_full()}")
     for key in ("optimizer", "lr_scheduler"):
         if state["config"].get(key) != trainer.config.given[key]:
-            raise UserError(f"{key}: differs from that of {resume}: its change is {IN_FULL}")
+            raise UserError(f"{key}: differs from that of {resume}: {in_full('its change is')}")
     position = state.get("data_loader")
     is_of_many = isinstance(position, dict) and position.get("order") == "feistel"
     sampler = getattr(trainer.rank_state.get("data_loader"), "sampler", None)
     if is_of_many and getattr(sampler, "order_name", "") != "feistel":
-        raise UserError(f"data_loader: an order of many samples: this is {IN_FULL}")
+        raise UserError(f"data_loader: an order of many samples: {in_full()}")
 
 
 def restore(trainer: Any, state: State) -> None:
