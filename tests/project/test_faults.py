@@ -131,19 +131,20 @@ def test_a_run_that_another_process_trains_is_refused_and_left_alone(make_traine
     trainer = make_trainer()
     trainer.train()  # whose lock ends with the training
     run_dir = trainer.checkpoint_dir
-    last, mark_before = run_dir / "last.pth", (run_dir / ".run").read_text()
+    last, rows = run_dir / "last.pth", (run_dir / "metrics.csv").read_text()
     args = ["-r", last, "data_loader.args.num_workers=1"]
     process = start(tmp_path / "saved", *args, "trainer.epochs=100000")
     try:
-        wait_for(lambda: (run_dir / ".run").read_text() != mark_before, process)
-        half_written = run_dir / f".model_best.pth.{process.pid}.tmp"
+        wait_for(lambda: (run_dir / "metrics.csv").read_text() > rows, process)  # an epoch more
+        half_written = run_dir / f".other.{process.pid}.tmp"
         half_written.touch()
         again = make_trainer({"trainer.epochs": 3}, resume=last)
         line = f"^{run_dir}: another process is training this run"
         with pytest.raises(UserError, match=line):
             again.train()
         assert half_written.exists()
-        [worker], again = children_of(process.pid), make_trainer({"trainer.epochs": 3}, resume=last)
+        worker, *_ = children_of(process.pid)
+        again = make_trainer({"trainer.epochs": 3}, resume=last)
         os.kill(process.pid, signal.SIGKILL)
         process.process.join()
         run.prepare(again)

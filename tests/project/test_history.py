@@ -18,7 +18,7 @@ from utils.errors import RunError
 from utils.files import PROJECT_DIR, read_json, write_json
 from utils.run_dir import mark_start
 
-REFUSED = "another process is training this run"
+REFUSED = "another process is training this run; delete .lock0 if none is"
 
 
 def test_finished_and_stopped_early(make_trainer):
