@@ -1,12 +1,14 @@
 import json
 import os
 import shutil
+import signal
 from hashlib import sha256
 
 import pytest
 
 from helpers import ROOT, TIME_LIMIT, once, python, succeed, time_limit
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored
 LEFTOVERS = (".git", ".venv", "build", "saved", "__pycache__", ".*_cache")
 
 

@@ -26,6 +26,7 @@ PLACES = {
     r"python (train|test|report|runs)\.py\b.*": DOCS,
     r"python (predict|export)\.py\b.*": PREDICT,
     r"python sweep\.py.*": "tests/test_sweep_runs.py::test_the_commands_of_the_page",
+    r"python -m tools\.convert .*": "tests/test_migrate.py::test_old_checkpoints_of_each_era",
     r"python -m tools\.groups": "tests/test_sweep_runs.py::test_seeds_and_folds_are_ordinary_runs",
     r"python -m tools\.old_\w+ .*": "tests/test_migrate.py::test_an_old_project_trains_resumes",
     r"python migrate\.py .*": "tests/test_migrate.py::test_the_command_says_what_it_did",

@@ -70,7 +70,7 @@ def test_what_is_done_is_counted_by_samples(n, world_size, before, rank):
     ranks = parts(n, 6, world_size, samples=before)
     sampler = loader.batch_sampler
     sampler.rank, sampler.world_size = rank % world_size, world_size
-    state = {"seed": 1, "epoch": 2, "samples": before, "order": "randperm"}
+    state = {"seed": 1, "epoch": 2, "samples": before, "order": "randperm", "of": [n, 0]}
     loader.load_state_dict(state)
     batches, samples = iter(loader), before
     assert loader.state_dict() == state

@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_leaves
 
 from base import BaseTrainer, Callback
 from parse_config import ConfigParser
@@ -403,8 +402,9 @@ def refuse_lists(model: nn.Module) -> None:
 
 def warn_of_untrained(trainer: Any, told: set[str]) -> set[str]:
     """Say which parameters of the model and of losses want gradients, but are in no optimizer."""
-    held = tree_leaves([trainer.optimizer, vars(trainer), trainer.state])  # in lists, too
-    optimizers = [x for x in held if hasattr(x, "param_groups")]  # a GAN may have others by itself
+    has = (*by_name(trainer.optimizer).values(), *vars(trainer).values(), *trainer.state.values())
+    held = [x for one in has for x in (one if isinstance(one, (list, tuple)) else [one])]
+    optimizers = [x for x in held if isinstance(x, torch.optim.Optimizer)]  # as a GAN may have
     trained = {id(p) for x in optimizers for group in x.param_groups for p in group["params"]}
     losses = [x for x in by_name(trainer.criterion).values() if isinstance(x, nn.Module)]
     if distributed.world_size() > 1 and trained & {id(p) for x in losses for p in x.parameters()}:
