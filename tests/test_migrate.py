@@ -157,7 +157,7 @@ def test_an_old_project_trains_resumes_and_is_tested(name, tmp_path):
     for kept in set(report.unchanged) - {"README.md"}:
         assert (new / kept).read_bytes() == (old / kept).read_bytes()
     output, is_well = check(new, report)
-    assert is_well and "All is well." in output
+    assert is_well and "All is well." in output, output
 
     succeed("train.py", "-c", "config.json", cwd=new)
     [run] = new.glob("saved/*/*")
@@ -221,7 +221,7 @@ def test_old_checkpoints_of_each_era_are_converted(name, tmp_path):
     if name == "signals_cnn":  # as it lay elsewhere
         away = shutil.copy(path, tmp_path / "away.pth")
         done = python("train.py", "-r", away, cwd=new)
-        command = re.search(r"python (-m tools\.convert \S+) makes", done.stderr)[1]
+        command = re.search(r"python (-m tools\.convert \S+)", done.stderr)[1]
         assert "python train.py -r " in succeed(*command.split(), cwd=new)
         assert (tmp_path / "away_converted.pth").exists()
     converted = new / path.relative_to(old)

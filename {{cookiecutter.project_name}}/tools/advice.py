@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from base import BaseTrainer, Callback
+from parse_config import ConfigParser
 from settings import Settings
 from utils import distributed
 from utils.run_dir import is_run
@@ -17,12 +18,16 @@ OTHER_LAUNCHERS = ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SI
 class Advice(Callback):
     """Warnings before the first epoch."""
 
+    def on_data_built(self, data_loader: Any, config: ConfigParser) -> None:
+        for line in begins_anew(data_loader):  # it may draw here alone
+            config.get_logger("train").warning(line)
+
     def on_train_start(self, trainer: BaseTrainer) -> None:
         loader, config = getattr(trainer, "data_loader", None), trainer.config
         if config.resume is not None and not is_run(config.resume.parent):
             line = "%s is in no run directory: its state goes on in a new run"
             trainer.logger.info(line, config.resume)
-        for line in (*advice(config.settings, loader), *begins_anew(loader)):
+        for line in advice(config.settings, loader):
             trainer.logger.warning(line)
 
 
