@@ -103,6 +103,7 @@ class EpochBatchSampler(BatchSampler):
         seed, epoch, skip = self.seed, self.epoch, self.samples
         self.epoch, self.samples = epoch if self.is_fixed else epoch + 1, 0
         order = self.order(seed, epoch)
+        may_repeat = not isinstance(self.sampler, EpochSampler)  # an index
         for number, start, stop in self.cuts(skip):
             n = stop - start
             low = start + n * self.rank // self.world_size
@@ -110,8 +111,7 @@ class EpochBatchSampler(BatchSampler):
             if high > low:
                 position = {"seed": seed, "epoch": epoch, "samples": stop}
                 info = (high - low, n / self.world_size, position)
-                is_ours = isinstance(self.sampler, EpochSampler)  # others may give an index twice
-                seeded_by = None if is_ours else range(low, high)
+                seeded_by = range(low, high) if may_repeat else None
                 key = (seed, epoch, number, self.rank)
                 yield SeededBatch(order[low:high], key, info, seeded_by)
 
