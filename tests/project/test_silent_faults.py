@@ -643,3 +643,46 @@ with distributed.process_group():
 def test_parameters_of_a_loss_are_not_trained_by_each_process_alone(in_two_processes, tmp_path):
     script = "import digits_example\ndigits_example.install()\n" + TRAINED_LOSS
     assert "loss: its parameters would differ by process" in in_two_processes(script, str(tmp_path))
+
+
+OWN_LOSS = """
+import sys
+import torch
+import digits_example
+from digits_example import CONFIG
+from parse_config import ConfigParser
+from train import build_trainer
+from utils import distributed
+
+digits_example.install()
+
+class Running(torch.nn.CrossEntropyLoss):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.ones(()))
+    def forward(self, output, target):
+        loss = super().forward(output, target)
+        self.mean = 0.5 * self.mean + 0.5 * loss.detach()  # of this process
+        return loss / self.mean
+
+def trained(name, epochs, resume=None):
+    changes = {"trainer.save_dir": f"{sys.argv[1]}/{name}", "device": "cpu", "lr_scheduler": None}
+    changes |= {"trainer.epochs": epochs, "trainer.len_epoch": 3, "trainer.tensorboard": False}
+    trainer = build_trainer(ConfigParser.from_file(CONFIG, changes, resume=resume))
+    trainer.criterion = Running()
+    trainer.train()
+    return trainer
+
+with distributed.process_group():
+    straight, stopped = trained("a", 2), trained("b", 1)
+    resumed = trained("b", 2, stopped.checkpoint_dir / "last.pth")
+    means = distributed.all_gather(float(resumed.criterion.mean))
+    pairs = zip(straight.model.parameters(), resumed.model.parameters(), strict=True)
+    if distributed.is_main():
+        print("same" if all(torch.equal(*pair) for pair in pairs) else "other", len(set(means)))
+"""
+
+
+def test_the_state_of_a_loss_is_that_of_each_process(in_two_processes, tmp_path):
+    said = in_two_processes(OWN_LOSS, str(tmp_path))
+    assert said.splitlines()[-1] == "same 2"
