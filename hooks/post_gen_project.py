@@ -17,7 +17,7 @@ GITHUB_ACTIONS = "{{ cookiecutter.github_actions }}"
 DOCKER = "{{ cookiecutter.docker }}"
 BY_CRUFT = "{{ '_output_dir' not in cookiecutter }}" == "True"
 
-BEFORE = Path(".files_before.json")  # pre_gen_project.py wrote it, if there were files before
+BEFORE = Path(".files_before.json")  # pre_gen_project.py wrote it, if there was anything before
 IS_WRITTEN = Path(".is_written")
 IS_NEW = not BEFORE.exists()
 SKIPS = not IS_WRITTEN.read_bytes()  # cookiecutter was told --skip-if-file-exists
@@ -132,13 +132,14 @@ def drop_leftovers():
 
 
 def drop(path, wanted):
-    """Remove a file unless it is wanted, a folder with what is in it, if that leaves it empty."""
+    """Remove what is not wanted: a file or a link, a folder where nothing stays in it."""
+    is_wanted = path.as_posix() in wanted
     if path.is_dir() and not path.is_symlink():
         for inner in list(path.iterdir()):
             drop(inner, wanted)
-        if not any(path.iterdir()):
+        if not (is_wanted or any(path.iterdir())):
             path.rmdir()
-    elif path.as_posix() not in wanted:
+    elif not is_wanted:
         path.unlink(missing_ok=True)
 
 

@@ -1,4 +1,4 @@
-"""Runs in the folder of the project before any file is written: notes the files that are there.
+"""Runs in the folder of the project before any file is written: notes what is there.
 
 There are some after `cookiecutter --overwrite-if-exists`; post_gen_project.py has to spare them.
 The answers have been checked when this text was filled in, by the rules of local_extensions.py.
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def main():
-    found = [path.as_posix() for path in Path().rglob("*") if not path.is_dir()]
+    found = [path.as_posix() for path in Path().rglob("*")]  # folders, and links to some, too
     if found:
         Path(".files_before.json").write_text(json.dumps(found), encoding="utf-8")
         # The template has this file too; it stays empty only with --skip-if-file-exists

@@ -188,11 +188,17 @@ def test_a_used_working_copy(run, template, tmp_path, reference):
     for name in mine:
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).write_bytes(b"mine")
+    (tmp_path / "elsewhere").mkdir()
+    (project / "venv" / "empty").mkdir(parents=True)
+    for link in (project / "saved" / "other", project / "venv" / "lib64"):
+        link.symlink_to(tmp_path / "elsewhere", target_is_directory=True)
     for option in (["--skip-if-file-exists"], []):  # as where a project gets the full size
         done = run(*cookiecutter("--no-input", "--overwrite-if-exists", *option, used))
         assert done.returncode == 0, done.stdout + done.stderr
         assert files(project) - {"data/MNIST/raw/x-ubyte", "data/more.npz"} == {*reference, *mine}
         assert all((project / name).read_bytes() == b"mine" for name in mine)
+        assert (project / "saved" / "other").is_dir() and (project / "venv" / "lib64").is_dir()
+        assert (project / "venv" / "empty").is_dir()
 
 
 def test_nothing_is_left_in_the_home(run, template, home, tmp_path, reference):
