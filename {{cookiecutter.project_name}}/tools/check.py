@@ -368,8 +368,6 @@ class FirstSteps(Callback):
 class OneProcess(Callback):
     """Refuses a run that another process is training; Windows and some network drives cannot."""
 
-    file: int | None = None
-
     def on_train_start(self, trainer: Any) -> None:
         """Lock a file, until the process ends in whatever way; its workers have no part in that."""
         path = trainer.checkpoint_dir / f".lock{distributed.rank()}"
@@ -384,8 +382,8 @@ class OneProcess(Callback):
                 raise UserError(f"{what}; delete {path.name} if none is") from None
 
     def on_train_end(self, trainer: Any, outcome: str) -> None:
-        if self.file is not None:
-            os.close(self.file)
+        with suppress(KeyError):  # where there was no lock
+            os.close(vars(self).pop("file"))
 
 
 def refuse_lists(model: nn.Module) -> None:

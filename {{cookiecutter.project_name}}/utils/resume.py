@@ -77,7 +77,8 @@ def find_named(config: Any, name: str, to_train: bool = False) -> Path | None:
             logger.info("-r auto: the last run is over, a new one begins; -r %s resumes it", path)
             return None
         return path
-    path = path and path.with_name(BEST_NAME if name == "best" else path.name)
+    if path is not None and name == "best":
+        path = path.with_name(BEST_NAME)
     if path is not None and path.exists():
         return path
     raise UserError(f"command line: -r {name}: there is no such checkpoint in {config.runs_dir}")
